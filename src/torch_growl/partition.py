@@ -1,0 +1,117 @@
+"""The partition of one layer's rows into pruned rows and groups: labels, sizes, and whether a matrix keeps to it.
+
+Innermost ring: tensors in, tensors out. A group is a set of rows with one common value; a label of −1 is a pruned
+(all-zero) row. A row alone in its group is simply untied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from torch_growl.errors import InvalidValueError
+
+__all__ = ["PRUNED", "Partition"]
+
+PRUNED = -1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Which rows of one layer are pruned, and which share one value.
+
+    Args:
+        labels: one integer per row: −1 for a pruned row, else the row's group. Any non-negative integers are taken;
+            they are renumbered 0, 1, … in order of first appearance, so equal partitions compare equal.
+
+    Raises:
+        InvalidValueError: a label is below −1.
+    """
+
+    labels: tuple[int, ...]
+    n_groups: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        seen: dict[int, int] = {}
+        fresh = []
+        for row, label in enumerate(self.labels):
+            if label < PRUNED:
+                raise InvalidValueError(f"labels must be −1 (pruned) or a group ≥ 0; row {row} has {label}")
+            fresh.append(PRUNED if label == PRUNED else seen.setdefault(int(label), len(seen)))
+        object.__setattr__(self, "labels", tuple(fresh))
+        object.__setattr__(self, "n_groups", len(seen))
+
+    @classmethod
+    def from_labels(cls, labels: Tensor | Iterable[int]) -> Partition:
+        """A partition from labels as a 1-D integer tensor or any iterable of integers."""
+        return cls(tuple(labels.tolist()) if isinstance(labels, Tensor) else tuple(int(label) for label in labels))
+
+    @classmethod
+    def from_rows(cls, W: Tensor) -> Partition:
+        """Read a partition off a matrix: all-zero rows are pruned, bit-equal rows are one group.
+
+        Args:
+            W: ``(n_rows, row_length)``, any floating type; not modified. −0.0 and 0.0 count as the same value.
+
+        Raises:
+            InvalidValueError: ``W`` is not 2-D.
+        """
+        if W.ndim != 2:
+            raise InvalidValueError(f"rows must be a 2-D matrix (n_rows, row_length), got shape {tuple(W.shape)}")
+        W = W.detach()
+        if W.shape[0] == 0:
+            return cls(())
+        W = W + torch.zeros((), dtype=W.dtype, device=W.device)  # −0.0 becomes 0.0, all else is unchanged
+        _, inverse = torch.unique(W, dim=0, return_inverse=True)
+        labels = torch.where((W != 0).any(dim=1), inverse, PRUNED)
+        return cls.from_labels(labels)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, pruned ones included."""
+        return len(self.labels)
+
+    @property
+    def nonzero(self) -> int:
+        """Number of rows that are not pruned."""
+        return sum(label != PRUNED for label in self.labels)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of rows in each group."""
+        counts = [0] * self.n_groups
+        for label in self.labels:
+            if label != PRUNED:
+                counts[label] += 1
+        return tuple(counts)
+
+    @property
+    def is_trivial(self) -> bool:
+        """True when nothing is pruned and nothing is tied."""
+        return self.n_groups == self.n_rows
+
+    def tensor(self, device: torch.device | str | None = None) -> Tensor:
+        """The labels as a 1-D int64 tensor."""
+        return torch.tensor(self.labels, dtype=torch.int64, device=device)
+
+    def holds(self, W: Tensor) -> bool:
+        """Whether pruned rows of ``W`` are exactly zero and the rows of every group are bit-equal.
+
+        Groups may still happen to be equal to one another; nothing more than the partition promises is asked.
+
+        Args:
+            W: ``(n_rows, row_length)``; not modified.
+        """
+        if W.ndim != 2 or W.shape[0] != self.n_rows:
+            return False
+        W = W.detach()
+        labels = self.tensor(W.device)
+        if bool((W[labels == PRUNED] != 0).any()):
+            return False
+        alive = (labels != PRUNED).nonzero().flatten()
+        first = torch.full((self.n_groups,), self.n_rows, dtype=torch.int64, device=W.device)
+        first.scatter_reduce_(0, labels[alive], alive, reduce="amin")
+        return bool((W[alive] == W[first[labels[alive]]]).all())

@@ -59,6 +59,11 @@ def plain_model(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def clean_name(name: str) -> str:
+    """A module's dotted name without the parts that ``torch.compile`` put in."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
 def inspect_layers(model: nn.Module, side: Side = "input") -> list[LayerInfo]:
     """Every module that owns parameters, in the order of registration, eligible or with the reason why not.
 
@@ -71,13 +76,14 @@ def inspect_layers(model: nn.Module, side: Side = "input") -> list[LayerInfo]:
     for name, module in model.named_modules(remove_duplicate=False):
         for key, parameter in module._parameters.items():
             if parameter is not None:
-                owners.setdefault(id(parameter), []).append(f"{name}.{key}" if name else key)
+                owner = f"{clean_name(name)}.{key}" if name else key
+                owners.setdefault(id(parameter), []).append(owner)
     infos = []
     for name, module in model.named_modules():
         owns = any(parameter is not None for parameter in module._parameters.values())
         if isinstance(module, parametrize.ParametrizationList) or not (owns or parametrize.is_parametrized(module)):
             continue
-        name = name.replace("_orig_mod.", "")
+        name = clean_name(name)
         kind = kind_of(module)
         type_name = parametrize.type_before_parametrizations(module).__name__
         reason = _reason(module, kind, owners)

@@ -188,13 +188,15 @@ def scale_rows_(module: nn.Module, scale: Tensor, side: Side = "input") -> None:
     blocks.mul_(scale.to(blocks.dtype).reshape(shape))
 
 
-@torch.no_grad()
 def write_rows_(module: nn.Module, rows: Tensor, side: Side = "input", weight: Tensor | None = None) -> None:
     """Write a matrix ``(n_rows, row_length)`` back into the layer's weight, whatever its memory format.
 
+    It is differentiable in ``rows`` when ``weight`` is a fresh tensor.
+
     Args:
-        module: a layer of a registered type; its weight is modified (or ``weight``, where given).
+        module: a layer of a registered type; its weight is modified, outside of autograd.
+        weight: another tensor of the weight's shape to write into instead.
         rows: what :func:`rows_of` gives, changed.
     """
-    blocks = _weight_blocks(module, side, weight)
+    blocks = _weight_blocks(module, side, cast(Tensor, module.weight).detach() if weight is None else weight)
     blocks.copy_(rows.reshape(blocks.shape))

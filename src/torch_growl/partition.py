@@ -62,12 +62,13 @@ class Partition:
         if W.ndim != 2:
             raise InvalidValueError(f"rows must be a 2-D matrix (n_rows, row_length), got shape {tuple(W.shape)}")
         W = W.detach()
-        if W.shape[0] == 0:
-            return cls(())
         W = W + torch.zeros((), dtype=W.dtype, device=W.device)  # −0.0 becomes 0.0, all else is unchanged
-        _, inverse = torch.unique(W, dim=0, return_inverse=True)
-        labels = torch.where((W != 0).any(dim=1), inverse, PRUNED)
-        return cls.from_labels(labels)
+        zero = (W == 0).all(dim=1)
+        found = cls.from_labels(torch.where(zero, PRUNED, _row_codes(W)))
+        if not found.holds(W):  # two different rows with one code: compare the rows themselves
+            _, inverse = torch.unique(W, dim=0, return_inverse=True)
+            found = cls.from_labels(torch.where(zero, PRUNED, inverse))
+        return found
 
     @property
     def n_rows(self) -> int:
@@ -115,3 +116,12 @@ class Partition:
         first = torch.full((self.n_groups,), self.n_rows, dtype=torch.int64, device=W.device)
         first.scatter_reduce_(0, labels[alive], alive, reduce="amin")
         return bool((W[alive] == W[first[labels[alive]]]).all())
+
+
+def _row_codes(W: Tensor) -> Tensor:
+    """A number ≥ 0 for each row, equal for bit-equal rows: a random sum of the bits, exact in wrapping integers."""
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[W.element_size()]
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, (W.shape[1],), generator=generator).to(W.device) * 2 + 1
+    codes = (W.contiguous().view(integers).to(torch.int64) * factors).sum(dim=1)
+    return torch.unique(codes, return_inverse=True)[1]

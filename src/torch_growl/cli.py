@@ -1,0 +1,247 @@
+"""The command ``growl``: recipes run from the shell, stage by stage or in one go.
+
+Everything that is wrong with what the user gave is one line on stderr and exit status 2; nothing is written then.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from torch_growl.errors import GrowlError, GrowlWarning
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="growl",
+    help="Make a PyTorch network smaller and faster by learning which inputs of every layer to drop and which to share.",
+    epilog="Start with: growl run digits",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, as `growl run` made it.")]
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe's name, or a YAML file.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where MNIST and CIFAR-10 are, in their official files."),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Do the stage again, and drop what it and later stages have made.")
+]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        console.print(f"torch-growl {version('torch-growl')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _growl(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument = "digits",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The run's folder.  [default: runs/RECIPE]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be given several times."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.  [default: the recipe's]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  [default: the recipe's]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    until: Annotated[str, typer.Option(help="The last stage to do: train, tie, retrain, compact or eval.")] = "eval",
+) -> None:
+    """Train, tie, retrain, compact, measure and report: the whole way.
+
+    It is safe to stop at any moment; --resume goes on where it was. Example: growl run digits --set train.epochs=30
+    """
+    from torch_growl.pipeline import STAGES
+    from torch_growl.recipes import load_recipe, parse_overrides
+    from torch_growl.run_folder import RunFolder
+
+    if until not in STAGES:
+        raise GrowlError(f"--until must be one of {', '.join(STAGES)}; got {until!r}")
+    changes: dict[str, Any] = dict(parse_overrides(settings or []))
+    if seed is not None:
+        changes["seed"] = seed
+    if device is not None:
+        changes["device"] = device
+    chosen = load_recipe(recipe, changes)
+    folder = RunFolder(out or Path("runs") / chosen.name)
+    _check_data(chosen, data)
+    folder.create(chosen, resume=resume)
+    _go_on(folder, data, until)
+
+
+def _check_data(recipe: Any, data: Path | None) -> None:
+    """Missing data is said before a folder is made."""
+    from torch_growl.data import load_data
+
+    load_data(recipe.data.name, data, recipe.seed, **recipe.data.options)
+
+
+def _go_on(folder: Any, data: Path | None, until: str, only: bool = False) -> None:
+    from torch_growl.pipeline import Pipeline
+    from torch_growl.progress import TerminalWatcher
+
+    watcher = TerminalWatcher(console)
+    with folder.locked():
+        try:
+            pipeline = Pipeline(folder, data_dir=data, watcher=watcher)
+            if only:
+                pipeline.do(until)
+            else:
+                pipeline.run(until)  # type: ignore[arg-type]
+        finally:
+            watcher.close()
+        if until == "eval":
+            _show(folder)
+
+
+def _show(folder: Any) -> None:
+    from torch_growl.reporting import make_report
+    from torch_growl.summary import headline, summary_table
+
+    report = make_report(folder.path)
+    result = folder.result()
+    console.print()
+    console.print(summary_table(result))
+    console.print(headline(result), highlight=False)
+    console.print(f"\nreport: {report}", highlight=False, soft_wrap=True)
+
+
+def _stage(run_path: Path, data: Path | None, stage: str, again: bool) -> None:
+    from torch_growl.run_folder import RunFolder
+
+    folder = RunFolder(run_path)
+    folder.recipe()
+    if again:
+        with folder.locked():
+            folder.drop_from(stage)
+    _go_on(folder, data, stage, only=True)
+
+
+@app.command()
+def train(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 1: train the dense network, then with the penalty."""
+    _stage(run, data, "train", again)
+
+
+@app.command()
+def tie(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 2: find pruned rows and groups; writes tying.json."""
+    _stage(run, data, "tie", again)
+
+
+@app.command()
+def retrain(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 3: train on with the tying enforced."""
+    _stage(run, data, "retrain", again)
+
+
+@app.command()
+def compact(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 4: make the smaller network with the same outputs; writes model.safetensors."""
+    _stage(run, data, "compact", again)
+
+
+@app.command("eval")
+def evaluate(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 5: test every stage, measure, check; writes result.json and the report."""
+    _stage(run, data, "eval", again)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Make report.html and the figures again from a run's files."""
+    from torch_growl.run_folder import RunFolder
+
+    _show(RunFolder(run))
+
+
+@app.command()
+def bench(
+    run: RunArgument,
+    data: DataOption = None,
+    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.  [default: 1 and 256]")] = None,
+    repeats: Annotated[int, typer.Option(min=3, help="Timed calls per network and batch size.")] = 50,
+) -> None:
+    """Time the dense network beside the compact one, and say where it is slower."""
+    from torch_growl.measurement import latency_pair
+    from torch_growl.pipeline import Pipeline
+    from torch_growl.run_folder import RunFolder
+    from torch_growl.storage import load
+
+    folder = RunFolder(run)
+    pipeline = Pipeline(folder, data_dir=data)
+    dense = pipeline.trained("dense")
+    small = load(folder.model_file, pipeline.network()).eval().to(pipeline.device)
+    sizes = tuple(batch or (1, 256))
+    times = latency_pair(dense, small, pipeline.example().to(pipeline.device), batch_sizes=sizes, repeats=repeats)
+    table = Table(title="latency, median ms", title_justify="left")
+    for title in ("batch", "dense", "compact", "dense / compact"):
+        table.add_column(title, justify="right")
+    for size in map(str, sizes):
+        ratio = times["dense"][size] / times["compact"][size]
+        said = f"{ratio:.2f}x" if ratio >= 1 else f"{ratio:.2f}x (slower)"
+        table.add_row(size, f"{times['dense'][size]:.3f}", f"{times['compact'][size]:.3f}", said)
+    console.print(table)
+
+
+@app.command()
+def recipes() -> None:
+    """List the built-in recipes."""
+    from torch_growl.recipes import builtin_recipes
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("recipe", "data", "what it does"):
+        table.add_column(title, no_wrap=title == "recipe")
+    for name, recipe in builtin_recipes().items():
+        table.add_row(name, recipe.data.name, recipe.description)
+    console.print(table)
+
+
+def _warn(message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    if issubclass(category, GrowlWarning):
+        errors.print(f"warning: {message}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command: exit status 0 when all went well, 2 for bad input, 130 when stopped from the keyboard."""
+    warnings.showwarning = _warn
+    try:
+        status = app(standalone_mode=False)
+    except GrowlError as error:
+        errors.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        errors.print("stopped; --resume goes on from here")
+        sys.exit(130)
+    except Exception as error:  # click's own usage errors carry their message and status
+        show, status = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if not callable(show) or status is None:
+            raise
+        show()
+        sys.exit(status)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,347 @@
+"""The GrOWL penalty on a network's layers, applied through its proximal operator after ``optimizer.step()``.
+
+Ω_λ(W) = Σ_i λ_i ‖w_[i]‖₂ with rows sorted by norm (Zhang, Wang, Figueiredo, Balzano, ICLR 2018, eq. 3). Two forms:
+
+* ``"paper"``: strength · Ω_λ(W); the prox uses the threshold lr · strength · λ. On a layer that a normalisation
+  follows, the loss does not depend on the layer's scale, so this form has no minimiser but scale → 0: shrinking only
+  raises the effective learning rate until all rows die together.
+* ``"scale-free"`` (default): strength · Ω_λ(W) / (√n ‖W‖_F), n the number of rows. It does not depend on the layer's
+  scale: √n ‖W‖_F is what Ω of n equal rows with λ = 1 would be, so strength counts in units of the loss, and one
+  strength means the same for layers of any width. The prox uses lr · strength · λ / (√n ‖W‖_F), then brings the layer
+  back to the norm it had: rows are shrunk against one another, the layer as a whole is not.
+
+Group lasso is the same with a constant sequence; "+ ℓ2" is the optimizer's weight decay.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.inspection import LayerInfo, choose_layers, default_layers, inspect_layers, plain_model
+from torch_growl.layers import Side, row_norms, rows_of, scale_rows_
+from torch_growl.overrides import Override, resolve_overrides
+from torch_growl.owl import owl_norm, prox_owl
+from torch_growl.sequences import Sequence, pld
+
+__all__ = ["GrOWL"]
+
+Form = Literal["scale-free", "paper"]
+_TINY = 1e-30
+
+
+@dataclass
+class _Penalised:
+    """One penalised layer: what was asked for it, and which of its rows are dead."""
+
+    info: LayerInfo
+    own_strength: float | None  # None: the global one
+    sequence: Sequence
+    lam: Tensor  # (n_rows,) float64, on CPU
+    dead: Tensor  # (n_rows,) bool, on the weight's device
+
+    @property
+    def weight(self) -> Tensor:
+        return cast(Tensor, self.info.module.weight)
+
+
+class GrOWL:
+    """The group ordered weighted ℓ1 penalty over a network.
+
+    Args:
+        model: the network; compiled and DDP-wrapped ones too. It is held by reference, and only :meth:`prox_` (hence
+            the attached hook) changes it.
+        strength: the one number that scales every layer's sequence, ≥ 0. It may be changed at any time.
+        sequence: the shape of λ; see :mod:`torch_growl.sequences`.
+        layers: names or shell patterns of the layers to penalise; None: every eligible one except the network's first
+            convolution and its last layer. What is left out, and why, is in :attr:`left_out`.
+        overrides: settings for some layers, by type (``nn.Conv2d`` or ``"Conv2d"``), by pattern (``"features.*"``) or
+            by name, each a dict with any of ``strength``, ``sequence`` and ``skip``. A name beats a pattern, a pattern
+            beats a type, a type beats the arguments above.
+        form: ``"scale-free"`` or ``"paper"``, see the module.
+        side: ``"input"``: a row is an input with its outgoing weights (the paper's); ``"output"``: a neuron or filter.
+        min_rows: a layer is never emptied: at least this many rows (or all that are there, if fewer) stay. When the
+            prox would take more, the largest ones are left unshrunk and a :class:`GrowlWarning` names the layer once.
+
+    Raises:
+        InvalidValueError, InvalidTypeError: an argument is outside its range or of the wrong type.
+        LayerError: an unknown or ineligible layer is named, or no layer is left.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+        >>> growl = tg.GrOWL(model, strength=0.1)
+        >>> growl.layers
+        ('0',)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strength: float = 1.0,
+        sequence: Sequence | None = None,
+        *,
+        layers: Iterable[str] | None = None,
+        overrides: Mapping[str | type[nn.Module], Override | Mapping[str, Any]] | None = None,
+        form: Form = "scale-free",
+        side: Side = "input",
+        min_rows: int = 4,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        if form not in ("scale-free", "paper"):
+            raise InvalidValueError(f"form must be 'scale-free' or 'paper', got {form!r}")
+        if not isinstance(min_rows, int) or min_rows < 1:
+            raise InvalidValueError(f"min_rows must be an integer ≥ 1 (a layer is never emptied), got {min_rows!r}")
+        self.strength = strength
+        self.sequence = pld(p=0.5, floor=0.3) if sequence is None else sequence
+        if not isinstance(self.sequence, Sequence):
+            raise InvalidTypeError(f"sequence must be made by pld, lasso, oscar, …; got {type(sequence).__name__}")
+        self.form: Form = form
+        self.side: Side = side
+        self.min_rows = min_rows
+        self.steps = 0
+        self.floored: set[str] = set()
+        self._model = plain_model(model)
+        infos = inspect_layers(self._model, side)
+        chosen = choose_layers(self._model, layers, side)
+        settings = resolve_overrides(overrides or {}, infos)
+        names = {info.name for info in chosen}
+        for name, setting in settings.items():
+            if name not in names and not setting.skip:
+                raise LayerError(f"override for layer {name!r}, which is not penalised; name it in layers= too")
+        self._layers: dict[str, _Penalised] = {}
+        for info in chosen:
+            setting = settings.get(info.name, Override())
+            if setting.skip:
+                continue
+            shape = setting.sequence or self.sequence
+            lam = shape(info.n_rows, row_length=info.row_length)
+            dead = self._rows_zero_at_start(info)
+            self._layers[info.name] = _Penalised(info, setting.strength, shape, lam, dead)
+        if not self._layers:
+            raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
+        defaults = default_layers(infos)
+        self.left_out: dict[str, str] = {
+            info.name: info.reason or defaults.get(info.name if layers is None else "", "not asked for")
+            for info in infos
+            if info.name not in self._layers
+        }
+        self._hooks: list[tuple[Optimizer, RemovableHandle]] = []
+
+    # ── what it is ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def strength(self) -> float:
+        """The number that scales every sequence; ≥ 0, may be set at any time."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidTypeError(f"strength must be a number, got {type(value).__name__}")
+        if not math.isfinite(value) or value < 0:
+            raise InvalidValueError(f"strength must be finite and ≥ 0, got {value}")
+        self._strength = float(value)
+
+    def _strength_of(self, p: _Penalised) -> float:
+        return self.strength if p.own_strength is None else p.own_strength
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the penalised layers, in the network's order."""
+        return tuple(self._layers)
+
+    def nonzero(self) -> dict[str, int]:
+        """For every penalised layer, the number of rows that are not all zero."""
+        return {name: int((row_norms(p.info.module, self.side) > 0).sum()) for name, p in self._layers.items()}
+
+    def __repr__(self) -> str:
+        lines = [f"GrOWL(strength={self.strength:g}, sequence={self.sequence}, form={self.form!r}, side={self.side!r}"]
+        for name, p in self._layers.items():
+            lines.append(f"  {name} ({p.info.type_name}): {p.info.n_rows} rows of {p.info.row_length}")
+        lines += [f"  {name or '(root)'}: left out, {reason}" for name, reason in self.left_out.items()]
+        return "\n".join([*lines, ")"])
+
+    def penalty(self) -> Tensor:
+        """The penalty's value, a differentiable scalar: for a log, or to add to a loss and do without the prox."""
+        terms = []
+        for p in self._layers.values():
+            norms = torch.linalg.vector_norm(rows_of(p.info.module, self.side), dim=1)  # (n_rows,)
+            value = owl_norm(norms, p.lam.to(norms.device)) * self._strength_of(p)
+            if self.form == "scale-free":
+                value = value / (math.sqrt(p.info.n_rows) * torch.linalg.vector_norm(norms)).clamp_min(_TINY)
+            terms.append(value)
+        device = terms[0].device
+        return torch.stack([term.to(device) for term in terms]).sum()
+
+    # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @torch.no_grad()
+    def prox_(self, lr: float | Mapping[str, float]) -> None:
+        """One proximal step on every layer, in place: rows are scaled, those that reach zero are dead from then on.
+
+        Args:
+            lr: the step's learning rate, > 0 to have an effect; or one for each layer, by name.
+
+        Raises:
+            LayerError: a layer's weight has NaN or infinite values; no layer is changed then.
+        """
+        names = list(self._layers)
+        rates = {name: float(lr[name] if isinstance(lr, Mapping) else lr) for name in names}
+        norms, thresholds = [], []
+        for name in names:
+            p = self._layers[name]
+            v = row_norms(p.info.module, self.side).double().masked_fill_(p.dead.to(p.weight.device), 0.0)
+            norms.append(v)
+        host = [v.cpu() for v in norms]
+        for name, v in zip(names, host, strict=True):
+            if not bool(torch.isfinite(v).all()):
+                bad = int((~torch.isfinite(v)).sum())
+                raise LayerError(
+                    f"layer {name!r} has NaN or infinite weights in {bad} of its {len(v)} rows; "
+                    "nothing was changed: lower the learning rate or the strength, or check the data"
+                )
+            p = self._layers[name]
+            scale = rates[name] * self._strength_of(p)
+            if self.form == "scale-free":
+                scale /= max(math.sqrt(len(v)) * float(v.norm()), _TINY)
+            thresholds.append(p.lam * scale)
+        shrunk = prox_owl(host, thresholds)
+        for name, v, x in zip(names, host, shrunk, strict=True):
+            p = self._layers[name]
+            x = self._floor(name, v, x)
+            if self.form == "scale-free":
+                x = x * (float(v.norm()) / max(float(x.norm()), _TINY))
+            scale_rows_(p.info.module, torch.where(v > 0, x / v.clamp_min(_TINY), 0.0).to(p.weight.device), self.side)
+            p.dead = (p.dead.cpu() | ((x == 0) & (v > 0))).to(p.weight.device)
+        self.steps += 1
+
+    def _floor(self, name: str, v: Tensor, x: Tensor) -> Tensor:
+        """Keep at least ``min_rows`` rows: where the prox leaves fewer, the largest ones keep their length."""
+        least = min(self.min_rows, int((v > 0).sum()))
+        if int((x > 0).sum()) >= least:
+            return x
+        if name not in self.floored:
+            self.floored.add(name)
+            warnings.warn(
+                f"layer {name!r} would have been emptied by the penalty; its {least} largest rows are kept. "
+                "The strength is too high for this layer.",
+                GrowlWarning,
+                stacklevel=4,
+            )
+        kept = torch.argsort(v, descending=True, stable=True)[:least]
+        x = torch.zeros_like(x)
+        x[kept] = v[kept]
+        return x
+
+    def _rows_zero_at_start(self, info: LayerInfo) -> Tensor:
+        """Rows that are zero already stay zero, unless all are: that is an initialisation, not a pruning."""
+        zero = row_norms(info.module, self.side) == 0
+        return torch.zeros_like(zero) if bool(zero.all()) else zero
+
+    def _silence_dead(self) -> None:
+        """Momentum and weight decay must not revive a dead row between two proximal steps."""
+        for p in self._layers.values():
+            if bool(p.dead.any()):
+                scale_rows_(p.info.module, (~p.dead).to(p.weight.device), self.side)
+
+    def attach(
+        self, optimizer: Optimizer, *, every: int | Literal["epoch"] = 1, steps_per_epoch: int | None = None
+    ) -> RemovableHandle:
+        """Run the prox after ``optimizer.step()``, with the learning rate that step used. Your loop stays unchanged.
+
+        The hook is silent when a gradient scaler skips a step. Rows that have reached zero are held at zero after
+        *every* step, whatever ``every`` is.
+
+        Args:
+            optimizer: any torch optimizer that trains every penalised layer; a wrapper around one (accelerate's,
+                Lightning's) is opened.
+            every: after every so many steps, or ``"epoch"`` (the paper's code). The threshold of one application is
+                that of one step's learning rate, whatever ``every`` is, as in the paper's code.
+            steps_per_epoch: optimizer steps in an epoch; needed with ``every="epoch"``.
+
+        Returns:
+            A handle whose ``remove()`` detaches it again.
+
+        Raises:
+            InvalidValueError: it is attached to this optimizer already, or ``every`` is neither.
+            LayerError: the optimizer does not train a penalised layer.
+        """
+        while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+            optimizer = inner
+        if not isinstance(optimizer, Optimizer):
+            raise InvalidTypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        if every == "epoch":
+            if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
+                raise InvalidValueError("every='epoch' needs steps_per_epoch, the optimizer steps in an epoch (≥ 1)")
+            period = steps_per_epoch
+        elif isinstance(every, int) and not isinstance(every, bool) and every >= 1:
+            period = every
+        else:
+            raise InvalidValueError(f"every must be an integer ≥ 1 or 'epoch', got {every!r}")
+        if any(known is optimizer and handle.id in (handle.hooks_dict_ref() or {}) for known, handle in self._hooks):
+            raise InvalidValueError("this GrOWL is attached to this optimizer already; rows would be shrunk twice")
+        self._learning_rates(optimizer)  # fails here, not in the middle of training
+        self._count = 0
+
+        def after_step(stepped: Optimizer, args: Any, kwargs: Any) -> None:
+            self._count += 1
+            if self._count % period == 0:
+                self.prox_(self._learning_rates(stepped))
+            else:
+                self._silence_dead()
+
+        handle = optimizer.register_step_post_hook(after_step)
+        self._hooks.append((optimizer, handle))
+        return handle
+
+    def _learning_rates(self, optimizer: Optimizer) -> dict[str, float]:
+        by_parameter = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
+        missing = [name for name, p in self._layers.items() if id(p.weight) not in by_parameter]
+        if missing:
+            raise LayerError(
+                f"the optimizer does not train the weight of {', '.join(map(repr, missing))}; give it those "
+                "parameters, or leave the layers out with layers="
+            )
+        return {name: float(by_parameter[id(p.weight)]) for name, p in self._layers.items()}
+
+    # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after a stop: dead rows, counters, strength. Tensors and plain values only."""
+        return {
+            "steps": self.steps,
+            "count": getattr(self, "_count", 0),
+            "strength": self.strength,
+            "floored": sorted(self.floored),
+            "dead": {name: p.dead.cpu().clone() for name, p in self._layers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state; the layers must be those it was taken from.
+
+        Raises:
+            LayerError: the layers or their numbers of rows differ; nothing is changed then.
+        """
+        dead = state["dead"]
+        if set(dead) != set(self._layers):
+            raise LayerError(f"the state is of layers {sorted(dead)}, not of {sorted(self._layers)}")
+        for name, p in self._layers.items():
+            if dead[name].shape != p.dead.shape:
+                raise LayerError(f"layer {name!r}: the state has {dead[name].numel()} rows, not {p.dead.numel()}")
+        for name, p in self._layers.items():
+            p.dead = dead[name].to(p.weight.device).clone()
+        self.steps = int(state["steps"])
+        self._count = int(state["count"])
+        self.strength = float(state["strength"])
+        self.floored = set(state["floored"])

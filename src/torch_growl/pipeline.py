@@ -1,0 +1,258 @@
+"""A run from recipe to report: train, tie, retrain, compact, evaluate; every stage reads and writes the run folder.
+
+A stage that is done is not done again, and every stage starts from files alone, so a run can be stopped at any moment
+and gone on with, and each stage can be called on its own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from torch_growl.compaction import compact
+from torch_growl.data import Splits, load_data
+from torch_growl.errors import InvalidValueError
+from torch_growl.evaluation import make_result
+from torch_growl.inspection import choose_layers
+from torch_growl.layers import rows_of
+from torch_growl.networks import build_network
+from torch_growl.penalty import GrOWL
+from torch_growl.recipes import Recipe
+from torch_growl.run_folder import RunFolder, write_whole
+from torch_growl.sequences import sequence_from_dict
+from torch_growl.storage import save
+from torch_growl.tied import tie_, untie_
+from torch_growl.training import Trainer, batches
+from torch_growl.tying import Tying, find_tying
+
+__all__ = ["STAGES", "Pipeline", "Watcher"]
+
+STAGES = ("train", "tie", "retrain", "compact", "eval")
+Stage = Literal["train", "tie", "retrain", "compact", "eval"]
+
+
+class Watcher(Protocol):
+    """Who is shown how a run goes on: the command's progress display, or nobody."""
+
+    def stage(self, name: str, epochs: int, epoch: int) -> None:
+        """A stage begins, or goes on after ``epoch`` of its epochs."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Some steps of an epoch are done."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch is done; its metrics record."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def stage(self, name: str, epochs: int, epoch: int) -> None:
+        """Nothing is shown."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Nothing is shown."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Nothing is shown."""
+
+
+class Pipeline:
+    """One run, its folder, network and data.
+
+    Args:
+        folder: a run folder that was created for a recipe.
+        data_dir: where datasets are, for recipes that need one.
+        watcher: shown the progress.
+        data: loads the recipe's data; given for tests.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        data_dir: Any = None,
+        watcher: Watcher | None = None,
+        data: Callable[[Recipe], Splits] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.recipe = folder.recipe()
+        self.watcher: Watcher = watcher or Silent()
+        if self.recipe.threads:
+            torch.set_num_threads(self.recipe.threads)
+        if self.recipe.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidValueError("device is 'cuda', but this machine has no CUDA device; use --device cpu")
+        AcceleratorState._reset_state(
+            reset_partial_state=True
+        )  # one process may do several runs, each with its own settings
+        cpu = self.recipe.device == "cpu" or not torch.cuda.is_available()
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision=self.recipe.precision)
+        self.device = self.accelerator.device
+        options = dict(self.recipe.data.options)
+        self.splits = (
+            data(self.recipe) if data else load_data(self.recipe.data.name, data_dir, self.recipe.seed, **options)
+        )
+        self.layers = self._penalised_layers()
+
+    # ── what the stages share ───────────────────────────────────────────────────────────────────────────────────
+
+    def network(self) -> nn.Module:
+        """A freshly initialised network, on CPU; the same for the same seed."""
+        torch.manual_seed(self.recipe.seed)
+        return build_network(self.recipe.model.name, **self.recipe.model.options)
+
+    def growl(self, model: nn.Module) -> GrOWL | None:
+        """The recipe's penalty on a network; None where the recipe has none."""
+        settings = self.recipe.growl
+        if settings is None or settings.strength == 0:
+            return None
+        overrides: dict[str | type[nn.Module], dict[str, Any]] = {}
+        for key, override in settings.overrides.items():
+            given = override.model_dump(exclude_none=True)
+            if "sequence" in given:
+                given["sequence"] = sequence_from_dict(override.model_dump()["sequence"])
+            overrides[key] = given
+        return GrOWL(
+            model,
+            settings.strength,
+            sequence_from_dict(settings.sequence.model_dump(exclude_none=True)),
+            layers=settings.layers,
+            overrides=overrides,
+            form=settings.form,
+            side=settings.side,
+            min_rows=settings.min_rows,
+        )
+
+    def _penalised_layers(self) -> tuple[str, ...]:
+        model = self.network()
+        growl = self.growl(model)
+        if growl is not None:
+            return growl.layers
+        wanted = self.recipe.growl.layers if self.recipe.growl else None
+        return tuple(info.name for info in choose_layers(model, wanted))
+
+    def example(self) -> Tensor:
+        """A few inputs of the validation split, on CPU."""
+        return next(batches(self.splits.validation, 8))[0]
+
+    def trained(self, stage: str) -> nn.Module:
+        """The network as a training stage left it (plain; tied rows equal), in eval mode on the run's device."""
+        model = self.network()
+        if stage == "retrain":
+            tie_(model, self.tying())
+        phase = {"dense": self.recipe.dense, "train": self.recipe.train, "retrain": self.recipe.retrain}[stage]
+        model.load_state_dict(self.folder.finished(stage, phase.epochs)["model"])
+        if stage == "retrain":
+            untie_(model)
+        return model.eval().to(self.device)
+
+    def tying(self) -> Tying:
+        """The run's tying.
+
+        Raises:
+            InvalidValueError: the stage is not done, or its file is damaged.
+        """
+        if not self.folder.tying_file.is_file():
+            raise InvalidValueError(f"{self.folder.path}: stage 'tie' is not done yet")
+        return Tying.from_json(self.folder.tying_file.read_text(encoding="utf-8"))
+
+    # ── the stages ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, last: Stage = "eval") -> None:
+        """Do every stage up to ``last`` that is not done yet."""
+        for stage in STAGES[: STAGES.index(last) + 1]:
+            self.do(stage)
+
+    def do(self, stage: str) -> None:
+        """Do one stage, unless it is done; the stages before it must be."""
+        cast(Callable[[], None], getattr(self, f"_{stage}"))()
+
+    def _fit(self, stage: str, model: nn.Module, *, growl: GrOWL | None = None) -> None:
+        phase = {"dense": self.recipe.dense, "train": self.recipe.train, "retrain": self.recipe.retrain}[stage]
+        state = self.folder.load_checkpoint(stage)
+        done = 0 if state is None else int(state["epoch"])
+        if state is not None and done >= phase.epochs:
+            return
+        self.folder.trim_metrics(stage, done)
+        self.watcher.stage(stage, phase.epochs, done)
+
+        def log(record: dict[str, Any]) -> None:
+            self.folder.append_metrics(record)
+            self.watcher.epoch(record)
+
+        trainer = Trainer(
+            stage,
+            phase,
+            self.recipe.seed,
+            self.accelerator,
+            save=lambda state: self.folder.save_checkpoint(stage, state),
+            log=log,
+            progress=self.watcher.step,
+            layers=self.layers,
+        )
+        every = self.recipe.growl.every if self.recipe.growl else 1
+        trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, every=every, state=state)
+        if not phase.epochs:  # nothing to train: the stage ends where it starts
+            state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}
+            self.folder.save_checkpoint(stage, state)
+
+    def _train(self) -> None:
+        self._fit("dense", self.network())
+        model = self.network()
+        if self.recipe.train.start == "dense":
+            model.load_state_dict(self.trained("dense").state_dict())
+        growl = self.growl(model)
+        self._fit("train", model, growl=growl)
+        norms = self.folder.finished("train", self.recipe.train.epochs)["norms"]
+        if norms:
+            stacked = {name: torch.stack(list(values)) for name, values in norms.items()}
+            self.folder.save_tensors("row_norms", stacked)
+
+    def _tie(self) -> None:
+        if self.folder.tying_file.is_file():
+            return
+        settings = self.recipe.tying
+        self.watcher.stage("tie", 0, 0)
+        tying = find_tying(
+            self.trained("train").cpu(),
+            self.layers,
+            preference=settings.preference,
+            max_ratio=settings.max_ratio,
+            method=settings.method,
+            side=self.recipe.growl.side if self.recipe.growl else "input",
+        )
+        self.folder.write_text(self.folder.tying_file, tying.to_json())
+
+    def _retrain(self) -> None:
+        model = self.trained("train").cpu()
+        tie_(model, self.tying())
+        self._fit("retrain", model)
+        rows = {}
+        for stage, label in (("train", "trained"), ("retrain", "retrained")):
+            model = self.trained(stage)
+            for name in self.layers:
+                rows[f"{name}|{label}"] = rows_of(model.get_submodule(name)).detach().float().cpu()
+        self.folder.save_tensors("rows", rows)
+
+    def _compact(self) -> None:
+        if self.folder.model_file.is_file():
+            return
+        self.watcher.stage("compact", 0, 0)
+        small = compact(self.trained("retrain").cpu(), self.example(), full=self.recipe.compact.full)
+        write_whole(self.folder.model_file, lambda temporary: save(small, temporary))
+
+    def _eval(self) -> None:
+        if self.folder.result_file.is_file():
+            return
+        self.watcher.stage("eval", 0, 0)
+        started = time.perf_counter()
+        result = make_result(self)
+        result["seconds"]["eval"] = time.perf_counter() - started
+        self.folder.write_text(self.folder.result_file, json.dumps(result, indent=2))

@@ -1,0 +1,197 @@
+"""What a recipe is: every field with its type, range and meaning. This is the reference of recipe files."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from torch_growl.errors import GrowlError
+from torch_growl.recipes.reading import Dumper
+from torch_growl.sequences import sequence_from_dict
+
+__all__ = ["Choice", "Compact", "Growl", "LayerOverride", "Measure", "Phase", "Recipe", "Shape", "TrainPhase", "Tying"]
+
+
+class Settings(BaseModel):
+    """Unknown fields are refused, types are not converted (a whole number may stand for a decimal one)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Choice(Settings):
+    """A dataset or a network, by name."""
+
+    name: str = Field(min_length=1, description="A built-in name, or package.module:function.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+
+
+class Phase(Settings):
+    """One phase of training."""
+
+    epochs: int = Field(ge=0, description="Passes over the training data; 0 leaves the phase out.")
+    batch_size: int = Field(default=128, ge=1, description="Examples in one step.")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="torch.optim's SGD, Adam or AdamW.")
+    lr: float = Field(gt=0, description="Learning rate before the schedule.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD only.")
+    nesterov: bool = Field(default=False, description="Nesterov's momentum; of SGD only, needs momentum > 0.")
+    weight_decay: float = Field(default=0.0, ge=0, description='The "+ l2" of the paper.')
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        default="constant", description="step: times gamma every step_size epochs; cosine: down to 0 at the last epoch."
+    )
+    step_size: int = Field(default=10, ge=1, description="Epochs between two steps of the step schedule.")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of one step of the step schedule.")
+    warmup_epochs: int = Field(default=0, ge=0, description="Epochs over which the learning rate first rises.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of every label spread over all classes.")
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Phase:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0")
+        return self
+
+
+class TrainPhase(Phase):
+    """Training with the penalty."""
+
+    start: Literal["fresh", "dense"] = Field(
+        default="dense", description="fresh: from new weights; dense: from the dense network's."
+    )
+
+
+class Shape(Settings):
+    """The shape of λ, as tg.pld, tg.lasso, … make it; they check the ranges, and which fields go together."""
+
+    name: Literal["pld", "lasso", "oscar", "slope", "group_slope"] = Field(
+        description="pld: a ramp over the first rows, then flat; oscar: a ramp over all rows; lasso: flat, that is "
+        "group lasso; slope, group_slope: quantiles."
+    )
+    p: float | None = Field(default=None, description="pld: the part of the rows the ramp goes over, in (0, 1].")
+    floor: float | None = Field(default=None, description="pld, oscar: the ramp falls from 1 to this, 0 to 1.")
+    lambda1: float | None = Field(default=None, description="pld, oscar, in place of floor: λ's last value, ≥ 0.")
+    lambda2: float | None = Field(default=None, description="pld, oscar, with lambda1: the fall from row to row, ≥ 0.")
+    q: float | None = Field(default=None, description="slope, group_slope: false discovery rate, in (0, 1).")
+
+    @model_validator(mode="after")
+    def _parameters_fit(self) -> Shape:
+        try:
+            sequence_from_dict(self.model_dump())
+        except GrowlError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
+
+
+class LayerOverride(Settings):
+    """What one layer, or all that match a pattern, does differently."""
+
+    strength: float | None = Field(default=None, ge=0, description="In place of growl.strength.")
+    sequence: Shape | None = Field(default=None, description="In place of growl.sequence.")
+    skip: bool = Field(default=False, description="Leave the layer alone.")
+
+
+class Growl(Settings):
+    """The penalty; a recipe without it, or of strength 0, is a baseline."""
+
+    strength: float = Field(default=1.0, ge=0, description="Scales the sequence; 0: no penalty.")
+    sequence: Shape = Field(
+        default_factory=lambda: Shape(name="pld", p=0.5, floor=0.3),
+        description="The shape of λ.",
+    )
+    form: Literal["scale-free", "paper"] = Field(
+        default="scale-free",
+        description="scale-free: the penalty over the layer's norm, which the prox holds; paper: as published.",
+    )
+    every: int | Literal["epoch"] = Field(default=1, description="The prox runs after so many steps, or 'epoch'.")
+    side: Literal["input", "output"] = Field(
+        default="input", description="input: a row is an input's outgoing weights; output: a neuron or filter."
+    )
+    layers: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Names or patterns; null: every layer but the first convolution and the last layer.",
+    )
+    overrides: dict[str, LayerOverride] = Field(
+        default_factory=dict, description="By layer name, pattern (features.*) or type (Conv2d)."
+    )
+    min_rows: int = Field(default=4, ge=1, description="A layer keeps at least so many rows.")
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _steps_or_epoch(cls, value: Any) -> Any:
+        if value != "epoch" and (type(value) is not int or value < 1):
+            raise ValueError("must be a whole number ≥ 1 or 'epoch'")
+        return value
+
+
+class Tying(Settings):
+    """How the rows of the trained network are grouped."""
+
+    method: Literal["affinity", "none"] = Field(
+        default="affinity", description="affinity: affinity propagation on the rows' similarity; none: pruning only."
+    )
+    preference: float = Field(default=0.8, gt=0, le=1, description="Higher makes more groups. Paper: 0.6 and 0.8.")
+    max_ratio: float = Field(
+        default=0.95, gt=0, le=1, description="A layer with more groups for its nonzero rows is left untied; 1: never."
+    )
+    chain: bool = Field(
+        default=False,
+        description="Count compression.layers as the paper does for VGG: a zero row also removes the filter before it.",
+    )
+
+
+class Compact(Settings):
+    """How the smaller network is made."""
+
+    full: bool = Field(default=True, description="Also remove the channels that only fed pruned inputs.")
+
+
+class Measure(Settings):
+    """How dense and compact networks are timed."""
+
+    batch_sizes: list[int] = Field(default=[1, 256], min_length=1, description="Examples in one call, each ≥ 1.")
+    repeats: int = Field(default=20, ge=1, description="Timed calls for each; the median is reported.")
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _at_least_one(cls, value: list[int]) -> list[int]:
+        if any(size < 1 for size in value):
+            raise ValueError("must all be ≥ 1")
+        return value
+
+
+class Recipe(Settings):
+    """A whole run: data, network, three phases of training, penalty, tying, compaction, measuring."""
+
+    name: str = Field(min_length=1, description="Of the recipe; also the run folder's name unless --out is given.")
+    description: str = Field(default="", description="One line for lists and reports.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: its own choice.")
+    precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision of training.")
+    data: Choice = Field(description="The dataset.")
+    model: Choice = Field(description="The network.")
+    dense: Phase = Field(description="Training of the dense network, without penalty: the baseline.")
+    train: TrainPhase = Field(description="Training with the penalty.")
+    growl: Growl | None = Field(default=None, description="The penalty; null: none.")
+    tying: Tying = Field(default_factory=Tying, description="How rows are grouped.")
+    retrain: Phase = Field(description="Training of the tied network.")
+    compact: Compact = Field(default_factory=Compact, description="How the smaller network is made.")
+    measure: Measure = Field(default_factory=Measure, description="How networks are timed.")
+
+    def to_yaml(self) -> str:
+        """The whole recipe, every default spelled out, as a file that loads to an equal one."""
+        text: str = yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+        return text

@@ -1,0 +1,315 @@
+"""The shapes of λ: lasso, OSCAR, PLD, SLOPE, group SLOPE, as small immutable values; and the check of any λ.
+
+A sequence called with a number of rows gives λ_1 ≥ λ_2 ≥ … ≥ λ_n ≥ 0, the weights of the sorted-ℓ1 norm
+``Ω_λ(v) = Σ_i λ_i |v|_(i)``. λ_1 weighs the largest row: its level makes rows zero, its fall makes neighbours tie.
+*Relative* shapes have λ_1 = 1 and are scaled by one strength; *absolute* ones give the literature's own values.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+
+__all__ = ["Sequence", "check_lambda", "group_slope", "lasso", "oscar", "pld", "sequence_from_dict", "slope"]
+
+
+class Sequence(ABC):
+    """The shape of λ: called with a number of rows, it gives one weight per row, never rising, never negative."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
+        """λ for n rows.
+
+        Args:
+            n: number of rows, ≥ 0.
+            row_length: weights in a row, ≥ 1; only group SLOPE needs it.
+
+        Returns:
+            ``(n,)`` float64, non-increasing, ≥ 0.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: ``n`` or ``row_length`` is not such an integer.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sequence as plain data, ``{"name": "pld", "p": 0.5, "floor": 0.3}``; see :func:`sequence_from_dict`."""
+        return {"name": self.name, **self._parameters()}
+
+    def _parameters(self) -> dict[str, float]:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in given.items() if value is not None}
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{name}={value:g}' for name, value in self._parameters().items())})"
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class _Lasso(Sequence):
+    name = "lasso"
+
+    def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
+        return torch.ones(_count("n", n, 0), dtype=torch.float64)
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class _Oscar(Sequence):
+    name = "oscar"
+    floor: float | None
+    lambda1: float | None
+    lambda2: float | None
+
+    def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
+        steps = torch.arange(_count("n", n, 0), dtype=torch.float64)  # i − 1
+        if self.floor is None:
+            assert self.lambda1 is not None
+            assert self.lambda2 is not None
+            return self.lambda1 + self.lambda2 * (n - 1 - steps)
+        return _ramp(steps, max(n - 1, 1), self.floor)
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class _Pld(Sequence):
+    name = "pld"
+    p: float
+    floor: float | None
+    lambda1: float | None
+    lambda2: float | None
+
+    def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
+        steps = torch.arange(_count("n", n, 0), dtype=torch.float64)  # i − 1
+        P = math.floor(self.p * n + 1e-9)  # 0.29 · 100 is 28.999999999999996
+        if self.floor is None:
+            assert self.lambda1 is not None
+            assert self.lambda2 is not None
+            return self.lambda1 + self.lambda2 * (P - steps).clamp_min(0.0)
+        return _ramp(steps, max(P, 1), self.floor)
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class _Slope(Sequence):
+    name = "slope"
+    q: float
+
+    def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
+        from scipy.special import ndtri
+
+        i = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64)
+        quantiles = torch.from_numpy(-ndtri((i * self.q / (2 * max(n, 1))).numpy()))  # Φ⁻¹(1 − t) = −Φ⁻¹(t)
+        return quantiles.clamp_min(0.0)
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class _GroupSlope(Sequence):
+    name = "group_slope"
+    q: float
+
+    def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
+        from scipy.special import gammainccinv
+
+        i = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64)
+        if row_length is None:
+            raise InvalidValueError("group_slope needs row_length (weights in a row): call it with row_length=d")
+        d = _count("row_length", row_length, 1)
+        # χ_d has the distribution function P(d/2, x²/2), P the regularised incomplete gamma function
+        squares = 2 * gammainccinv(d / 2, (i * self.q / max(n, 1)).numpy())
+        return torch.from_numpy(squares).clamp_min(0.0).sqrt()
+
+
+def lasso() -> Sequence:
+    """The constant sequence, λ_i = 1: group lasso; it makes rows zero and ties none."""
+    return _Lasso()
+
+
+def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None) -> Sequence:
+    """OSCAR (Bondell and Reich 2008): λ falls linearly over all rows.
+
+    Relative: ``λ_i = floor + (1 − floor)(n − i)/(n − 1)``, from 1 down to ``floor``; λ = (1,) for one row.
+    Absolute: ``λ_i = lambda1 + lambda2 (n − i)``, when both are given.
+
+    Args:
+        floor: the last value, 0..1; default 0.3.
+        lambda1: absolute form: the last value, ≥ 0.
+        lambda2: absolute form: the fall from row to row, ≥ 0.
+
+    Raises:
+        InvalidValueError: a parameter is outside its range, or the two forms are mixed.
+    """
+    return _Oscar(*_form("oscar", floor, lambda1, lambda2))
+
+
+def pld(
+    p: float = 0.5, floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None
+) -> Sequence:
+    """PLD, the GrOWL paper's sequence (ICLR 2018, section 3): λ falls linearly over the first P = ⌊p·n⌋ rows.
+
+    Relative: ``λ_i = floor + (1 − floor)(P − i + 1)/P`` for i ≤ P, else ``floor``; λ_1 = 1. P is taken as at least 1.
+    Absolute: ``λ_i = lambda1 + lambda2 (P − i + 1)`` for i ≤ P, else ``lambda1``, when both are given: the paper's.
+
+    Args:
+        p: the part of the rows over which λ falls, in (0, 1].
+        floor: the value from there on, 0..1; default 0.3.
+        lambda1: absolute form: the value from there on, ≥ 0; it makes rows zero.
+        lambda2: absolute form: the fall from row to row, ≥ 0; it makes rows tie.
+
+    Raises:
+        InvalidValueError: a parameter is outside its range, or the two forms are mixed.
+    """
+    p = _number("pld", "p", p)
+    if not 0 < p <= 1:
+        raise InvalidValueError(f"pld: p must be in (0, 1], got {p}")
+    return _Pld(p, *_form("pld", floor, lambda1, lambda2))
+
+
+def slope(q: float = 0.1) -> Sequence:
+    """SLOPE's Benjamini–Hochberg sequence, ``λ_i = Φ⁻¹(1 − iq/2n)`` (Bogdan et al. 2015, eq. 1.8), raw quantiles.
+
+    Args:
+        q: the false discovery rate it aims at where a strength of 1 is the noise level, in (0, 1).
+
+    Raises:
+        InvalidValueError: ``q`` is not in (0, 1).
+    """
+    return _Slope(_rate("slope", q))
+
+
+def group_slope(q: float = 0.1) -> Sequence:
+    """Group SLOPE's sequence, ``λ_i = F⁻¹(1 − iq/n)`` with F the distribution function of χ_d (Brzyski et al. 2019).
+
+    d is the row length. Raw quantiles, near √d, as in the literature for groups of one size.
+
+    Args:
+        q: the group false discovery rate it aims at where a strength of 1 is the noise level, in (0, 1).
+
+    Raises:
+        InvalidValueError: ``q`` is not in (0, 1); when called, ``row_length`` is not given.
+    """
+    return _GroupSlope(_rate("group_slope", q))
+
+
+_MAKERS: dict[str, Callable[..., Sequence]] = {
+    "lasso": lasso,
+    "oscar": oscar,
+    "pld": pld,
+    "slope": slope,
+    "group_slope": group_slope,
+}
+_FIELDS = {
+    "lasso": (),
+    "oscar": ("floor", "lambda1", "lambda2"),
+    "pld": ("p", "floor", "lambda1", "lambda2"),
+    "slope": ("q",),
+    "group_slope": ("q",),
+}
+
+
+def sequence_from_dict(data: Mapping[str, Any]) -> Sequence:
+    """Make the sequence that :meth:`Sequence.to_dict` wrote; fields that are left out, or None, have their default.
+
+    Raises:
+        InvalidTypeError: ``data`` is not a mapping, or a field is not a number.
+        InvalidValueError: the name or a field is unknown, or a parameter is outside its range.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidTypeError(f"a sequence must be a mapping such as {{'name': 'pld'}}, got {type(data).__name__}")
+    name = data.get("name")
+    if not isinstance(name, str) or name not in _MAKERS:
+        raise InvalidValueError(f"sequence name must be one of {', '.join(_MAKERS)}; got {name!r}")
+    given = {field: value for field, value in data.items() if field != "name" and value is not None}
+    unknown = [str(field) for field in given if field not in _FIELDS[name]]
+    if unknown:
+        known = ", ".join(_FIELDS[name]) or "no fields"
+        raise InvalidValueError(f"sequence {name!r} has no field {', '.join(unknown)}; it has {known}")
+    return _MAKERS[name](**given)
+
+
+def check_lambda(lam: Tensor, n: int) -> Tensor:
+    """Check an explicit λ: 1-D, one value for each of n rows, finite, non-negative, non-increasing.
+
+    Args:
+        lam: ``(n,)``, any real floating type; not modified.
+        n: how many values there must be.
+
+    Returns:
+        λ as float64, on the device it was on; the same tensor where it is float64 already.
+
+    Raises:
+        InvalidTypeError: it is not a real floating-point tensor.
+        InvalidValueError: anything else is wrong; the message names the first index (from 0) where it is.
+    """
+    if not isinstance(lam, Tensor) or not lam.is_floating_point():
+        found = f"dtype {lam.dtype}" if isinstance(lam, Tensor) else type(lam).__name__
+        raise InvalidTypeError(f"λ must be a floating-point tensor, got {found}")
+    if lam.ndim != 1 or len(lam) != n:
+        raise InvalidValueError(f"λ must be 1-D with one value for each of {n} rows, got shape {tuple(lam.shape)}")
+    lam = lam.to(torch.float64)
+    values = lam.detach()
+    for wrong, words in (
+        (~torch.isfinite(values), "finite"),
+        (values < 0, "non-negative"),
+        (torch.diff(values, prepend=values[:1]) > 0, "non-increasing (largest first)"),
+    ):
+        if bool(wrong.any()):
+            i = int(wrong.nonzero()[0])
+            after = f" after λ[{i - 1}] = {float(values[i - 1]):g}" if words.startswith("non-inc") else ""
+            raise InvalidValueError(f"λ must be {words}; λ[{i}] = {float(values[i]):g}{after}")
+    return lam
+
+
+def _ramp(steps: Tensor, length: int, floor: float) -> Tensor:
+    """From exactly 1 down to ``floor`` in ``length`` equal steps, then constant."""
+    return (1 - (1 - floor) * (steps / length)).clamp_min(floor).where(steps < length, floor)
+
+
+def _form(name: str, floor: Any, lambda1: Any, lambda2: Any) -> tuple[float | None, float | None, float | None]:
+    """The checked parameters of a relative or an absolute form; those of the other are None."""
+    if lambda1 is None and lambda2 is None:
+        floor = _number(name, "floor", 0.3 if floor is None else floor)
+        if not 0 <= floor <= 1:
+            raise InvalidValueError(f"{name}: floor must be in [0, 1], got {floor}")
+        return floor, None, None
+    if floor is not None:
+        raise InvalidValueError(f"{name}: floor (relative) and lambda1, lambda2 (absolute) exclude one another")
+    for field, value in (("lambda1", lambda1), ("lambda2", lambda2)):
+        if value is None:
+            raise InvalidValueError(f"{name}: {field} is missing; the absolute form needs both lambda1 and lambda2")
+        if _number(name, field, value) < 0:
+            raise InvalidValueError(f"{name}: {field} must be ≥ 0, got {value}")
+    return None, float(lambda1), float(lambda2)
+
+
+def _rate(name: str, q: Any) -> float:
+    q = _number(name, "q", q)
+    if not 0 < q < 1:
+        raise InvalidValueError(f"{name}: q must be in (0, 1), got {q}")
+    return float(q)
+
+
+def _number(name: str, field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidTypeError(f"{name}: {field} must be a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise InvalidValueError(f"{name}: {field} must be finite, got {value}")
+    return float(value)
+
+
+def _count(field: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidTypeError(f"{field} must be an integer, got {type(value).__name__}")
+    if value < least:
+        raise InvalidValueError(f"{field} must be ≥ {least}, got {value}")
+    return value

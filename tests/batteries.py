@@ -1,0 +1,51 @@
+"""The table of layer types that every check of rows, prox and tying runs over; a new type is a new row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer, what it eats, and how many rows it has."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]  # of one input batch
+    inputs: int
+    outputs: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    def input(self) -> Tensor:
+        return torch.randn(self.shape)
+
+
+def _channels_last() -> nn.Module:
+    return nn.Conv2d(6, 8, 3).to(memory_format=torch.channels_last)
+
+
+LAYERS = [
+    Case("linear", lambda: nn.Linear(6, 8), (3, 6), 6, 8),
+    Case("linear-no-bias", lambda: nn.Linear(6, 8, bias=False), (3, 5, 6), 6, 8),
+    Case("linear-one-input", lambda: nn.Linear(1, 8), (3, 1), 1, 8),
+    Case("linear-one-output", lambda: nn.Linear(6, 1), (3, 6), 6, 1),
+    Case("conv1d", lambda: nn.Conv1d(6, 8, 3), (2, 6, 9), 6, 8),
+    Case("conv2d", lambda: nn.Conv2d(6, 8, 3, padding=1), (2, 6, 5, 5), 6, 8),
+    Case("conv2d-1x1", lambda: nn.Conv2d(6, 8, 1), (2, 6, 5, 5), 6, 8),
+    Case("conv2d-channels-last", _channels_last, (2, 6, 5, 5), 6, 8),
+    Case("conv2d-grouped", lambda: nn.Conv2d(6, 8, 3, groups=2), (2, 6, 5, 5), 6, 8),
+    Case("conv2d-depthwise", lambda: nn.Conv2d(6, 12, 3, groups=6), (2, 6, 5, 5), 6, 12),
+    Case("conv2d-reflect", lambda: nn.Conv2d(6, 8, 3, padding=1, padding_mode="reflect"), (2, 6, 5, 5), 6, 8),
+    Case("conv3d", lambda: nn.Conv3d(6, 8, 2), (2, 6, 4, 4, 4), 6, 8),
+    Case("transposed1d", lambda: nn.ConvTranspose1d(6, 8, 3, stride=2), (2, 6, 5), 6, 8),
+    Case("transposed2d", lambda: nn.ConvTranspose2d(6, 8, 3, stride=2, output_padding=1), (2, 6, 5, 5), 6, 8),
+    Case("transposed2d-grouped", lambda: nn.ConvTranspose2d(6, 8, 3, groups=2), (2, 6, 5, 5), 6, 8),
+    Case("transposed3d", lambda: nn.ConvTranspose3d(6, 8, 2), (2, 6, 3, 3, 3), 6, 8),
+]
+assert LAYERS

@@ -1,0 +1,44 @@
+"""Fixtures every test can use, and the rules no test may break: seeds set, no threads or settings leaked."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile("torch-growl", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("torch-growl")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """A test starts from a seed and must leave torch's settings and threads as they were."""
+    torch.manual_seed(0)
+    before = _settings()
+    threads = {thread.name for thread in threading.enumerate()}
+    yield
+    assert before == _settings()
+    # Libraries keep pools of their own (named after them); a plain "Thread-N" is one the code under test forgot.
+    new = {thread.name for thread in threading.enumerate()} - threads
+    assert not [name for name in new if name.startswith("Thread-")]
+
+
+def _settings() -> tuple[object, ...]:
+    return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), os.environ.get("GROWL_DATA")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with real datasets, or a skip that says what is missing."""
+    given = os.environ.get("GROWL_DATA", "../shared/data")
+    folder = Path(given) if Path(given).is_absolute() else ROOT / given
+    if not folder.is_dir():
+        pytest.skip(f"no real datasets: {given} is not there (set GROWL_DATA to a folder that holds mnist/)")
+    return folder

@@ -1,0 +1,428 @@
+"""compact(): the same outputs, exactly the sizes worked out by hand, the given network untouched, nothing silent."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from compact_battery import MLP, NETS, FanOut, LeNet, Net, Shared, settle_, vgg, zero_and_tie_
+from torch_growl.compaction import compact, structure
+from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.inputs import SelectInputs, SumInputs
+from torch_growl.proof import HALF_TOLERANCE
+from torch_growl.structure import Structure
+
+
+def assert_same_outputs(dense: nn.Module, small: nn.Module, x: Tensor) -> None:
+    dense, small = copy.deepcopy(dense).eval(), copy.deepcopy(small).eval()
+    with torch.no_grad():
+        expected, found = pytree.tree_leaves(dense(x)), pytree.tree_leaves(small(x))
+    assert len(expected) == len(found)
+    for a, b in zip(expected, found, strict=True):
+        tolerance = HALF_TOLERANCE.get(a.dtype, 1e-5)
+        assert a.dtype == b.dtype
+        assert (a - b).abs().max() <= tolerance * a.abs().max()
+
+
+def snapshot(model: nn.Module) -> tuple[Any, ...]:
+    state = {
+        name: (value.clone().contiguous().view(-1).view(torch.uint8).tolist(), value.stride())
+        for name, value in model.state_dict().items()
+    }
+    flags = [(n, m.training, type(m)) for n, m in model.named_modules()]
+    return state, flags, [(n, p.requires_grad, id(p)) for n, p in model.named_parameters()]
+
+
+def by_name(small: nn.Module) -> dict[str, Any]:
+    return {layer.name: layer for layer in structure(small).layers}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("full", [True, False], ids=["full", "local"])
+@pytest.mark.parametrize("net", NETS, ids=str)
+def test_answers_the_same_and_leaves_the_given_network_alone(net: Net, full: bool, training: bool) -> None:
+    model = net.trained().train(training)
+    before, state = snapshot(model), torch.random.get_rng_state()
+    small = compact(model, net.input().clone(), full=full)
+    torch.random.set_rng_state(state)
+    assert snapshot(model) == before
+    assert_same_outputs(model, small, net.input())
+    cut = tuple(layer.name for layer in structure(small).layers if layer.kept is not None)
+    assert cut == (net.cut if full else ())
+    assert all(module.training is training for module in small.modules())
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    frozen = not any(p.requires_grad for p in model.parameters())
+    assert all(p.requires_grad is not frozen and p.dtype == net.dtype for p in small.parameters())
+    for name, module in model.named_modules():
+        small.get_submodule(name).extra_repr()
+        assert type(small.get_submodule(name)) in (type(module), nn.Sequential)
+
+
+@pytest.mark.parametrize("net", NETS, ids=str)
+def test_random_number_generator_is_left_alone(net: Net) -> None:
+    model, x = net.trained(), net.input()
+    before = torch.random.get_rng_state()
+    compact(model, x)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def pruned_mlp() -> MLP:
+    model = settle_(MLP())
+    with torch.no_grad():
+        model.fc1.weight[:, [1, 2, 3]] = 0
+        model.fc1.weight[:, 6] = model.fc1.weight[:, 5]
+        model.fc2.weight[:, :10] = 0
+        model.fc3.weight[:, [0, 11]] = 0
+    return model
+
+
+def test_mlp_has_the_sizes_worked_out_by_hand() -> None:
+    small = compact(pruned_mlp(), torch.randn(3, 20))
+    fc1 = 16 * 20 + 20  # 20 inputs − 3 zero − 1 tied; 30 outputs − 10 that fc2 drops
+    fc2, fc3, bn = 20 * 10 + 10, 10 * 5 + 5, 2 * 20
+    assert sum(p.numel() for p in small.parameters()) == fc1 + fc2 + fc3 + bn
+    assert type(small.fc1.inputs) is SumInputs
+    assert small.fc1.layer.weight.shape == (20, 16)
+    assert type(small.fc2) is nn.Linear
+    assert small.bn.num_features == 20
+    assert small.bn.num_batches_tracked == 7
+    assert structure(small).to_records() == [
+        {"layer": "fc1", "form": "full", "rows": [20, 16], "outputs": [30, 20], "reason": ""},
+        {"layer": "fc2", "form": "full", "rows": [30, 20], "outputs": [12, 10], "reason": ""},
+        {
+            "layer": "fc3",
+            "form": "full",
+            "rows": [12, 10],
+            "outputs": [5, 5],
+            "reason": "its output is an output of the network",
+        },
+    ]
+
+
+def test_lenet_has_the_sizes_worked_out_by_hand() -> None:
+    model = LeNet()
+    with torch.no_grad():
+        model.c2.weight[:, [0, 4]] = 0
+        model.f1.weight.view(24, 16, 16)[:, [3, 5, 15]] = 0  # three whole maps of 4 × 4
+        model.f1.weight.view(24, 16, 16)[:, 7, :8] = 0  # half a map: eight inputs, selected away
+        model.f2.weight[:, [1]] = 0
+        model.f3.weight[:, [2, 3]] = 0
+    small = compact(model, torch.randn(2, 1, 28, 28))
+    sizes = {name: tuple(p.shape) for name, p in small.named_parameters()}
+    assert sizes == {
+        "c1.weight": (4, 1, 5, 5),
+        "c1.bias": (4,),
+        "c2.weight": (13, 4, 5, 5),
+        "c2.bias": (13,),
+        "f1.weight": (23, 13 * 16),  # 8 × 23 weights are fewer bytes than an index of 200
+        "f1.bias": (23,),
+        "f2.weight": (10, 23),
+        "f2.bias": (10,),
+        "f3.weight": (10, 10),
+        "f3.bias": (10,),
+    }
+    assert "8 rows could go, but their index would take more bytes" in by_name(small)["f1"].reason
+
+
+def test_a_part_of_a_flattened_map_is_selected_where_that_pays() -> None:
+    model = LeNet()
+    with torch.no_grad():
+        model.f1.weight.view(24, 16, 16)[:, 2:12, 1:] = 0  # 150 inputs in ten maps that stay
+        model.f1.weight.view(24, 16, 16)[:, 1] = 0
+    small = compact(model, torch.randn(2, 1, 28, 28))
+    assert small.c2.weight.shape[0] == 15
+    assert type(small.f1.inputs) is SelectInputs
+    assert small.f1.layer.weight.shape == (24, 240 - 150)
+
+
+def test_vgg_has_the_sizes_worked_out_by_hand() -> None:
+    model = settle_(vgg())
+    with torch.no_grad():
+        model[4].weight[:, [0, 1, 2]] = 0
+        model[8].weight[:, [11]] = 0
+        model[13].weight.view(16, 10, 4)[:, [0, 9]] = 0
+        model[17].weight[:, [3]] = 0
+    small = compact(model, torch.randn(2, 3, 8, 8))
+    shapes = {name: tuple(p.shape) for name, p in small.named_parameters() if p.ndim > 1}
+    assert shapes == {
+        "0.weight": (5, 3, 3, 3),
+        "4.weight": (11, 5, 3, 3),
+        "8.weight": (8, 11, 3, 3),
+        "13.weight": (15, 32),
+        "17.weight": (7, 15),
+    }
+    norms = {name: m.num_features for name, m in small.named_modules() if hasattr(m, "num_features")}
+    assert norms == {"1": 5, "6": 11, "9": 8, "12": 32, "14": 15}
+    assert torch.equal(small[9].running_var, model[9].running_var[1:9])
+    assert torch.equal(small[12].running_mean, model[12].running_mean[4:36])
+    assert not isinstance(small[4], nn.Sequential)
+
+
+def test_removal_cascades_through_rows_that_only_fed_removed_channels() -> None:
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 4))
+    with torch.no_grad():
+        model[4].weight[:, :5] = 0
+        model[2].weight[5:, :12] = 0  # the first twelve only feed the five that go
+        model[0].weight[12:, 0] = 0  # and this input only feeds those twelve
+    small = compact(model, torch.randn(3, 9))
+    layers = by_name(small)
+    assert (layers["0"].width, layers["0"].outputs_left, layers["2"].outputs_left) == (8, 18, 15)
+
+
+def test_rows_that_differ_only_in_removed_channels_are_tied() -> None:
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 4))
+    with torch.no_grad():
+        model[2].weight[:, :10] = 0
+        model[0].weight[10:, 3] = model[0].weight[10:, 8]
+    assert by_name(compact(model, torch.randn(3, 9)))["0"].width == 8
+
+
+def test_readers_that_disagree_keep_the_union() -> None:
+    model = FanOut()
+    with torch.no_grad():
+        model.left.weight[:, :10] = 0
+        model.right.weight[:, 5:15] = 0
+    small = compact(model, torch.randn(3, 8))
+    layers = by_name(small)
+    assert layers["stem"].kept == (*range(5), *range(10, 30))
+    assert type(small.left.inputs) is SelectInputs
+    assert small.left.inputs.index.tolist() == list(range(5, 25))
+    assert small.right.inputs.index.tolist() == [*range(5), *range(10, 25)]
+
+
+def test_a_layer_of_zero_rows_keeps_one_and_says_so() -> None:
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 4))
+    nn.init.zeros_(model[2].weight)
+    small = compact(model, torch.randn(3, 9))
+    layers = by_name(small)
+    assert (layers["0"].outputs_left, layers["2"].width) == (1, 1)
+    assert "all its rows are zero; one is kept" in layers["2"].reason
+    assert_same_outputs(model, small, torch.randn(3, 9))
+
+
+def test_groups_of_unequal_counts_are_padded_with_zero_rows() -> None:
+    model = nn.Sequential(nn.Conv2d(12, 8, 3, groups=2))
+    with torch.no_grad():
+        model[0].weight[:4, 2:] = 0  # first group: two rows left
+        model[0].weight[4:, 3:] = 0  # second group: three
+    small = compact(model, torch.randn(2, 12, 5, 5))
+    assert small[0].layer.weight.shape == (8, 3, 3, 3)
+    assert not small[0].layer.weight[:4, 2].any()
+    assert small[0].inputs.index.tolist() == [0, 1, 0, 6, 7, 8]
+    assert_same_outputs(model, small, torch.randn(2, 12, 5, 5))
+
+
+def test_groups_that_cannot_lose_the_same_are_left_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(12, 8, 3, groups=2))
+    with torch.no_grad():
+        model[0].weight[:4, 2:] = 0
+    with pytest.warns(GrowlWarning, match="no zero rows and no bit-equal rows"):
+        small = compact(model, torch.randn(2, 12, 5, 5))
+    assert type(small[0]) is nn.Conv2d
+
+
+def test_memory_format_is_carried_over() -> None:
+    model = zero_and_tie_(vgg().to(memory_format=torch.channels_last), 4)
+    small = compact(model, torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last))
+    weights = [m.weight for m in small.modules() if isinstance(m, nn.Conv2d)]
+    assert weights
+    assert all(w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous() for w in weights)
+
+
+def test_flags_are_carried_over_one_by_one() -> None:
+    model = pruned_mlp()
+    model.fc1.bias.requires_grad_(False)
+    model.bn.eval()
+    model.fc2.eval()
+    small = compact(model, torch.randn(3, 20))
+    assert [n for n, p in small.named_parameters() if not p.requires_grad] == ["fc1.layer.bias"]
+    assert [n for n, m in small.named_modules() if not m.training] == ["fc2", "bn"]
+
+
+def test_parametrized_weights_become_plain_in_the_copy() -> None:
+    class Doubled(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return 2 * weight
+
+    model = pruned_mlp()
+    parametrize.register_parametrization(model.fc1, "weight", Doubled())
+    before = snapshot(model)
+    small = compact(model, torch.randn(3, 20))
+    assert snapshot(model) == before
+    assert parametrize.is_parametrized(model.fc1)
+    assert not any(parametrize.is_parametrized(m) for m in small.modules())
+    assert_same_outputs(model, small, torch.randn(3, 20))
+
+
+def test_a_single_layer_is_a_network_too() -> None:
+    model = nn.Linear(30, 8)
+    with torch.no_grad():
+        model.weight[:, :20] = 0
+    small = compact(model, torch.randn(3, 30))
+    assert small.layer.weight.shape == (8, 10)
+    assert structure(small).layers[0].name == ""
+
+
+def test_a_module_under_two_names_stays_one() -> None:
+    small = compact(zero_and_tie_(Shared()), torch.randn(3, 8))
+    assert small.f is small.again
+    assert isinstance(small.f, nn.Sequential)
+
+
+def test_wrappers_are_taken_off() -> None:
+    model = pruned_mlp()
+    compiled: Any = torch.compile(model, backend="eager")
+    for wrapped in (nn.DataParallel(model), compiled):
+        assert type(compact(wrapped, torch.randn(3, 20))) is MLP
+    whole = nn.Sequential(torch.compile(pruned_mlp(), backend="eager"))
+    assert type(compact(whole, torch.randn(3, 20))[0]) is MLP
+
+
+@pytest.mark.parametrize(
+    "inputs", [torch.randn(3, 20), (torch.randn(3, 20),), [torch.randn(3, 20)], {"x": torch.randn(3, 20)}]
+)
+def test_inputs_may_be_given_in_three_ways(inputs: Any) -> None:
+    assert by_name(compact(pruned_mlp(), inputs))["fc1"].width == 16
+
+
+def test_the_record_survives_copying_and_pickling() -> None:
+    small = compact(pruned_mlp(), torch.randn(3, 20))
+    record = structure(small)
+    assert structure(copy.deepcopy(small)) == record
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert isinstance(record, Structure)
+    assert "20 → 16" in str(record)
+
+
+def test_a_compact_network_can_be_compacted_again() -> None:
+    small = compact(pruned_mlp(), torch.randn(3, 20))
+    with torch.no_grad():
+        small.fc3.weight[:, 4] = 0
+    again = compact(small, torch.randn(3, 20))
+    assert_same_outputs(small, again, torch.randn(3, 20))
+    assert by_name(again)["fc2"].outputs_left == 9
+
+
+def test_a_network_without_anything_to_gain_is_never_passed_over_in_silence() -> None:
+    model = MLP()
+    with pytest.warns(GrowlWarning, match="no zero rows and no bit-equal rows: the network is returned as it is"):
+        small = compact(model, torch.randn(3, 20))
+    assert small is not model
+    assert_same_outputs(model, small, torch.randn(3, 20))
+    assert {layer.form for layer in structure(small).layers} == {"none"}
+
+
+def test_a_gain_smaller_than_its_index_is_named() -> None:
+    model = nn.Sequential(nn.Linear(30, 2))
+    with torch.no_grad():
+        model[0].weight[:, 4] = 0
+    with pytest.warns(GrowlWarning, match="nothing worth its index can be removed: the network is returned as it is"):
+        small = compact(model, torch.randn(3, 30))
+    assert by_name(small)["0"].reason.startswith("1 rows could go, but their index would take more bytes")
+
+
+def test_layers_with_hooks_stay() -> None:
+    model = pruned_mlp()
+    model.fc2.register_forward_hook(lambda module, args, output: None)
+    layers = by_name(compact(model, torch.randn(3, 20)))
+    assert (layers["fc2"].form, layers["fc2"].width) == ("none", 30)
+    assert "hooks" in layers["fc2"].reason
+    assert layers["fc1"].reason == "its reader fc2 must stay: it has hooks, which a smaller layer would lose"
+
+
+def test_reasons_are_given_when_a_cut_is_taken_back() -> None:
+    cases = {net.name: net for net in NETS}
+    layers = by_name(compact(cases["reads-size"].trained(), cases["reads-size"].input()))
+    assert layers["f1"].reason.startswith("removing its output channels was tried and given up: output differs by")
+    layers = by_name(compact(cases["reads-weight"].trained(), cases["reads-weight"].input()))
+    assert "a smaller layer was tried in its place and given up: it raises" in layers["f1"].reason
+    assert layers["f2"].form == "local"
+
+
+def test_local_only_when_asked() -> None:
+    layers = by_name(compact(pruned_mlp(), torch.randn(3, 20), full=False))
+    assert {layer.form for layer in layers.values()} == {"local", "none"}
+    assert all("left alone, as asked" in layer.reason for layer in layers.values())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_bad_weights_are_refused(bad: float) -> None:
+    model = pruned_mlp()
+    with torch.no_grad():
+        model.fc2.weight[0, 0] = bad
+    with pytest.raises(LayerError, match="layer 'fc2' has NaN or infinite weights"):
+        compact(model, torch.randn(3, 20))
+
+
+def test_bad_arguments_are_refused() -> None:
+    x = torch.randn(3, 20)
+    with pytest.raises(InvalidTypeError, match=r"model must be a torch.nn.Module, got str"):
+        compact("model", x)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match=r"tolerance must be in \(0, 1\)"):
+        compact(MLP(), x, tolerance=0)
+    with pytest.raises(InvalidTypeError, match="example_inputs must be a tensor, a tuple"):
+        compact(MLP(), 3)
+    with pytest.raises(InvalidValueError, match="at least one tensor"):
+        compact(MLP(), ())
+    with pytest.raises(CompactionError, match="does not run on example_inputs"):
+        compact(MLP(), torch.randn(3, 19))
+    with pytest.raises(CompactionError, match=r"own output on example_inputs is not finite"):
+        compact(MLP(), torch.full((3, 20), float("nan")))
+    with pytest.raises(InvalidValueError, match="no structure record"):
+        structure(MLP())
+
+
+class Says(nn.Module):
+    """A layer, and something else done with what it gives."""
+
+    def __init__(self, then: Any) -> None:
+        super().__init__()
+        self.f, self.then = nn.Linear(30, 8), then
+        with torch.no_grad():
+            self.f.weight[:, :20] = 0
+
+    def forward(self, x: Tensor) -> Any:
+        return self.then(self, self.f(x))
+
+
+def test_networks_that_cannot_be_proven_are_refused() -> None:
+    x = torch.randn(3, 30)
+    with pytest.raises(CompactionError, match="holds no tensor"):
+        compact(Says(lambda self, y: "words"), x)
+    with pytest.raises(CompactionError, match=r"output differs by .* more than 1e-05 × its largest value"):
+        compact(Says(lambda self, y: y + len(list(self.modules()))), x)
+    with pytest.raises(CompactionError, match=r"output must be .* got"):
+        compact(Says(lambda self, y: y[:, : len(list(self.modules()))]), x)
+    with pytest.raises(CompactionError, match="nested differently"):
+        compact(Says(lambda self, y: [y] * len(list(self.modules()))), x)
+    with pytest.raises(CompactionError, match=r"output \(torch.int64\) differs"):
+        compact(Says(lambda self, y: torch.tensor([len(list(self.modules()))])), x)
+    with pytest.raises(CompactionError, match="it raises AttributeError"):
+        compact(Says(lambda self, y: y * self.f.in_features), x)
+    model = Says(lambda self, y: y)
+    model.kept = model.f.weight * 2  # type: ignore[assignment]
+    with pytest.raises(CompactionError, match="cannot be copied"):
+        compact(model, x)
+
+
+def test_outputs_that_are_infinite_in_other_places_are_found() -> None:
+    def then(self: Says, y: Tensor) -> Tensor:
+        return y / (0 if len(list(self.modules())) > 2 else 1)
+
+    with pytest.raises(CompactionError, match="output is not finite in other places"):
+        compact(Says(then), torch.randn(3, 30))
+
+
+def test_no_warnings_of_others_are_swallowed_or_made() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        compact(pruned_mlp(), torch.randn(3, 20))
+    assert seen == []

@@ -177,6 +177,28 @@ def test_removal_cascades_through_rows_that_only_fed_removed_channels() -> None:
     assert (layers["0"].width, layers["0"].outputs_left, layers["2"].outputs_left) == (8, 18, 15)
 
 
+def test_the_cascade_does_not_depend_on_the_order_of_registration() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.b, self.a = nn.Linear(20, 4), nn.Linear(30, 20), nn.Linear(9, 30)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b_to_c(torch.relu(self.a(x)))
+
+        def b_to_c(self, x: Tensor) -> Tensor:
+            return self.c(torch.relu(self.b(x)))
+
+    for order in (["a", "b", "c"], ["c", "b", "a"]):
+        model = Backwards()
+        model._modules = {name: model._modules[name] for name in order}
+        with torch.no_grad():
+            model.c.weight[:, :5] = 0
+            model.b.weight[5:, :12] = 0
+        layers = by_name(compact(model, torch.randn(3, 9)))
+        assert (layers["a"].outputs_left, layers["b"].outputs_left) == (18, 15)
+
+
 def test_rows_that_differ_only_in_removed_channels_are_tied() -> None:
     model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 4))
     with torch.no_grad():

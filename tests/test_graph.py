@@ -121,6 +121,14 @@ def test_what_must_stay_stops_those_before_it() -> None:
     assert wired(model, 2, 3, **{"1": "of sharing"}).reasons["0"] == "of sharing"
 
 
+def test_a_layer_called_twice_stays_and_stops_those_before_it() -> None:
+    shared = nn.Linear(4, 4)
+    found = wired(nn.Sequential(nn.Linear(3, 4), shared, nn.ReLU(), shared, nn.Linear(4, 2)), 2, 3)
+    assert found.links == {}
+    assert found.reasons["1"] == "it is called 2 times"
+    assert found.reasons["0"] == "its reader 1 must stay: it is called 2 times"
+
+
 def test_pooling_over_the_dimension_of_channels_stops() -> None:
     model = nn.Sequential(nn.Linear(3, 6), nn.MaxPool1d(2), nn.Linear(3, 2))
     assert "read by 1" in wired(model, 2, 3).reasons["0"]

@@ -15,7 +15,7 @@ from torch_growl.owl import owl_dual_norm, owl_norm, prox_owl
 
 EPS = 1e-13  # relative to the largest number in play: some thirty sums and differences in float64
 
-many = settings(max_examples=2000, deadline=None, derandomize=True)
+many = settings(max_examples=1500, deadline=None, derandomize=True)
 some = settings(max_examples=200, deadline=None, derandomize=True)
 
 

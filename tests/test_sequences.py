@@ -158,8 +158,8 @@ def test_a_bad_number_of_rows_is_refused(sequence: Sequence) -> None:
 
 BAD_LAMBDA = [
     ([1.0, 2.0], InvalidTypeError, "must be a floating-point tensor, got list"),
-    (torch.tensor([2, 1]), InvalidTypeError, "got dtype torch.int64"),
-    (torch.tensor([2 + 1j, 1]), InvalidTypeError, "got dtype torch.complex64"),
+    (torch.tensor([2, 1]), InvalidTypeError, "got torch.int64"),
+    (torch.tensor([2 + 1j, 1]), InvalidTypeError, "got torch.complex64"),
     (torch.ones(3), InvalidValueError, r"one value for each of 2 rows, got shape \(3,\)"),
     (torch.ones(2, 1), InvalidValueError, r"1-D .* got shape \(2, 1\)"),
     (torch.tensor(1.0), InvalidValueError, r"got shape \(\)"),

@@ -44,7 +44,7 @@ def test_it_finds_pruned_rows_and_groups() -> None:
 
 
 def test_a_layer_that_would_hardly_share_is_left_untied_and_says_so() -> None:
-    tying = tg.find_tying(trained(), ["a", "b"], preference=0.8)
+    tying = tg.find_tying(trained(), ["a", "b"], preference=0.9)
     assert not tying["b"].tied
     assert tying["b"].partition.n_groups == 20
     assert not tg.find_tying(trained(), ["a"], max_ratio=0.5)["a"].tied

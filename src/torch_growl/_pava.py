@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["lambda_fault", "non_finite", "prox_segments"]
+__all__ = ["lambda_fault", "non_finite", "prox", "prox_segments"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Floats = NDArray[np.float64]
@@ -38,6 +38,15 @@ def _jit(function: F) -> F:
         return cast(F, njit(cache=True, **options)(function))
     except RuntimeError:  # numba: "no locator available": nowhere to write
         return cast(F, njit(**options)(function))
+
+
+def prox(v: Floats, lam: Floats, offsets: Ints, *, want_blocks: bool = False) -> tuple[Floats, Ints, Ints]:
+    """Allocate for :func:`prox_segments` and call it: the prox, the order, the blocks (empty if not wanted)."""
+    n = len(v)
+    x, order = np.empty(n, np.float64), np.empty(n, np.int64)
+    block = np.empty(n if want_blocks else 0, np.int64)
+    prox_segments(v, lam, offsets, x, order, block)
+    return x, order, block
 
 
 @_jit

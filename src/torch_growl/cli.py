@@ -222,7 +222,9 @@ def recipes() -> None:
     console.print(table)
 
 
-def _warn(message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+def _warn(
+    message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
     if issubclass(category, GrowlWarning):
         errors.print(f"warning: {message}", highlight=False, markup=False, soft_wrap=True)
 

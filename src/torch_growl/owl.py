@@ -153,7 +153,9 @@ class _Prox(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, lam: Tensor, offsets: np.ndarray[Any, Any]) -> Tensor:
-        x, order, block = _kernel(v, lam, offsets, want_blocks=True)
+        from torch_growl import _pava
+
+        x, order, block = map(torch.from_numpy, _pava.prox(v.numpy(), lam.numpy(), offsets, want_blocks=True))
         ctx.save_for_backward(v, order, block)
         return x
 
@@ -180,40 +182,29 @@ def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
         if not isinstance(lam, Tensor) or not lam.is_floating_point() or lam.shape != (n,):
             check_lambda(lam, n)  # raises
     flat, flat_lam = _together(vs), _together(lams)
-    offsets = np.fromiter(accumulate((len(v) for v in vs), initial=0), np.int64, len(vs) + 1)
+    offsets = np.array([0, *accumulate(map(len, vs))], dtype=np.int64)
     from torch_growl import _pava
 
-    fault = _pava.lambda_fault(flat_lam.detach().numpy(), offsets)
+    values, weights = flat.detach().numpy(), flat_lam.detach().numpy()
+    fault = _pava.lambda_fault(weights, offsets)
     if fault >= 0:
         check_lambda(lams[fault], len(vs[fault]))  # raises
-    if _pava.non_finite(flat.detach().numpy()):
+    if _pava.non_finite(values):
         for v in vs:
             _refuse_non_finite("v", v)
     if torch.is_grad_enabled() and (flat.requires_grad or flat_lam.requires_grad):
         x: Tensor = _Prox.apply(flat, flat_lam, offsets)  # type: ignore[no-untyped-call]
     else:
-        x = _kernel(flat, flat_lam, offsets)[0]
+        x = torch.from_numpy(_pava.prox(values, weights, offsets)[0])
     if len(vs) == 1:
         return [x.to(vs[0].device, vs[0].dtype)]
     return _apart(x, vs)
 
 
-def _kernel(
-    v: Tensor, lam: Tensor, offsets: np.ndarray[Any, Any], *, want_blocks: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The prox, the order of descending magnitude, and (if wanted) the block of every value in that order."""
-    from torch_growl import _pava
-
-    x, order = torch.empty(len(v), dtype=torch.float64), torch.empty(len(v), dtype=torch.int64)
-    block = torch.empty(len(v) if want_blocks else 0, dtype=torch.int64)
-    _pava.prox_segments(v.detach().numpy(), lam.detach().numpy(), offsets, x.numpy(), order.numpy(), block.numpy())
-    return x, order, block
-
-
 def _together(parts: list[Tensor]) -> Tensor:
     """All parts one behind another: contiguous float64 on the CPU, with one copy from a device that holds them all."""
-    if len(parts) == 1:
-        return parts[0].to("cpu").to(torch.float64).contiguous()
+    if len(parts) == 1:  # to the CPU in its own type first: not every device has float64
+        return parts[0].cpu().to(torch.float64).contiguous()
     if len({part.device for part in parts}) > 1:
         parts = [part.to("cpu") for part in parts]
     return torch.cat(parts).to("cpu").to(torch.float64) if parts else torch.empty(0, dtype=torch.float64)

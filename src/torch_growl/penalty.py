@@ -60,8 +60,10 @@ class GrOWL:
     Args:
         model: the network; compiled and DDP-wrapped ones too. It is held by reference, and only :meth:`prox_` (hence
             the attached hook) changes it.
-        strength: the one number that scales every layer's sequence, ≥ 0. It may be changed at any time.
-        sequence: the shape of λ; see :mod:`torch_growl.sequences`.
+        strength: the one number that scales every layer's sequence, ≥ 0. It may be changed at any time. 10 to 30 is a
+            useful start for the scale-free form with SGD.
+        sequence: the shape of λ; see :mod:`torch_growl.sequences`. None: ``pld(p=0.3, floor=0.85)``; a steeper ramp ties
+            row norms so firmly that no row can leave the rest and reach zero.
         layers: names or shell patterns of the layers to penalise; None: every eligible one except the network's first
             convolution and its last layer. What is left out, and why, is in :attr:`left_out`.
         overrides: settings for some layers, by type (``nn.Conv2d`` or ``"Conv2d"``), by pattern (``"features.*"``) or
@@ -87,7 +89,7 @@ class GrOWL:
     def __init__(
         self,
         model: nn.Module,
-        strength: float = 1.0,
+        strength: float = 10.0,
         sequence: Sequence | None = None,
         *,
         layers: Iterable[str] | None = None,
@@ -103,7 +105,7 @@ class GrOWL:
         if not isinstance(min_rows, int) or min_rows < 1:
             raise InvalidValueError(f"min_rows must be an integer ≥ 1 (a layer is never emptied), got {min_rows!r}")
         self.strength = strength
-        self.sequence = pld(p=0.5, floor=0.3) if sequence is None else sequence
+        self.sequence = pld(p=0.3, floor=0.85) if sequence is None else sequence
         if not isinstance(self.sequence, Sequence):
             raise InvalidTypeError(f"sequence must be made by pld, lasso, oscar, …; got {type(sequence).__name__}")
         self.form: Form = form
@@ -131,11 +133,13 @@ class GrOWL:
         if not self._layers:
             raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
         defaults = default_layers(infos)
-        self.left_out: dict[str, str] = {
-            info.name: info.reason or defaults.get(info.name if layers is None else "", "not asked for")
-            for info in infos
-            if info.name not in self._layers
-        }
+        self.left_out: dict[str, str] = {}
+        for info in infos:
+            if info.name in names - set(self._layers):
+                self.left_out[info.name] = "skipped by an override"
+            elif info.name not in names:
+                unwanted = defaults.get(info.name, "not asked for") if layers is None else "not asked for"
+                self.left_out[info.name] = info.reason or unwanted
         self._hooks: list[tuple[Optimizer, RemovableHandle]] = []
 
     # ── what it is ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -51,7 +51,11 @@ class TerminalWatcher:
         if epoch:
             self.console.print(f"{title}: going on after epoch {epoch} of {epochs}", highlight=False)
         if self.console.is_terminal:
-            columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[text]}"))
+            columns = (
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=16),
+                TextColumn("{task.fields[text]}"),
+            )
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
             self._task = self._progress.add_task(title, total=epochs, completed=epoch, text="")
@@ -77,7 +81,9 @@ class TerminalWatcher:
         if last or (self._progress is None and now - self._shown > 10):
             self._shown = now
             name = "" if not last else f"{record['stage']:8} "
-            line = f"  {name}epoch {record['epoch']}/{self._epochs}  loss {record['loss']:.4f}{self._accuracy}{self._rows}"
+            line = (
+                f"  {name}epoch {record['epoch']}/{self._epochs}  loss {record['loss']:.4f}{self._accuracy}{self._rows}"
+            )
             left = f"  {self._left(record['epoch'])}" if not last else f"  {now - self._started:.0f} s"
             self.console.print(line + left, highlight=False)
 

@@ -11,7 +11,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, final
+from inspect import signature
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor
@@ -73,9 +74,7 @@ class _Oscar(Sequence):
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
         steps = torch.arange(_count("n", n, 0), dtype=torch.float64)  # i − 1
         if self.floor is None:
-            assert self.lambda1 is not None
-            assert self.lambda2 is not None
-            return self.lambda1 + self.lambda2 * (n - 1 - steps)
+            return cast(float, self.lambda1) + cast(float, self.lambda2) * (n - 1 - steps)
         return _ramp(steps, max(n - 1, 1), self.floor)
 
 
@@ -92,9 +91,7 @@ class _Pld(Sequence):
         steps = torch.arange(_count("n", n, 0), dtype=torch.float64)  # i − 1
         P = math.floor(self.p * n + 1e-9)  # 0.29 · 100 is 28.999999999999996
         if self.floor is None:
-            assert self.lambda1 is not None
-            assert self.lambda2 is not None
-            return self.lambda1 + self.lambda2 * (P - steps).clamp_min(0.0)
+            return cast(float, self.lambda1) + cast(float, self.lambda2) * (P - steps).clamp_min(0.0)
         return _ramp(steps, max(P, 1), self.floor)
 
 
@@ -108,8 +105,7 @@ class _Slope(Sequence):
         from scipy.special import ndtri
 
         i = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64)
-        quantiles = torch.from_numpy(-ndtri((i * self.q / (2 * max(n, 1))).numpy()))  # Φ⁻¹(1 − t) = −Φ⁻¹(t)
-        return quantiles.clamp_min(0.0)
+        return torch.from_numpy(-ndtri((i * self.q / (2 * max(n, 1))).numpy())).clamp_min(0.0)  # Φ⁻¹(1 − t) = −Φ⁻¹(t)
 
 
 @final
@@ -208,13 +204,6 @@ _MAKERS: dict[str, Callable[..., Sequence]] = {
     "slope": slope,
     "group_slope": group_slope,
 }
-_FIELDS = {
-    "lasso": (),
-    "oscar": ("floor", "lambda1", "lambda2"),
-    "pld": ("p", "floor", "lambda1", "lambda2"),
-    "slope": ("q",),
-    "group_slope": ("q",),
-}
 
 
 def sequence_from_dict(data: Mapping[str, Any]) -> Sequence:
@@ -230,9 +219,10 @@ def sequence_from_dict(data: Mapping[str, Any]) -> Sequence:
     if not isinstance(name, str) or name not in _MAKERS:
         raise InvalidValueError(f"sequence name must be one of {', '.join(_MAKERS)}; got {name!r}")
     given = {field: value for field, value in data.items() if field != "name" and value is not None}
-    unknown = [str(field) for field in given if field not in _FIELDS[name]]
+    fields_of = signature(_MAKERS[name]).parameters
+    unknown = [str(field) for field in given if field not in fields_of]
     if unknown:
-        known = ", ".join(_FIELDS[name]) or "no fields"
+        known = ", ".join(fields_of) or "no fields"
         raise InvalidValueError(f"sequence {name!r} has no field {', '.join(unknown)}; it has {known}")
     return _MAKERS[name](**given)
 
@@ -252,17 +242,15 @@ def check_lambda(lam: Tensor, n: int) -> Tensor:
         InvalidValueError: anything else is wrong; the message names the first index (from 0) where it is.
     """
     if not isinstance(lam, Tensor) or not lam.is_floating_point():
-        found = f"dtype {lam.dtype}" if isinstance(lam, Tensor) else type(lam).__name__
+        found = getattr(lam, "dtype", type(lam).__name__)
         raise InvalidTypeError(f"λ must be a floating-point tensor, got {found}")
     if lam.ndim != 1 or len(lam) != n:
         raise InvalidValueError(f"λ must be 1-D with one value for each of {n} rows, got shape {tuple(lam.shape)}")
     lam = lam.to(torch.float64)
     values = lam.detach()
-    for wrong, words in (
-        (~torch.isfinite(values), "finite"),
-        (values < 0, "non-negative"),
-        (torch.diff(values, prepend=values[:1]) > 0, "non-increasing (largest first)"),
-    ):
+    rises = torch.diff(values, prepend=values[:1]) > 0
+    faults = {"finite": ~torch.isfinite(values), "non-negative": values < 0, "non-increasing (largest first)": rises}
+    for words, wrong in faults.items():
         if bool(wrong.any()):
             i = int(wrong.nonzero()[0])
             after = f" after λ[{i - 1}] = {float(values[i - 1]):g}" if words.startswith("non-inc") else ""

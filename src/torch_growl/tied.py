@@ -43,7 +43,9 @@ class TiedRows(nn.Module):
         self.side: Side = tying.side
         self._shape = weight.shape
         last = torch.channels_last
-        self._channels_last = weight.ndim == 4 and weight.is_contiguous(memory_format=last) and not weight.is_contiguous()
+        self._channels_last = (
+            weight.ndim == 4 and weight.is_contiguous(memory_format=last) and not weight.is_contiguous()
+        )
         # The layer says how rows lie in its weight; inside a tuple it does not become a submodule of its own part.
         self._layer = (layer,)
 

@@ -107,7 +107,7 @@ class Growl(Settings):
 
     strength: float = Field(default=1.0, ge=0, description="Scales the sequence; 0: no penalty.")
     sequence: Shape = Field(
-        default_factory=lambda: Shape(name="pld", p=0.5, floor=0.3),
+        default_factory=lambda: Shape(name="pld", p=0.3, floor=0.85),
         description="The shape of λ.",
     )
     form: Literal["scale-free", "paper"] = Field(

@@ -1,0 +1,232 @@
+"""The report's input: a run folder's files, read, checked for their form and against one another.
+
+Whatever is missing or malformed is a :class:`RunFolderError` of one line that names the file and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from torch_growl.errors import RunFolderError
+
+__all__ = ["Epoch", "ReportInput", "Result", "TiedLayer", "read_run"]
+
+Model = TypeVar("Model", bound=BaseModel)
+Arrays = dict[str, NDArray[Any]]
+
+
+# ── what the files must look like ───────────────────────────────────────────────────────────────────────────────────
+
+
+class _Open(BaseModel):
+    """Fields beyond these are allowed."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class _Pair(_Open):
+    dense: float | None
+    compact: float | None
+
+
+class _Dataset(_Open):
+    name: str
+    train: int
+    validation: int
+    test: int
+    pixel_shape: tuple[int, int] | None = None
+
+
+class _Layer(_Open):
+    name: str
+    rows: int = Field(ge=0)
+    nonzero: int = Field(ge=0)
+    groups: int = Field(ge=0)
+    tied: bool = True
+
+
+class _Cut(_Open):
+    layer: str
+    form: Literal["full", "local", "none"]
+    rows: tuple[int, int]
+    outputs: tuple[int, int]
+    reason: str | None = None
+
+
+class _Compression(_Open):
+    layers: float | None
+    network: float | None
+    file: float | None
+
+
+class _Latency(_Open):
+    dense: dict[str, float]
+    compact: dict[str, float]
+
+
+class Result(_Open):
+    schema_: Literal[1] = Field(alias="schema")
+    recipe: str
+    seed: int
+    dataset: _Dataset
+    model: str
+    accuracy: dict[str, float | None]
+    layers: list[_Layer]
+    sparsity: float | None
+    sharing: float | None
+    compression: _Compression
+    parameters: _Pair
+    bytes: _Pair
+    macs: _Pair
+    latency_ms: _Latency
+    seconds: dict[str, float]
+    environment: dict[str, Any]
+    recipe_description: str = ""
+    epochs: dict[str, int] = {}
+    measure: dict[str, dict[str, Any]] | None = None
+    file_bytes: _Pair | None = None
+    cuts: list[_Cut] = []
+    checks: dict[str, Any] | None = None
+
+
+class TiedLayer(_Open):
+    name: str
+    labels: list[int]
+    side: str = "input"
+
+
+class _Tying(_Open):
+    schema_: Literal[1] = Field(alias="schema")
+    layers: list[TiedLayer]
+
+
+class Epoch(_Open):
+    stage: str
+    epoch: int
+    train_accuracy: float
+    validation_accuracy: float
+    compression: float
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """What a run folder holds for the report.
+
+    Attributes:
+        result: ``result.json`` as it is.
+        facts: the same, checked.
+        tying: every regularised layer's labels.
+        epochs: the lines of ``metrics.jsonl``.
+        norms: row norms by layer, ``(n_recorded, n_rows)``; None when there is no such file.
+        rows: rows views by ``layer|stage``, ``(n_rows, row_length)``; None when there is no such file.
+        recipe: the text of ``recipe.yaml``.
+        chain: whether compression of the layers also counts the filters that zero rows remove.
+    """
+
+    result: dict[str, Any]
+    facts: Result
+    tying: list[TiedLayer]
+    epochs: list[Epoch]
+    norms: Arrays | None
+    rows: Arrays | None
+    recipe: str
+    chain: bool
+
+
+def read_run(run: Path) -> ReportInput:
+    """Read and check everything a report is made from.
+
+    Raises:
+        RunFolderError: a file is missing, malformed, or does not fit the others.
+    """
+    text = _text(run / "result.json", "finish the run with `growl run … --resume`")
+    facts = _parse(run / "result.json", text, Result, "make it again with `growl eval RUN --again`")
+    tying = _parse(run / "tying.json", None, _Tying, "make it again with `growl tie RUN --again`").layers
+    labels = {layer.name: layer.labels for layer in tying}
+    for record in facts.layers:
+        if len(labels.get(record.name, ())) != record.rows:
+            raise RunFolderError(
+                f"{run / 'tying.json'}: layer {record.name!r} must have {record.rows} labels as result.json has rows, "
+                f"found {len(labels.get(record.name, ()))}; make both again with `growl tie RUN --again`"
+            )
+    recipe = _text(run / "recipe.yaml", "a run folder keeps the recipe it was started with; put it back")
+    return ReportInput(
+        result=json.loads(text),
+        facts=facts,
+        tying=tying,
+        epochs=_epochs(run / "metrics.jsonl", sum(facts.epochs.values()) if facts.epochs else 1),
+        norms=_arrays(run / "checkpoints" / "row_norms.safetensors", labels, axis=1),
+        rows=_arrays(run / "checkpoints" / "rows.safetensors", labels, axis=0),
+        recipe=recipe,
+        chain=_chain(run / "recipe.yaml", recipe),
+    )
+
+
+def _text(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunFolderError(f"{path} is not there; {remedy}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); {remedy}") from None
+
+
+def _parse(path: Path, text: str | None, model: type[Model], remedy: str, where: str = "") -> Model:
+    try:
+        return model.model_validate(json.loads(_text(path, remedy) if text is None else text))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RunFolderError(f"{path}{where} is not JSON ({error}); {remedy}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise RunFolderError(f"{path}{where}: {field}: {first['msg'][:200]}; {remedy}") from None
+
+
+def _epochs(path: Path, expected: int) -> list[Epoch]:
+    if not expected and not path.exists():  # a run without any epoch writes no metrics
+        return []
+    remedy = "the run's log is lost; do the stages again with `growl train RUN --again`"
+    lines = enumerate(_text(path, remedy).splitlines(), start=1)
+    return [_parse(path, line, Epoch, remedy, f", line {n}") for n, line in lines if line.strip()]
+
+
+def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | None:
+    """An optional file's tensors of the layers that were tied, each with one value or line for every row."""
+    if not path.exists():
+        return None
+    remedy = "delete it to have a report without it"
+    try:
+        found: Arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); {remedy}") from None
+    arrays = {key: values for key, values in found.items() if key.split("|")[0] in labels}
+    for key, values in arrays.items():
+        rows = len(labels[key.split("|")[0]])
+        if values.ndim != 2 or values.size == 0 or values.shape[axis] != rows:
+            raise RunFolderError(f"{path}: {key!r} must be 2-D with {rows} rows, got shape {values.shape}; {remedy}")
+        if not np.isfinite(values).all():
+            raise RunFolderError(f"{path}: {key!r} must be finite, but has NaN or infinite values; {remedy}")
+    return arrays
+
+
+def _chain(path: Path, text: str) -> bool:
+    """Whether the recipe counts a zero row as removing the filter before it too (the paper's VGG counting)."""
+    try:
+        recipe = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RunFolderError(f"{path} is not YAML; put back the recipe the run was started with") from None
+    tying = recipe.get("tying") if isinstance(recipe, dict) else None
+    return bool(tying.get("chain")) if isinstance(tying, dict) else False

@@ -230,15 +230,16 @@ def test_a_layer_of_zero_rows_keeps_one_and_says_so() -> None:
     assert_same_outputs(model, small, torch.randn(3, 9))
 
 
-def test_groups_of_unequal_counts_are_padded_with_zero_rows() -> None:
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_groups_of_unequal_counts_are_padded_with_zero_rows(fewer: int) -> None:
     model = nn.Sequential(nn.Conv2d(12, 8, 3, groups=2))
     with torch.no_grad():
-        model[0].weight[:4, 2:] = 0  # first group: two rows left
-        model[0].weight[4:, 3:] = 0  # second group: three
+        model[0].weight[:4, 3 - (fewer == 0) :] = 0  # one group keeps two rows, the other three
+        model[0].weight[4:, 3 - (fewer == 1) :] = 0
     small = compact(model, torch.randn(2, 12, 5, 5))
     assert small[0].layer.weight.shape == (8, 3, 3, 3)
-    assert not small[0].layer.weight[:4, 2].any()
-    assert small[0].inputs.index.tolist() == [0, 1, 0, 6, 7, 8]
+    assert not small[0].layer.weight[4 * fewer : 4 * fewer + 4, 2].any()
+    assert small[0].inputs.index.tolist() == ([0, 1, 0, 6, 7, 8] if fewer == 0 else [0, 1, 2, 6, 7, 6])
     assert_same_outputs(model, small, torch.randn(2, 12, 5, 5))
 
 

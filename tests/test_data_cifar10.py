@@ -79,6 +79,7 @@ def test_cifar10_is_found_in_every_layout(folder: str, tmp_path: Path) -> None:
     assert (splits.input_shape, splits.n_classes, splits.pixel_shape) == ((3, 32, 32), 10, None)
     assert test.x.dtype == torch.uint8
     assert torch.equal(test.x, torch.from_numpy(records(5)[0]).reshape(ROWS, 3, 32, 32))
+    assert torch.equal(test.y, torch.arange(ROWS) % 10)
     every = torch.from_numpy(np.concatenate([records(i)[0] for i in range(5)])).reshape(-1, 3, 32, 32)
     kept = {bytes(image.numpy().tobytes()) for image in [*train.x, *validation.x]}
     assert kept == {bytes(image.numpy().tobytes()) for image in every}

@@ -48,7 +48,9 @@ def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(
                 overrides[layer]["sequence"] = sequence_from_dict(override.sequence.model_dump())
         sequence = sequence_from_dict(growl.sequence.model_dump())
         penalty = GrOWL(model, growl.strength, sequence, layers=growl.layers, overrides=overrides, form=growl.form)
-        assert list(penalty.layers) == growl.layers or growl.layers is None
+        assert penalty.layers
+        if growl.layers is not None and not any("*" in pattern for pattern in growl.layers):
+            assert list(penalty.layers) == growl.layers
     path = tmp_path / "stored.yaml"
     path.write_text(recipe.to_yaml())
     assert load_recipe(path) == recipe
@@ -144,7 +146,7 @@ def test_settings_are_yaml_values_by_dotted_field() -> None:
     recipe = load_recipe("digits", parsed)
     assert (recipe.train.epochs, recipe.dense.lr, recipe.precision, recipe.growl) == (3, 0.001, "no", None)
     assert (recipe.name, recipe.data.options) == ("a=b", {"limit": 5})
-    assert load_recipe("digits").train.epochs != 3
+    assert load_recipe("digits").train.epochs != 3  # changes are not kept
 
 
 def test_a_mapping_replaces_and_a_field_below_a_null_makes_one() -> None:

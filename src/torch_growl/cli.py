@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,11 +17,15 @@ from rich.table import Table
 
 from torch_growl.errors import GrowlError, GrowlWarning
 
+if TYPE_CHECKING:
+    from torch_growl.pipeline import Pipeline
+    from torch_growl.progress import TerminalWatcher
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="growl",
-    help="Make a PyTorch network smaller and faster by learning which inputs of every layer to drop and which to share.",
+    help="Make a PyTorch network smaller and faster: learn which inputs of every layer to drop and which to share.",
     epilog="Start with: growl run digits",
     no_args_is_help=True,
     add_completion=False,
@@ -76,7 +81,8 @@ def run(
 
     It is safe to stop at any moment; --resume goes on where it was. Example: growl run digits --set train.epochs=30
     """
-    from torch_growl.pipeline import STAGES
+    from torch_growl.pipeline import STAGES, Pipeline
+    from torch_growl.progress import TerminalWatcher
     from torch_growl.recipes import load_recipe, parse_overrides
     from torch_growl.run_folder import RunFolder
 
@@ -89,34 +95,23 @@ def run(
         changes["device"] = device
     chosen = load_recipe(recipe, changes)
     folder = RunFolder(out or Path("runs") / chosen.name)
-    _check_data(chosen, data)
-    folder.create(chosen, resume=resume)
-    _go_on(folder, data, until)
-
-
-def _check_data(recipe: Any, data: Path | None) -> None:
-    """Missing data is said before a folder is made."""
-    from torch_growl.data import load_data
-
-    load_data(recipe.data.name, data, recipe.seed, **recipe.data.options)
-
-
-def _go_on(folder: Any, data: Path | None, until: str, only: bool = False) -> None:
-    from torch_growl.pipeline import Pipeline
-    from torch_growl.progress import TerminalWatcher
-
+    folder.check(chosen, resume=resume)  # said before anything is loaded, and before anything is written
     watcher = TerminalWatcher(console)
-    with folder.locked():
+    pipeline = Pipeline(folder, chosen, data_dir=data, watcher=watcher)
+    folder.create(chosen, resume=resume)
+    _do(pipeline, watcher, STAGES[: STAGES.index(until) + 1])
+
+
+def _do(pipeline: Pipeline, watcher: TerminalWatcher, stages: Iterable[str]) -> None:
+    stage = ""
+    with pipeline.folder.locked():
         try:
-            pipeline = Pipeline(folder, data_dir=data, watcher=watcher)
-            if only:
-                pipeline.do(until)
-            else:
-                pipeline.run(until)  # type: ignore[arg-type]
+            for stage in stages:
+                pipeline.do(stage)
         finally:
             watcher.close()
-        if until == "eval":
-            _show(folder)
+        if stage == "eval":
+            _show(pipeline.folder)
 
 
 def _show(folder: Any) -> None:
@@ -132,14 +127,17 @@ def _show(folder: Any) -> None:
 
 
 def _stage(run_path: Path, data: Path | None, stage: str, again: bool) -> None:
+    from torch_growl.pipeline import Pipeline
+    from torch_growl.progress import TerminalWatcher
     from torch_growl.run_folder import RunFolder
 
     folder = RunFolder(run_path)
-    folder.recipe()
+    watcher = TerminalWatcher(console)
+    pipeline = Pipeline(folder, data_dir=data, watcher=watcher)
     if again:
         with folder.locked():
             folder.drop_from(stage)
-    _go_on(folder, data, stage, only=True)
+    _do(pipeline, watcher, [stage])
 
 
 @app.command()

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from torch_growl.structure import structure
 from torch_growl.errors import GrowlError
 from torch_growl.layers import rows_of
 from torch_growl.measurement import latency_pair, measure
 from torch_growl.storage import load
+from torch_growl.structure import structure
 from torch_growl.tied import tie_, untie_
 from torch_growl.training import evaluate, predictions
 from torch_growl.tying import Tying

@@ -36,13 +36,13 @@ Array = NDArray[Any]
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 GREY, LIGHT, DARK = "#8C8C8C", "#E4E4E4", "#3A3A3A"
 _DPI = 150
-_MOST_LINES, _MOST_ROWS = 300, 400
+_MOST_LINES, _MOST_ROWS = 150, 400
 # Far apart in hue and in lightness; more groups than colours begin again, and borders tell neighbours apart.
 # fmt: off
 _GROUP_COLOURS = [
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#882255", "#44AA99", "#332288", "#DDCC77",
-    "#AA4499", "#117733", "#FF9DA7", "#88CCEE", "#9C755F", "#B6992D", "#499894", "#F1CE63", "#D37295", "#79706E", "#86BCB6",
-    "#A0CBE8", "#FFBE7D",
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#882255",
+    "#44AA99", "#332288", "#DDCC77", "#AA4499", "#117733", "#FF9DA7", "#88CCEE", "#9C755F",
+    "#B6992D", "#499894", "#F1CE63", "#D37295", "#79706E", "#86BCB6", "#A0CBE8", "#FFBE7D",
 ]
 # fmt: on
 
@@ -109,7 +109,8 @@ def row_norms_figure(norms: Mapping[str, Array], labels: Mapping[str, Sequence[i
         some = f" ({len(shown):,} of {len(final):,} rows drawn)" if len(shown) < len(final) else ""
         axis.set_title(_plain(f"{name}{some}"), fontsize=10)
         axis.set(xlabel="epoch of train", ylabel="row norm (ℓ2)", xlim=(0, max(len(values) - 1, 1)))
-        axis.set_ylim(0, 1.05 * max(float(values.max()), 1e-12))
+        highest = max(float(values.max()), 1e-12)
+        axis.set_ylim(-0.02 * highest, 1.05 * highest)
     handles = [
         Line2D([], [], color=VERMILLION, linestyle="--", label="kept, tied to others"),
         Line2D([], [], color=BLUE, label="kept, alone"),
@@ -233,7 +234,7 @@ def layer_bars_figure(
         nonzero: those not pruned.
         groups: distinct nonzero rows.
     """
-    figure = Figure(figsize=(9, 1.3 + 0.75 * len(names)), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(9, 0.9 + (0.75 if len(names) < 6 else 0.55) * len(names)), dpi=_DPI, layout="constrained")
     axis = figure.add_subplot()
     places = np.arange(len(names))
     for offset, values, colour, label in (
@@ -245,8 +246,7 @@ def layer_bars_figure(
         bars = axis.barh(places + offset, values, 0.25, color=colour, edgecolor=edge, linewidth=0.6, label=label)
         axis.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=9)
     axis.set_yticks(places, [_plain(name) for name in names])
-    axis.invert_yaxis()
-    axis.set_xlim(0, 1.1 * max(rows))
+    axis.set(xlim=(0, 1.1 * max(*rows, 1)), ylim=(len(names) - 0.5, -0.5))
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -124,4 +124,5 @@ def _row_codes(W: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (W.shape[1],), generator=generator).to(W.device) * 2 + 1
     codes = (W.contiguous().view(integers).to(torch.int64) * factors).sum(dim=1)
-    return torch.unique(codes, return_inverse=True)[1]
+    inverse: Tensor = torch.unique(codes, return_inverse=True)[1]
+    return inverse

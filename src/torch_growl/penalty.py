@@ -62,8 +62,8 @@ class GrOWL:
             the attached hook) changes it.
         strength: the one number that scales every layer's sequence, ≥ 0. It may be changed at any time. 10 to 30 is a
             useful start for the scale-free form with SGD.
-        sequence: the shape of λ; see :mod:`torch_growl.sequences`. None: ``pld(p=0.3, floor=0.85)``; a steeper ramp ties
-            row norms so firmly that no row can leave the rest and reach zero.
+        sequence: the shape of λ; see :mod:`torch_growl.sequences`. None: ``pld(p=0.3, floor=0.85)``; a steeper ramp
+            ties row norms so firmly that no row can leave the rest and reach zero.
         layers: names or shell patterns of the layers to penalise; None: every eligible one except the network's first
             convolution and its last layer. What is left out, and why, is in :attr:`left_out`.
         overrides: settings for some layers, by type (``nn.Conv2d`` or ``"Conv2d"``), by pattern (``"features.*"``) or

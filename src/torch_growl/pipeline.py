@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
@@ -17,7 +18,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from torch_growl.compaction import compact
-from torch_growl.data import Splits, load_data
+from torch_growl.data import load_data
 from torch_growl.errors import InvalidValueError
 from torch_growl.evaluation import make_result
 from torch_growl.inspection import choose_layers
@@ -68,22 +69,25 @@ class Pipeline:
     """One run, its folder, network and data.
 
     Args:
-        folder: a run folder that was created for a recipe.
+        folder: its folder; it need not be there yet, and nothing is written before the first stage.
+        recipe: what to do; None: the recipe in the folder.
         data_dir: where datasets are, for recipes that need one.
         watcher: shown the progress.
-        data: loads the recipe's data; given for tests.
+
+    Raises:
+        GrowlError: data, network, penalty or device of the recipe cannot be used.
     """
 
     def __init__(
         self,
         folder: RunFolder,
+        recipe: Recipe | None = None,
         *,
-        data_dir: Any = None,
+        data_dir: Path | None = None,
         watcher: Watcher | None = None,
-        data: Callable[[Recipe], Splits] | None = None,
     ) -> None:
         self.folder = folder
-        self.recipe = folder.recipe()
+        self.recipe = folder.recipe() if recipe is None else recipe
         self.watcher: Watcher = watcher or Silent()
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
@@ -95,10 +99,8 @@ class Pipeline:
         cpu = self.recipe.device == "cpu" or not torch.cuda.is_available()
         self.accelerator = Accelerator(cpu=cpu, mixed_precision=self.recipe.precision)
         self.device = self.accelerator.device
-        options = dict(self.recipe.data.options)
-        self.splits = (
-            data(self.recipe) if data else load_data(self.recipe.data.name, data_dir, self.recipe.seed, **options)
-        )
+        choice = self.recipe.data
+        self.splits = load_data(choice.name, data_dir, self.recipe.seed, **choice.options)
         self.layers = self._penalised_layers()
 
     # ── what the stages share ───────────────────────────────────────────────────────────────────────────────────

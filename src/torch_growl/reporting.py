@@ -36,6 +36,7 @@ from torch_growl.summary import comparisons, count, headline, percent, times
 __all__ = ["make_report"]
 
 _STAGES = ("dense", "regularized", "tied", "retrained", "compact")
+_MOST_MAPS = 6  # similarity maps on one page
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
             "layers",
             layer_bars_figure([layer.name for layer in layers], *counts),
             "What is left of every layer",
-            "From grey to blue is pruning, from blue to red is tying: the red bar is how many rows are stored.",
+            "The step from rows to nonzero rows is pruning, the step from there to groups is tying: one row is stored "
+            "for each group.",
         )
     else:
         missing.append("No figures of layers: no layer was regularised.")
@@ -202,6 +204,10 @@ def _draw_similarity(given: ReportInput, add: Any, missing: list[str]) -> None:
             "Similarity ⟨wᵢ, wⱼ⟩ / max(‖wᵢ‖², ‖wⱼ‖²) over all pairs of nonzero rows. What lies near 1 can be tied at "
             "little cost; a layer with nothing there is better left untied.",
         )
+    if len(maps) > _MOST_MAPS:
+        gains = sorted((_tied_rows(layer) for layer, _ in maps), reverse=True)
+        maps = [(layer, rows) for layer, rows in maps if _tied_rows(layer) >= gains[_MOST_MAPS - 1]][:_MOST_MAPS]
+        missing.append(f"Row similarity is drawn for the {_MOST_MAPS} layers with the most tied rows.")
     for number, (layer, trained) in enumerate(maps, start=1):
         more = [given.rows.get(f"{layer.name}|{kind}") for kind in ("retrained", "input_correlation")]
         add(
@@ -212,6 +218,12 @@ def _draw_similarity(given: ReportInput, add: Any, missing: list[str]) -> None:
             "group is a red square already; after retraining it is exactly 1. Red outside the frames are alike rows "
             "that were not tied.",
         )
+
+
+def _tied_rows(layer: TiedLayer) -> int:
+    """How many rows a layer saves by tying: nonzero rows less groups."""
+    kept = [label for label in layer.labels if label != PRUNED]
+    return len(kept) - len(set(kept))
 
 
 def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
@@ -228,7 +240,7 @@ def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
     regularised = {layer.name for layer in facts.layers}
     return environment.get_template("report.html.j2").render(
         facts=facts,
-        headline=headline(given.result),
+        headline=headline(given.result).replace(" %", "\u00a0%"),
         comparisons=comparisons(given.result),
         accuracies=[(stage, facts.accuracy.get(stage)) for stage in _STAGES],
         layers=[(layer, cuts.get(layer.name)) for layer in facts.layers],

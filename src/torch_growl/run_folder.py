@@ -53,20 +53,18 @@ class RunFolder:
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create(self, recipe: Recipe, *, resume: bool = False) -> None:
-        """Make the folder for a recipe, or take up the run that is in it.
+    def check(self, recipe: Recipe, *, resume: bool = False) -> None:
+        """Whether :meth:`create` would go through; nothing is written.
 
         Raises:
-            RunFolderError: it exists and is not empty (without ``resume``), is not a run folder, or its run is of
-                another recipe; nothing is written then.
+            RunFolderError: the folder exists and is not empty (without ``resume``), is not a run folder, or its run is
+                of another recipe.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file, not a folder; choose another --out")
         if not self.recipe_file.is_file():
             if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
                 raise RunFolderError(f"{self.path} is in use by other files; choose another --out")
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.recipe_file, lambda temporary: _write_text(temporary, recipe.to_yaml()))
         elif not resume:
             raise RunFolderError(
                 f"{self.path} is in use by another run; go on with it (--resume) or choose another --out"
@@ -76,7 +74,17 @@ class RunFolder:
                 f"{self.path} holds a run with {_difference(stored.model_dump(), recipe.model_dump())}; "
                 "resume it with the same settings, or choose another --out"
             )
-        self.checkpoints.mkdir(exist_ok=True)
+
+    def create(self, recipe: Recipe, *, resume: bool = False) -> None:
+        """Make the folder for a recipe, or take up the run that is in it.
+
+        Raises:
+            RunFolderError: as :meth:`check`; nothing is written then.
+        """
+        self.check(recipe, resume=resume)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if not self.recipe_file.is_file():
+            self.write_text(self.recipe_file, recipe.to_yaml())
 
     def recipe(self) -> Recipe:
         """The run's resolved recipe.
@@ -145,7 +153,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def trim_metrics(self, stage: str, epoch: int) -> None:
-        """Drop lines of a stage after an epoch, and of all later stages: what a killed run wrote after its checkpoint."""
+        """Drop lines of a stage after an epoch, and of later stages: what a killed run wrote after its checkpoint."""
         if not self.metrics_file.is_file():
             return
         kept, order = [], ("dense", "train", "retrain")

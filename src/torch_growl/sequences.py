@@ -121,8 +121,7 @@ class _GroupSlope(Sequence):
         if row_length is None:
             raise InvalidValueError("group_slope needs row_length (weights in a row): call it with row_length=d")
         d = _count("row_length", row_length, 1)
-        # χ_d has the distribution function P(d/2, x²/2), P the regularised incomplete gamma function
-        squares = 2 * gammainccinv(d / 2, (i * self.q / max(n, 1)).numpy())
+        squares = 2 * gammainccinv(d / 2, (i * self.q / max(n, 1)).numpy())  # χ_d: F(x) = 1 − Q(d/2, x²/2)
         return torch.from_numpy(squares).clamp_min(0.0).sqrt()
 
 
@@ -219,11 +218,10 @@ def sequence_from_dict(data: Mapping[str, Any]) -> Sequence:
     if not isinstance(name, str) or name not in _MAKERS:
         raise InvalidValueError(f"sequence name must be one of {', '.join(_MAKERS)}; got {name!r}")
     given = {field: value for field, value in data.items() if field != "name" and value is not None}
-    fields_of = signature(_MAKERS[name]).parameters
-    unknown = [str(field) for field in given if field not in fields_of]
+    known = signature(_MAKERS[name]).parameters
+    unknown = ", ".join(str(field) for field in given if field not in known)
     if unknown:
-        known = ", ".join(fields_of) or "no fields"
-        raise InvalidValueError(f"sequence {name!r} has no field {', '.join(unknown)}; it has {known}")
+        raise InvalidValueError(f"sequence {name!r} has no field {unknown}; it has {', '.join(known) or 'no fields'}")
     return _MAKERS[name](**given)
 
 
@@ -296,7 +294,7 @@ def _number(name: str, field: str, value: Any) -> float:
 
 
 def _count(field: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int:
         raise InvalidTypeError(f"{field} must be an integer, got {type(value).__name__}")
     if value < least:
         raise InvalidValueError(f"{field} must be ≥ {least}, got {value}")

@@ -53,8 +53,8 @@ def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
         return torch.optim.SGD(
             parameters, lr=phase.lr, momentum=phase.momentum, nesterov=phase.nesterov, weight_decay=phase.weight_decay
         )
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[phase.optimizer](parameters, lr=phase.lr, weight_decay=phase.weight_decay)
+    adam = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
+    return adam(parameters, lr=phase.lr, weight_decay=phase.weight_decay)
 
 
 def batches(

@@ -179,8 +179,8 @@ def test_a_damaged_python_batch_is_refused_by_name(case: str, tmp_path: Path) ->
 
 def test_a_python_batch_that_is_too_long_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "batch", "wb") as file:
-        file.truncate(40_000_001)  # a hole: nothing is written
-    with pytest.raises(DataError, match="batch is too long: .* found 40,000,001"):
+        file.truncate(64_000_001)  # a hole: nothing is written
+    with pytest.raises(DataError, match="batch is too long: .* found 64,000,001"):
         read_python_batch(tmp_path / "batch")
 
 

@@ -81,6 +81,9 @@ def test_the_files_of_a_run(whole: tuple[Pipeline, dict[str, Any]]) -> None:
         *(("retrain", e) for e in range(1, 4)),
     ]
     assert not list(folder.path.rglob("*.tmp"))
+    for stage in ("dense", "train", "retrain"):
+        (events,) = (folder.path / "tensorboard" / stage).glob("events.out.tfevents.*")
+        assert b"validation_accuracy" in events.read_bytes()
 
 
 def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(whole: tuple[Pipeline, dict[str, Any]]) -> None:

@@ -33,10 +33,10 @@ __all__ = [
 
 Array = NDArray[Any]
 
-BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"
 GREY, LIGHT, DARK = "#8C8C8C", "#E4E4E4", "#3A3A3A"
 _DPI = 150
-_MOST_LINES, _MOST_ROWS = 150, 400
+_MOST_LINES, _MOST_ROWS = 80, 400  # of each kind of row; of a similarity map
 # Far apart in hue and in lightness; more groups than colours begin again, and borders tell neighbours apart.
 # fmt: off
 _GROUP_COLOURS = [
@@ -98,15 +98,18 @@ def row_norms_figure(norms: Mapping[str, Array], labels: Mapping[str, Sequence[i
     figure, axes = _grid(len(norms), columns=3, width=4.0, height=3.2)
     for axis, (name, values) in zip(axes, norms.items(), strict=True):
         final = np.asarray(labels[name])
-        shown = _spread(len(final), _MOST_LINES)
         sizes = np.bincount(final[final != PRUNED], minlength=1)
         alone = (final != PRUNED) & (sizes[np.maximum(final, 0)] == 1)
         tied = (final != PRUNED) & ~alone
         epochs = np.arange(len(values))
-        for rows, colour, style in ((final == PRUNED, GREY, "-"), (alone, BLUE, "-"), (tied, VERMILLION, "--")):
-            lines = [np.column_stack([epochs, values[:, row]]) for row in shown if rows[row]]
+        shown = 0
+        for kind, colour, style in ((final == PRUNED, GREY, "-"), (alone, BLUE, "-"), (tied, VERMILLION, "--")):
+            rows = np.flatnonzero(kind)
+            rows = rows[_spread(len(rows), _MOST_LINES)]
+            shown += len(rows)
+            lines = [np.column_stack([epochs, values[:, row]]) for row in rows]
             axis.add_collection(LineCollection(lines, colors=colour, linestyles=style, linewidths=0.7, alpha=0.7))
-        some = f" ({len(shown):,} of {len(final):,} rows drawn)" if len(shown) < len(final) else ""
+        some = f" ({shown:,} of {len(final):,} rows drawn)" if shown < len(final) else ""
         axis.set_title(_plain(f"{name}{some}"), fontsize=10)
         axis.set(xlabel="epoch of train", ylabel="row norm (ℓ2)", xlim=(0, max(len(values) - 1, 1)))
         highest = max(float(values.max()), 1e-12)
@@ -195,7 +198,11 @@ def pixels_figure(name: str, labels: Sequence[int], pixel_shape: tuple[int, int]
     images = final.reshape(-1, height, width)
     sizes = np.bincount(final[final != PRUNED], minlength=1)
     ranked = [int(group) for group in np.argsort(-sizes, kind="stable") if sizes[group] > 1]  # biggest first
-    place = {PRUNED: 0, **dict.fromkeys(np.flatnonzero(sizes == 1).tolist(), 1), **_ranks(ranked)}
+    place = {
+        PRUNED: 0,
+        **dict.fromkeys(np.flatnonzero(sizes == 1).tolist(), 1),
+        **dict(zip(ranked, range(2, len(ranked) + 2), strict=True)),
+    }
     colours = [LIGHT, DARK, *(_GROUP_COLOURS[i % len(_GROUP_COLOURS)] for i in range(len(ranked)))]
     columns = min(len(images), 4)
     rows = math.ceil(len(images) / columns)
@@ -216,7 +223,10 @@ def pixels_figure(name: str, labels: Sequence[int], pixel_shape: tuple[int, int]
     handles = [
         Patch(facecolor=LIGHT, edgecolor=GREY, label=f"{int((final == PRUNED).sum()):,} pruned"),
         Patch(facecolor=DARK, label=f"{int((sizes == 1).sum()):,} alone"),
-        Patch(facecolor=_GROUP_COLOURS[0], label=f"{tied:,} tied in {len(ranked):,} groups"),
+        Patch(
+            facecolor=_GROUP_COLOURS[0],
+            label=f"{tied:,} tied in {len(ranked):,} group{'' if len(ranked) == 1 else 's'}",
+        ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(_plain(f"{name}: groups on the {height}×{width} pixels"), fontsize=12)
@@ -271,10 +281,6 @@ def _similarity(W: Array) -> Array:
 def _spread(n: int, most: int) -> Array:
     """At most ``most`` of n indices, evenly spread."""
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int))
-
-
-def _ranks(groups: Sequence[int]) -> dict[int, int]:
-    return {group: i + 2 for i, group in enumerate(groups)}
 
 
 def _dots(epochs: Array) -> str:

@@ -21,6 +21,7 @@ from torch_growl.compaction import compact
 from torch_growl.data import load_data
 from torch_growl.errors import InvalidValueError
 from torch_growl.evaluation import make_result
+from torch_growl.events import event_log
 from torch_growl.inspection import choose_layers
 from torch_growl.layers import rows_of
 from torch_growl.networks import build_network
@@ -185,22 +186,25 @@ class Pipeline:
         self.folder.trim_metrics(stage, done)
         self.watcher.stage(stage, phase.epochs, done)
 
-        def log(record: dict[str, Any]) -> None:
-            self.folder.append_metrics(record)
-            self.watcher.epoch(record)
+        with event_log(self.folder.path / "tensorboard", stage, done) as events:
 
-        trainer = Trainer(
-            stage,
-            phase,
-            self.recipe.seed,
-            self.accelerator,
-            save=lambda state: self.folder.save_checkpoint(stage, state),
-            log=log,
-            progress=self.watcher.step,
-            layers=self.layers,
-        )
-        every = self.recipe.growl.every if self.recipe.growl else 1
-        trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, every=every, state=state)
+            def log(record: dict[str, Any]) -> None:
+                self.folder.append_metrics(record)
+                events(record)
+                self.watcher.epoch(record)
+
+            trainer = Trainer(
+                stage,
+                phase,
+                self.recipe.seed,
+                self.accelerator,
+                save=lambda state: self.folder.save_checkpoint(stage, state),
+                log=log,
+                progress=self.watcher.step,
+                layers=self.layers,
+            )
+            every = self.recipe.growl.every if self.recipe.growl else 1
+            trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, every=every, state=state)
         if not phase.epochs:  # nothing to train: the stage ends where it starts
             state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}
             self.folder.save_checkpoint(stage, state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import yaml
@@ -21,6 +21,7 @@ from torch_growl.errors import RunFolderError
 
 __all__ = ["Epoch", "ReportInput", "Result", "TiedLayer", "read_run"]
 
+BatchSize = Annotated[str, Field(pattern=r"^[0-9]+$")]
 Model = TypeVar("Model", bound=BaseModel)
 Arrays = dict[str, NDArray[Any]]
 
@@ -70,8 +71,8 @@ class _Compression(_Open):
 
 
 class _Latency(_Open):
-    dense: dict[str, float]
-    compact: dict[str, float]
+    dense: dict[BatchSize, float]
+    compact: dict[BatchSize, float]
 
 
 class Result(_Open):

@@ -142,12 +142,9 @@ def _transform(normalize: Normalize, padding: int | None) -> Transform:
 
 def _augmented(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Pad with black, crop at a random place, mirror half of the images; x: (b, 3, h, w)."""
-    count, channels, height, width = x.shape
-    top, left = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator)  # (b, 1) each
-    mirrored = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.bool)
-    across = torch.arange(width).expand(count, width)
-    across = left + torch.where(mirrored, width - 1 - across, across)  # (b, w)
-    down = top + torch.arange(height)  # (b, h)
-    padded = F.pad(x, (padding,) * 4)
-    image, channel = torch.arange(count).view(-1, 1, 1, 1), torch.arange(channels).view(1, -1, 1, 1)
-    return padded[image, channel, down[:, None, :, None], across[:, None, None, :]]
+    count, _, height, width = x.shape
+    top, left = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
+    mirrored = torch.randint(0, 2, (count, 1, 1, 1), generator=generator, dtype=torch.bool)
+    crops = F.pad(x, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # (b, 3, tops, lefts, h, w), a view
+    chosen = crops[torch.arange(count), :, top, left]  # (b, 3, h, w)
+    return torch.where(mirrored, chosen.flip(3), chosen)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from compact_battery import MLP, NETS, FanOut, LeNet, Net, Shared, settle_, vgg, zero_and_tie_
-from torch_growl.compaction import compact, structure
+from torch_growl.compaction import compact, structure_of
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.inputs import SelectInputs, SumInputs
 from torch_growl.proof import HALF_TOLERANCE
@@ -42,7 +42,7 @@ def snapshot(model: nn.Module) -> tuple[Any, ...]:
 
 
 def by_name(small: nn.Module) -> dict[str, Any]:
-    return {layer.name: layer for layer in structure(small).layers}
+    return {layer.name: layer for layer in structure_of(small).layers}
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -55,7 +55,7 @@ def test_answers_the_same_and_leaves_the_given_network_alone(net: Net, full: boo
     torch.random.set_rng_state(state)
     assert snapshot(model) == before
     assert_same_outputs(model, small, net.input())
-    cut = tuple(layer.name for layer in structure(small).layers if layer.kept is not None)
+    cut = tuple(layer.name for layer in structure_of(small).layers if layer.kept is not None)
     assert cut == (net.cut if full else ())
     assert all(module.training is training for module in small.modules())
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
@@ -94,7 +94,7 @@ def test_mlp_has_the_sizes_worked_out_by_hand() -> None:
     assert type(small.fc2) is nn.Linear
     assert small.bn.num_features == 20
     assert small.bn.num_batches_tracked == 7
-    assert structure(small).to_records() == [
+    assert structure_of(small).to_records() == [
         {"layer": "fc1", "form": "full", "rows": [20, 16], "outputs": [30, 20], "reason": ""},
         {"layer": "fc2", "form": "full", "rows": [30, 20], "outputs": [12, 10], "reason": ""},
         {
@@ -291,7 +291,7 @@ def test_a_single_layer_is_a_network_too() -> None:
         model.weight[:, :20] = 0
     small = compact(model, torch.randn(3, 30))
     assert small.layer.weight.shape == (8, 10)
-    assert structure(small).layers[0].name == ""
+    assert structure_of(small).layers[0].name == ""
 
 
 def test_a_module_under_two_names_stays_one() -> None:
@@ -318,8 +318,8 @@ def test_inputs_may_be_given_in_three_ways(inputs: Any) -> None:
 
 def test_the_record_survives_copying_and_pickling() -> None:
     small = compact(pruned_mlp(), torch.randn(3, 20))
-    record = structure(small)
-    assert structure(copy.deepcopy(small)) == record
+    record = structure_of(small)
+    assert structure_of(copy.deepcopy(small)) == record
     assert pickle.loads(pickle.dumps(record)) == record
     assert isinstance(record, Structure)
     assert "20 → 16" in str(record)
@@ -340,7 +340,7 @@ def test_a_network_without_anything_to_gain_is_never_passed_over_in_silence() ->
         small = compact(model, torch.randn(3, 20))
     assert small is not model
     assert_same_outputs(model, small, torch.randn(3, 20))
-    assert {layer.form for layer in structure(small).layers} == {"none"}
+    assert {layer.form for layer in structure_of(small).layers} == {"none"}
 
 
 def test_a_gain_smaller_than_its_index_is_named() -> None:
@@ -400,7 +400,7 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(CompactionError, match=r"own output on example_inputs is not finite"):
         compact(MLP(), torch.full((3, 20), float("nan")))
     with pytest.raises(InvalidValueError, match="no structure record"):
-        structure(MLP())
+        structure_of(MLP())
 
 
 class Says(nn.Module):

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch_growl.recipes import load_recipe
 
 from torch_growl.layers import rows_of
 from torch_growl.pipeline import STAGES, Pipeline
+from torch_growl.recipes import load_recipe
 from torch_growl.run_folder import RunFolder
 from torch_growl.tying import Tying
 
@@ -88,7 +88,6 @@ def test_the_files_of_a_run(whole: tuple[Pipeline, dict[str, Any]]) -> None:
 
 def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(whole: tuple[Pipeline, dict[str, Any]]) -> None:
     from torch_growl.storage import load
-
     from torch_growl.training import predictions
 
     pipeline, result = whole

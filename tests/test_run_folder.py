@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch_growl.recipes import load_recipe
 
 from torch_growl.errors import GrowlError, RunFolderError
+from torch_growl.recipes import load_recipe
 from torch_growl.run_folder import RunFolder, write_whole
 
 

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from compact_battery import MLP, NETS, Net, TiedWeight, settle_, vgg, zero_and_tie_
-from torch_growl.compaction import compact, structure
+from torch_growl.compaction import compact, structure_of
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.storage import load, load_dense, save
 
@@ -42,7 +42,7 @@ def test_round_trip_is_bit_equal(net: Net, full: bool, tmp_path: Path) -> None:
     fresh = net.build()
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
     loaded = load(tmp_path / "small.safetensors", fresh)
-    assert structure(loaded) == structure(small)
+    assert structure_of(loaded) == structure_of(small)
     assert [(n, p.dtype, p.stride()) for n, p in loaded.named_parameters()] == [
         (n, p.dtype, p.stride()) for n, p in small.named_parameters()
     ]
@@ -79,7 +79,7 @@ def test_a_network_that_was_not_compacted_is_stored_whole(tmp_path: Path) -> Non
     save(model, tmp_path / "f")
     loaded = load(tmp_path / "f", MLP())
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
-    assert structure(loaded).layers == ()
+    assert structure_of(loaded).layers == ()
 
 
 def test_shared_parameters_are_stored_once(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_indices_take_the_smallest_type(tmp_path: Path) -> None:
         save(compact(model, torch.randn(2, 600)), tmp_path / "f")
         with safe_open(tmp_path / "f", framework="pt") as file:
             assert file.get_tensor("growl.labels.0").dtype == dtype
-        assert structure(load(tmp_path / "f", nn.Sequential(nn.Linear(600, 20)))).layers[0].width == live
+        assert structure_of(load(tmp_path / "f", nn.Sequential(nn.Linear(600, 20)))).layers[0].width == live
         nn.init.normal_(model[0].weight)
 
 

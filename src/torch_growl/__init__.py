@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch_growl.sequences import group_slope, lasso, oscar, pld, slope
     from torch_growl.similarity import row_similarity
     from torch_growl.storage import load, load_dense, save
-    from torch_growl.structure import structure
+    from torch_growl.structure import structure_of
     from torch_growl.tied import tie_, untie_
     from torch_growl.tying import Tying, find_tying
 
@@ -52,7 +52,7 @@ __all__ = [
     "row_similarity",
     "save",
     "slope",
-    "structure",
+    "structure_of",
     "tie_",
     "untie_",
 ]
@@ -70,7 +70,7 @@ _HOME = {
     "sequences": ["group_slope", "lasso", "oscar", "pld", "slope"],
     "similarity": ["row_similarity"],
     "storage": ["load", "load_dense", "save"],
-    "structure": ["structure"],
+    "structure": ["structure_of"],
     "tied": ["tie_", "untie_"],
     "tying": ["Tying", "find_tying"],
 }

@@ -25,9 +25,9 @@ from torch_growl.layers import kind_of
 from torch_growl.planning import fixed_modules, plan_structure
 from torch_growl.proof import Proof, exact_arithmetic
 from torch_growl.rewriting import shrink_
-from torch_growl.structure import Structure, structure
+from torch_growl.structure import Structure, structure_of
 
-__all__ = ["compact", "plain_copy", "structure"]
+__all__ = ["compact", "plain_copy", "structure_of"]
 
 
 def compact(model: nn.Module, example_inputs: Any, *, full: bool = True, tolerance: float = 1e-5) -> nn.Module:
@@ -161,4 +161,4 @@ def _unchanged(plan: Structure) -> str:
     text = "no zero rows and no bit-equal rows: the network is returned as it is (a copy)"
     if any("rows could go" in layer.reason for layer in plan.layers):
         text = "nothing worth its index can be removed: the network is returned as it is (a copy)"
-    return text + "; structure(...) tells why, layer by layer"
+    return text + "; structure_of(...) tells why, layer by layer"

@@ -13,7 +13,7 @@ from torch_growl.errors import GrowlError
 from torch_growl.layers import rows_of
 from torch_growl.measurement import latency_pair, measure
 from torch_growl.storage import load
-from torch_growl.structure import structure
+from torch_growl.structure import structure_of
 from torch_growl.tied import tie_, untie_
 from torch_growl.training import evaluate, predictions
 from torch_growl.tying import Tying
@@ -56,7 +56,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
         for stage in ("dense", "train", "retrain")
     }
     splits = run.splits
-    cuts = structure(small)
+    cuts = structure_of(small)
     return {
         "schema": 1,
         "recipe": recipe.name,

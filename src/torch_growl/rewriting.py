@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torch_growl.inputs import make_inputs
 from torch_growl.layers import LayerKind, Side, kind_of
-from torch_growl.structure import LayerCut, Structure, record_, structure
+from torch_growl.structure import LayerCut, Structure, record_, structure_of
 
 __all__ = ["cut_outputs", "expand_", "fed_groups", "shrink_"]
 
@@ -132,7 +132,7 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
         model: a dense network; modified in place and returned.
         small: a network with a structure record.
     """
-    plan = structure(small)
+    plan = structure_of(small)
     cuts = {layer.name: layer for layer in plan.layers if layer.changed}
     norms = {norm.name: norm for norm in plan.norms}
     for name, module in model.named_modules():

@@ -14,7 +14,7 @@ from torch import nn
 from torch_growl.errors import InvalidValueError
 from torch_growl.partition import PRUNED
 
-__all__ = ["Form", "LayerCut", "NormCut", "Structure", "record_", "recorded", "structure"]
+__all__ = ["Form", "LayerCut", "NormCut", "Structure", "record_", "recorded", "structure_of"]
 
 Form = Literal["full", "local", "none"]
 RECORD = "_growl_structure"
@@ -123,7 +123,7 @@ class Structure:
         return "\n".join(line.rstrip() for line in lines)
 
 
-def structure(small: nn.Module) -> Structure:
+def structure_of(small: nn.Module) -> Structure:
     """The record of how a network made by ``compact`` or ``load`` follows from its dense original.
 
     Raises:

@@ -416,6 +416,11 @@ class Says(nn.Module):
         return self.then(self, self.f(x))
 
 
+def test_networks_that_draw_random_numbers_are_compared_on_the_same_ones() -> None:
+    model = Says(lambda self, y: nn.functional.dropout(y, 0.5, training=True) + torch.rand_like(y))
+    assert compact(model, torch.randn(3, 30)).f.layer.weight.shape == (8, 10)
+
+
 def test_networks_that_cannot_be_proven_are_refused() -> None:
     x = torch.randn(3, 30)
     with pytest.raises(CompactionError, match="holds no tensor"):

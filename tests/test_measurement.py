@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from torch_growl.compaction import compact
 from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.examples import batch_of
 from torch_growl.measurement import latency_pair, measure
 
 
@@ -122,6 +123,15 @@ def test_two_networks_are_timed_in_turn_on_batches_of_the_size_asked_for() -> No
     found = latency_pair(Says("a"), Says("b"), torch.randn(3, 2), batch_sizes=(1, 7), repeats=2, warmup=1)
     assert calls == [("a", 1), ("b", 1)] * 3 + [("a", 7), ("b", 7)] * 3
     assert {key: list(value) for key, value in found.items()} == {"dense": ["1", "7"], "compact": ["1", "7"]}
+
+
+def test_a_batch_takes_the_examples_over_and_over_and_leaves_other_tensors() -> None:
+    x, labels, table = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2]), torch.randn(5, 4)
+    (found, found_labels, same), named = batch_of(((x, labels, table), {"more": [x]}), 7)
+    assert found[:, 0].tolist() == [0, 2, 4, 0, 2, 4, 0]
+    assert found_labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert same is table
+    assert len(named["more"][0]) == 7
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -113,6 +113,7 @@ def test_resnet_takes_akamasters_weights(depth: int, data_dir: Path) -> None:
 OUT_OF_RANGE: dict[str, tuple[str, dict[str, Any], str]] = {
     "one size": ("mlp", {"sizes": [3]}, "sizes must be two or more whole numbers ≥ 1, got \\[3\\]"),
     "no width": ("mlp", {"sizes": [3, 0, 2]}, "sizes must be two or more whole numbers"),
+    "init": ("mlp", {"sizes": [3, 2], "init": "caffe"}, "init must be 'torch' or 'paper', got 'caffe'"),
     "text": ("mlp", {"sizes": "784"}, "sizes must be two or more whole numbers"),
     "one channel": ("lenet5", {"channels": [20]}, "channels must be the widths of two convolutions, got \\[20\\]"),
     "hidden": ("lenet5", {"hidden": 0}, "hidden must be a whole number ≥ 1, got 0"),

@@ -172,7 +172,7 @@ def test_settings_that_cannot_be_read() -> None:
         parse_overrides(["seed=1", "seed=2"])
     with pytest.raises(RecipeError, match="setting 'growl.layers', line 1: "):
         parse_overrides(["growl.layers=[fc1"])
-    with pytest.raises(RecipeError, match="setting 'train.epochs.x': train.epochs = 60 has no fields"):
+    with pytest.raises(RecipeError, match="setting 'train.epochs.x': train.epochs = [0-9]+ has no fields"):
         load_recipe("mnist-growl", {"train.epochs.x": 3})
 
 
@@ -250,15 +250,15 @@ def written(path: Path, text: str) -> Path:
 
 
 def test_a_file_extends_another_field_by_field_and_named_choices_whole(tmp_path: Path) -> None:
-    written(tmp_path / "base.yaml", "extends: mnist-growl\ntrain: {epochs: 7}\nmodel: {name: 'mine:f'}\n")
+    written(tmp_path / "base.yaml", "extends: vgg16-cifar10-growl\ntrain: {epochs: 7}\nmodel: {name: 'mine:f'}\n")
     (tmp_path / "inner").mkdir()
     path = written(
         tmp_path / "inner" / "child.yaml",
         "extends: ../base.yaml\ntrain: {lr: 1e-2}\ngrowl: {sequence: {name: oscar, floor: 0}}\n",
     )
-    recipe, parent = load_recipe(path), load_recipe("mnist-growl")
+    recipe, parent = load_recipe(path), load_recipe("vgg16-cifar10-growl")
     assert recipe.name == "child"
-    assert (recipe.train.epochs, recipe.train.lr, recipe.train.schedule) == (7, 0.01, "cosine")
+    assert (recipe.train.epochs, recipe.train.lr, recipe.train.step_size) == (7, 0.01, 60)
     assert recipe.growl is not None
     assert recipe.growl.sequence.model_dump() == {"name": "oscar", "floor": 0}
     assert recipe.growl.form == "paper"

@@ -17,6 +17,7 @@ NETWORKS = {
     "penalty",
     "tying",
     "tied",
+    "parametrized",
     "inputs",
     "graph",
     "structure",

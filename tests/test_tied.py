@@ -181,3 +181,14 @@ def test_tying_twice_is_refused() -> None:
     tg.tie_(model, tying)
     with pytest.raises(LayerError, match="cannot be tied: weight is parametrized .*untie_"):
         tg.tie_(model, tying)
+
+
+def test_untying_a_copy_leaves_the_original_tied() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    tg.tie_(model, tying_of(model[0], (0, 0, 1, PRUNED)))
+    weight = model[0].weight.detach().clone()
+    clone = tg.untie_(copy.deepcopy(model))
+    assert torch.equal(model[0].weight, weight)
+    assert torch.equal(clone[0].weight, weight)
+    assert hasattr(model[0], "parametrizations")
+    assert isinstance(clone[0]._parameters["weight"], nn.Parameter)

@@ -22,6 +22,7 @@ from torch_growl.examples import Inputs, split_inputs
 from torch_growl.graph import Wiring, wiring_of
 from torch_growl.inspection import plain_model
 from torch_growl.layers import kind_of
+from torch_growl.parametrized import make_plain_
 from torch_growl.planning import fixed_modules, plan_structure
 from torch_growl.proof import Proof, exact_arithmetic
 from torch_growl.rewriting import shrink_
@@ -35,7 +36,7 @@ def compact(model: nn.Module, example_inputs: Any, *, full: bool = True, toleran
 
     Modules keep their dotted names; a layer whose inputs are selected or summed becomes a Sequential of ``inputs`` and
     ``layer``. Zero rows and bit-equal rows are found in every layer of a registered type, frozen ones too.
-    :func:`structure` tells what became of each layer and why no more.
+    :func:`structure_of` tells what became of each layer and why no more.
 
     Args:
         model: the network; not modified, and not run (a copy is). Parametrizations are permanent in the copy.
@@ -71,13 +72,8 @@ def plain_copy(model: nn.Module) -> nn.Module:
             parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child
     for module in list(dense.modules()):
         if parametrize.is_parametrized(module):
-            # torch makes a class for every parametrized module, and a copy shares it: taking the property away from
-            # the copy's class would break the given network.
-            shared = type(module)
-            own = {key: value for key, value in vars(shared).items() if key not in ("__dict__", "__weakref__")}
-            module.__class__ = type(shared.__name__, shared.__bases__, own)
             for name in list(cast(nn.ModuleDict, module.parametrizations)):
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+                make_plain_(module, name)
     return dense
 
 

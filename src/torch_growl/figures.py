@@ -61,14 +61,15 @@ def progress_figure(
     figure = Figure(figsize=(9, 4), dpi=_DPI, layout="constrained")
     left = figure.add_subplot()
     epochs = np.arange(1, len(stages) + 1)
+    marker = "o" if len(stages) < 8 else ""  # a line needs two points to be seen
     right = left.twinx()
     left.set_zorder(right.get_zorder() + 1)
     left.patch.set_visible(False)
     right.plot(epochs, compression, color=VERMILLION, linestyle="--", linewidth=1.8)
     right.set_ylabel("compression (x, dashed)", color=VERMILLION)
     right.set_ylim(0, 1.15 * max(compression))
-    left.plot(epochs, 100 * np.asarray(train), color=ORANGE, linewidth=1.2, marker=_dots(epochs))
-    left.plot(epochs, 100 * np.asarray(validation), color=BLUE, linewidth=1.8, marker=_dots(epochs))
+    left.plot(epochs, 100 * np.asarray(train), color=ORANGE, linewidth=1.2, marker=marker)
+    left.plot(epochs, 100 * np.asarray(validation), color=BLUE, linewidth=1.8, marker=marker)
     lowest, highest = 100 * np.percentile([*train, *validation], 5), 100 * max(*train, *validation)
     left.set_ylim(max(0.0, lowest - 0.3 * (highest - lowest) - 0.5), highest + 0.12 * (highest - lowest) + 0.2)
     left.set(xlabel="epoch, all stages in order", ylabel="accuracy (%)", xlim=(0.5, len(stages) + 0.5))
@@ -236,14 +237,7 @@ def pixels_figure(name: str, labels: Sequence[int], pixel_shape: tuple[int, int]
 def layer_bars_figure(
     names: Sequence[str], rows: Sequence[int], nonzero: Sequence[int], groups: Sequence[int]
 ) -> Figure:
-    """Rows, nonzero rows and groups of every layer, as bars with their numbers.
-
-    Args:
-        names: the layers', top to bottom.
-        rows: all rows of each.
-        nonzero: those not pruned.
-        groups: distinct nonzero rows.
-    """
+    """Rows, nonzero rows and groups (distinct nonzero rows) of every layer, as bars with their numbers."""
     figure = Figure(figsize=(9, 0.9 + (0.75 if len(names) < 6 else 0.55) * len(names)), dpi=_DPI, layout="constrained")
     axis = figure.add_subplot()
     places = np.arange(len(names))
@@ -281,10 +275,6 @@ def _similarity(W: Array) -> Array:
 def _spread(n: int, most: int) -> Array:
     """At most ``most`` of n indices, evenly spread."""
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int))
-
-
-def _dots(epochs: Array) -> str:
-    return "o" if len(epochs) < 8 else ""
 
 
 def _ink(colour: str) -> str:

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torch_growl.errors import InvalidTypeError, LayerError
 from torch_growl.inspection import clean_name, inspect_layers, matching, plain_model
 from torch_growl.layers import Side, rows_of, write_rows_
+from torch_growl.parametrized import make_plain_
 from torch_growl.tying import LayerTying, Tying
 
 __all__ = ["TiedRows", "tie_", "untie_"]
@@ -143,7 +144,7 @@ def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         raise LayerError("no layer of this network is tied: there is nothing to untie")
     for _, (module, part) in tied:
         original = _parts(module).original
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        make_plain_(module, "weight")
         if optimizer is not None:
             _carry_state(optimizer, original, part)
     return model

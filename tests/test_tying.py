@@ -52,6 +52,17 @@ def test_a_layer_that_would_hardly_share_is_left_untied_and_says_so() -> None:
     assert tg.find_tying(trained(), ["a"], method="none")["a"].partition.nonzero == 7
 
 
+def test_layers_can_have_preferences_of_their_own() -> None:
+    tying = tg.find_tying(trained(), ["a", "b"], preference=0.8, overrides={"*": 0.5, "a": 1.0}, max_ratio=1.0)
+    assert tying["a"].partition.n_groups == 7
+    assert tying["b"].partition == tg.find_tying(trained(), ["b"], preference=0.5, max_ratio=1.0)["b"].partition
+    assert tying["b"].partition.n_groups < 20
+    with pytest.raises(LayerError, match="unknown layer 'q'"):
+        tg.find_tying(trained(), ["a"], overrides={"q": 0.5})
+    with pytest.raises(InvalidValueError, match="preference must be in"):
+        tg.find_tying(trained(), ["a"], overrides={"a": 0})
+
+
 def test_output_rows_are_grouped_too() -> None:
     model = trained()
     rows = rows_of(model.a, "output").detach().clone()

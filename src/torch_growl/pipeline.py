@@ -230,6 +230,7 @@ class Pipeline:
             self.trained("train").cpu(),
             self.layers,
             preference=settings.preference,
+            overrides=settings.overrides,
             max_ratio=settings.max_ratio,
             method=settings.method,
             side=self.recipe.growl.side if self.recipe.growl else "input",

@@ -117,10 +117,9 @@ class _GroupSlope(Sequence):
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
         from scipy.special import gammainccinv
 
-        i = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64)
         if row_length is None:
             raise InvalidValueError("group_slope needs row_length (weights in a row): call it with row_length=d")
-        d = _count("row_length", row_length, 1)
+        i, d = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64), _count("row_length", row_length, 1)
         squares = 2 * gammainccinv(d / 2, (i * self.q / max(n, 1)).numpy())  # χ_d: F(x) = 1 − Q(d/2, x²/2)
         return torch.from_numpy(squares).clamp_min(0.0).sqrt()
 
@@ -249,8 +248,7 @@ def check_lambda(lam: Tensor, n: int) -> Tensor:
     rises = torch.diff(values, prepend=values[:1]) > 0
     faults = {"finite": ~torch.isfinite(values), "non-negative": values < 0, "non-increasing (largest first)": rises}
     for words, wrong in faults.items():
-        if bool(wrong.any()):
-            i = int(wrong.nonzero()[0])
+        for i in wrong.nonzero().flatten().tolist()[:1]:
             after = f" after λ[{i - 1}] = {float(values[i - 1]):g}" if words.startswith("non-inc") else ""
             raise InvalidValueError(f"λ must be {words}; λ[{i}] = {float(values[i]):g}{after}")
     return lam

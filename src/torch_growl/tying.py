@@ -8,7 +8,7 @@ nonzero rows / distinct rows, compression = weights / distinct weights of the la
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from torch_growl.clustering import cluster_rows
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.inspection import choose_layers
+from torch_growl.inspection import choose_layers, matching
 from torch_growl.layers import Side, rows_of
 from torch_growl.partition import PRUNED, Partition
 
@@ -161,6 +161,7 @@ def find_tying(
     layers: Iterable[str] | None = None,
     *,
     preference: float = 0.8,
+    overrides: Mapping[str, float] | None = None,
     max_ratio: float = 0.95,
     method: Literal["affinity", "none"] = "affinity",
     side: Side = "input",
@@ -172,6 +173,7 @@ def find_tying(
         layers: names or patterns, as for :class:`torch_growl.GrOWL`; ``growl.layers`` gives the penalised ones.
         preference: rows are tied to an exemplar only at similarity ≥ preference, in (0, 1]; the paper takes 0.6 for
             MNIST and 0.8 for VGG. Larger: fewer ties, less lost by tying.
+        overrides: another preference for some layers, by name or pattern, later ones first; 1 ties equal rows only.
         max_ratio: a layer whose groups / nonzero rows exceeds this is left untied, for little would be shared (the
             paper: 0.95); 1 ties every layer.
         method: ``"affinity"``: affinity propagation on the row similarity; ``"none"``: zero rows only.
@@ -187,15 +189,20 @@ def find_tying(
         raise InvalidValueError(f"method must be 'affinity' or 'none', got {method!r}")
     if not 0 < max_ratio <= 1:
         raise InvalidValueError(f"max_ratio must be in (0, 1], got {max_ratio}")
-    if not 0 < preference <= 1:
-        raise InvalidValueError(f"preference must be in (0, 1], got {preference}")
+    for value in (preference, *(overrides or {}).values()):
+        if not 0 < value <= 1:
+            raise InvalidValueError(f"preference must be in (0, 1], got {value}")
+    chosen = choose_layers(model, layers, side)
+    preferences = {info.name: preference for info in chosen}
+    for pattern, value in (overrides or {}).items():
+        preferences.update((info.name, value) for info in matching(pattern, chosen))
     found = []
-    for info in choose_layers(model, layers, side):
+    for info in chosen:
         W = rows_of(info.module, side)  # (n_rows, row_length)
         if not bool(torch.isfinite(W).all()):
             raise LayerError(f"layer {info.name!r} has NaN or infinite weights; it cannot be tied")
         if method == "affinity":
-            partition, tied = cluster_rows(W, preference).partition, True
+            partition, tied = cluster_rows(W, preferences[info.name]).partition, True
             if partition.n_groups > max_ratio * partition.nonzero:
                 partition, tied = _untied(W), False
         else:

@@ -143,6 +143,9 @@ class Tying(Settings):
         default="affinity", description="affinity: affinity propagation on the rows' similarity; none: pruning only."
     )
     preference: float = Field(default=0.8, gt=0, le=1, description="Higher makes more groups. Paper: 0.6 and 0.8.")
+    overrides: dict[str, float] = Field(
+        default_factory=dict, description="Another preference for some layers, by name or pattern."
+    )
     max_ratio: float = Field(
         default=0.95, gt=0, le=1, description="A layer with more groups for its nonzero rows is left untied; 1: never."
     )

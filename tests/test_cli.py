@@ -139,6 +139,40 @@ def test_what_is_wrong_is_one_line_exit_2_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dataset_that_is_cut_off_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gzip
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    header = bytes([0, 0, 8, 3]) + (60000).to_bytes(4, "big") + (28).to_bytes(4, "big") * 2
+    (tmp_path / "data" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(1000)))
+    status, _, err = growl(capsys, "run", "mnist-growl-l2", "--data", "data")
+    assert (status, len(err.strip().splitlines())) == (2, 1)
+    assert "train-images-idx3-ubyte.gz" in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("dense.lr=1e30", "stage dense: the loss is"), ("train.lr=1e25", "has NaN or infinite weights")],
+)
+def test_training_that_diverges_is_one_line_and_says_what_to_lower(
+    setting: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    epochs = ["--set", "dense.epochs=1", "--set", "train.epochs=1"]
+    status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "run"), *epochs, "--set", setting)
+    assert (status, len(err.strip().splitlines())) == (2, 1)
+    assert words in err
+    assert "lower" in err
+
+
+def test_the_commands_own_usage_errors_have_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = growl(capsys, "run", "digits", "--sed", "3")
+    assert (status, "No such option: --sed" in err) == (2, True)
+
+
 def test_an_output_folder_in_use_is_left_as_it_is(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, finished: Path
 ) -> None:

@@ -122,6 +122,15 @@ def test_the_scale_free_step_keeps_each_layers_norm_and_the_rows_order() -> None
         assert not torch.allclose(after, norms)
 
 
+def test_the_scale_free_step_is_its_formula() -> None:
+    model = mlp()
+    W = rows_of(model.fc2).detach().clone()  # (16, 12)
+    tg.GrOWL(model, 3.0, tg.oscar(0.2), layers=["fc2"]).prox_(0.05)
+    threshold = 0.05 * 3.0 * tg.oscar(0.2)(16) / (4 * float(W.norm()))
+    expected = tg.prox_growl(W, threshold)
+    torch.testing.assert_close(rows_of(model.fc2).detach(), expected * (W.norm() / expected.norm()))
+
+
 def test_scale_free_means_that_scale_and_width_do_not_matter() -> None:
     """Scaling W by c and lr by c² (as a scale-invariant loss does) gives the same rows, scaled by c."""
     a, b = mlp(), mlp()

@@ -49,6 +49,11 @@ class _Drawn:
     png: bytes
 
     @property
+    def width(self) -> int:
+        """CSS pixels at which letters have the same size in every figure; read from the PNG's header."""
+        return int.from_bytes(self.png[16:20], "big") * 18 // 25
+
+    @property
     def uri(self) -> str:
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 

@@ -1,0 +1,74 @@
+"""One-line sabotages of what the library exists for: each must turn its tests red, or those tests cannot fail.
+
+A mutation is made in a copy of the package, never in the working tree.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# file of the package, what stands there, what it becomes, the tests that must then fail
+MUTATIONS = {
+    "dead rows are forgotten": (
+        "penalty.py",
+        "p.dead = (p.dead.cpu() | ",
+        "p.dead = (p.dead.cpu() & ",
+        "test_penalty.py",
+    ),
+    "a layer may be emptied": ("penalty.py", "x = self._floor(name, v, x)", "x = x", "test_penalty.py"),
+    "width counts in the penalty": ("penalty.py", "math.sqrt(len(v)) * float", "float", "test_penalty.py"),
+    "the norm is not held": ("penalty.py", "x = x * (float(v.norm())", "x = x * (float(x.norm())", "test_penalty.py"),
+    "centroids are plain means": ("tied.py", "centroids / self.root", "centroids", "test_tied.py"),
+    "momentum is averaged": ("tied.py", "total[:-1] / self.root", "total[:-1] / self.root**2", "test_tied.py"),
+    "groups of channels are mixed up": (
+        "layers.py",
+        'blocks if side == "input" else',
+        "blocks if True else",
+        "test_layers.py",
+    ),
+    "chain counts pruned as kept": ("tying.py", "kept = 1 - after.sparsity", "kept = after.sparsity", "test_tying.py"),
+    "pruned rows are a group": (
+        "partition.py",
+        "PRUNED if label == PRUNED else",
+        "0 if label < 0 else",
+        "test_partition.py",
+    ),
+    "the prox is not clipped": ("_pava.py", "if mean > 0.0 and v[i]", "if v[i]", "test_owl.py"),
+    "later epochs stay in the log": ("run_folder.py", "<= epoch)", ">= 0)", "test_run_folder.py"),
+    "flattened channels are shifted": (
+        "structure.py",
+        "channel * block + offset",
+        "channel + offset * block",
+        "test_compaction.py",
+    ),
+    "tied inputs are not summed": (
+        "inputs.py",
+        "return sums.index_add_(self.dim, self.targets, x.index_select(self.dim, self.others))",
+        "return sums",
+        "test_inputs.py",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_sabotage_turns_the_suite_red(name: str, tmp_path: Path) -> None:
+    file, stands, becomes, tests = MUTATIONS[name]
+    package = tmp_path / "torch_growl"
+    shutil.copytree(ROOT / "src" / "torch_growl", package, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (package / file).read_text(encoding="utf-8")
+    assert text.count(stands) == 1, f"{file} no longer holds {stands!r} once: bring the mutation up to date"
+    (package / file).write_text(text.replace(stands, becomes), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / tests)]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300, check=False)
+    assert done.returncode == 1, done.stdout[-2000:]  # 1: tests failed; anything else: they never ran
+    assert " failed" in done.stdout

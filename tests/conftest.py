@@ -23,7 +23,9 @@ def _leaves_nothing_behind() -> Iterator[None]:
     torch.manual_seed(0)
     before = _settings()
     threads = {thread.name for thread in threading.enumerate()}
+    count = torch.get_num_threads()
     yield
+    torch.set_num_threads(count)  # a recipe's `threads` is the process's, as it is for the command
     assert before == _settings()
     # Libraries keep pools of their own (named after them); a plain "Thread-N" is one the code under test forgot.
     new = {thread.name for thread in threading.enumerate()} - threads
@@ -31,7 +33,7 @@ def _leaves_nothing_behind() -> Iterator[None]:
 
 
 def _settings() -> tuple[object, ...]:
-    return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), os.environ.get("GROWL_DATA")
+    return torch.get_default_dtype(), torch.is_grad_enabled(), os.environ.get("GROWL_DATA")
 
 
 @pytest.fixture(scope="session")

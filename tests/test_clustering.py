@@ -301,6 +301,14 @@ def test_local_search_never_loses_and_mends_what_is_bad(seed: int) -> None:
             assert changed == (after > _affinity.net_similarity(G, start) + 1e-10)
 
 
+def test_of_two_exemplars_that_stand_in_for_one_another_only_one_is_dropped() -> None:
+    W = noisy(12, 2, 0.01)  # even and odd rows
+    G = _affinity.gains(row_similarity(W).numpy(), np.ones(12, dtype=np.int64), 0.6)
+    mask = np.isin(np.arange(12), [0, 2, 1, 3])
+    assert _affinity._drop(G, mask, 1e-9)
+    assert sorted(k % 2 for k in np.flatnonzero(mask)) == [0, 1]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_swap_is_the_best_of_all_swaps(seed: int) -> None:
     W = noisy(15, 3, 0.5, d=4, seed=seed)

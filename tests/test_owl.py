@@ -150,6 +150,21 @@ def test_huge_and_tiny_scales(scale: float) -> None:
     torch.testing.assert_close(prox_owl(v * scale, lam * scale) / scale, by_scipy(v, lam), rtol=1e-12, atol=0)
 
 
+def test_rounding_does_not_part_equal_values() -> None:
+    """λ falls by an ulp or two among equal values: pooled one by one, the sums' rounding would part them."""
+    v, lam = torch.full((31,), 2.85, dtype=torch.float64), torch.ones(31, dtype=torch.float64)
+    lam[:26] += 2.0**-50
+    assert prox_owl(v, lam).unique().numel() == 1
+
+
+@pytest.mark.parametrize("n", [3, 10, 47, 200])
+def test_many_equal_values_under_a_constant_lambda_are_not_averaged(n: int) -> None:
+    """Ten times 0.1 is not 1.0."""
+    for c in (0.1, 0.2, 0.7):
+        x = prox_owl(torch.full((n,), 0.9, dtype=torch.float64), torch.full((n,), c, dtype=torch.float64))
+        assert x.tolist() == [0.9 - c] * n
+
+
 def test_zero_lambda_is_the_identity_bit_for_bit() -> None:
     for dtype in DTYPES:
         v = torch.cat([torch.randn(100), torch.tensor([0.0, -0.0, 1e-7, -1e-7, 60000.0])]).to(dtype)

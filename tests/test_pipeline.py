@@ -44,15 +44,7 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, dict[str, Any]]:
-    torch.set_num_threads(1)
     return finish(tmp_path_factory.mktemp("digits") / "run")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_the_result_has_the_fields_of_schema_1(whole: tuple[Pipeline, dict[str, Any]]) -> None:

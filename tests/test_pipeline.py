@@ -166,3 +166,15 @@ def test_without_a_penalty_the_pipeline_is_the_baseline(tmp_path: Path) -> None:
     _, result = finish(tmp_path / "run", settings)
     assert result["accuracy"]["regularized"] == result["accuracy"]["dense"]
     assert result["sparsity"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:no zero rows and no bit-equal rows")  # compact reads input rows only
+def test_neurons_as_rows_go_the_whole_way_too(tmp_path: Path) -> None:
+    from torch_growl.reporting import make_report
+
+    pipeline, result = finish(tmp_path / "run", {**QUICK, "growl.side": "output", "growl.layers": ["fc1", "fc2"]})
+    assert [(layer["name"], layer["rows"], layer["side"]) for layer in result["layers"]] == [
+        ("fc1", 300, "output"),
+        ("fc2", 100, "output"),
+    ]
+    assert make_report(pipeline.folder.path).is_file()

@@ -23,7 +23,7 @@ from torch_growl.errors import InvalidValueError
 from torch_growl.evaluation import make_result
 from torch_growl.events import event_log
 from torch_growl.inspection import choose_layers
-from torch_growl.layers import rows_of
+from torch_growl.layers import Side, rows_of
 from torch_growl.networks import build_network
 from torch_growl.penalty import GrOWL
 from torch_growl.recipes import Recipe
@@ -102,6 +102,7 @@ class Pipeline:
         self.device = self.accelerator.device
         choice = self.recipe.data
         self.splits = load_data(choice.name, data_dir, self.recipe.seed, **choice.options)
+        self.side: Side = self.recipe.growl.side if self.recipe.growl else "input"
         self.layers = self._penalised_layers()
 
     # ── what the stages share ───────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +203,7 @@ class Pipeline:
                 log=log,
                 progress=self.watcher.step,
                 layers=self.layers,
+                side=self.side,
             )
             every = self.recipe.growl.every if self.recipe.growl else 1
             trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, every=every, state=state)
@@ -233,7 +235,7 @@ class Pipeline:
             overrides=settings.overrides,
             max_ratio=settings.max_ratio,
             method=settings.method,
-            side=self.recipe.growl.side if self.recipe.growl else "input",
+            side=self.side,
         )
         self.folder.write_text(self.folder.tying_file, tying.to_json())
 
@@ -245,7 +247,7 @@ class Pipeline:
         for stage, label in (("train", "trained"), ("retrain", "retrained")):
             model = self.trained(stage)
             for name in self.layers:
-                rows[f"{name}|{label}"] = rows_of(model.get_submodule(name)).detach().float().cpu()
+                rows[f"{name}|{label}"] = rows_of(model.get_submodule(name), self.side).detach().float().cpu()
         self.folder.save_tensors("rows", rows)
 
     def _compact(self) -> None:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_growl.data import TensorSplit
 from torch_growl.errors import GrowlError
 from torch_growl.inspection import inspect_layers
-from torch_growl.layers import row_norms, rows_of
+from torch_growl.layers import Side, row_norms, rows_of
 from torch_growl.partition import Partition
 from torch_growl.penalty import GrOWL
 from torch_growl.recipes import Phase
@@ -105,6 +105,7 @@ class Trainer:
         log: called with the metrics record of every epoch.
         progress: called after every step with (epoch, steps done, steps in the epoch, running loss).
         layers: names of the layers whose rows are counted.
+        side: which side's rows.
     """
 
     stage: str
@@ -115,6 +116,7 @@ class Trainer:
     log: Callable[[dict[str, Any]], None]
     progress: Callable[[int, int, int, float], None]
     layers: tuple[str, ...]
+    side: Side = "input"
     norms: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def fit(
@@ -172,7 +174,7 @@ class Trainer:
                     "validation_accuracy": evaluate(model, validation, device),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
-                    **count_rows(model, self.layers),
+                    **count_rows(model, self.layers, self.side),
                 }
             )
             self.save(
@@ -224,10 +226,10 @@ class Trainer:
             return
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
-                self.norms.setdefault(info.name, []).append(row_norms(info.module).cpu().float())
+                self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
 
 
-def count_rows(model: nn.Module, layers: tuple[str, ...]) -> dict[str, Any]:
+def count_rows(model: nn.Module, layers: tuple[str, ...], side: Side) -> dict[str, Any]:
     """Rows, nonzero rows and distinct rows of some layers, and their compression (weights / distinct weights)."""
     counts: dict[str, dict[str, int]] = {}
     total = distinct = 0
@@ -235,7 +237,7 @@ def count_rows(model: nn.Module, layers: tuple[str, ...]) -> dict[str, Any]:
     for info in inspect_layers(model):
         if info.name not in layers:
             continue
-        W = rows_of(info.module).detach()
+        W = rows_of(info.module, side).detach()
         length = W.shape[1]
         known = tied.get(info.name)  # by construction: no need to look
         partition = Partition.from_labels(known[1].labels) if known else Partition.from_rows(W)

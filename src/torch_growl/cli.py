@@ -56,7 +56,9 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _growl(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -66,14 +68,14 @@ def run(
     recipe: RecipeArgument = "digits",
     data: DataOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The run's folder.  [default: runs/RECIPE]")
+        Path | None, typer.Option("--out", metavar="DIR", help="The run's folder.  (default: runs/RECIPE)")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be given several times."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.  [default: the recipe's]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  [default: the recipe's]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.  (default: the recipe's)")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  (default: the recipe's)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     until: Annotated[str, typer.Option(help="The last stage to do: train, tie, retrain, compact or eval.")] = "eval",
 ) -> None:
@@ -182,7 +184,7 @@ def report(run: RunArgument) -> None:
 def bench(
     run: RunArgument,
     data: DataOption = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.  [default: 1 and 256]")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.  (default: 1 and 256)")] = None,
     repeats: Annotated[int, typer.Option(min=3, help="Timed calls per network and batch size.")] = 50,
 ) -> None:
     """Time the dense network beside the compact one, and say where it is slower."""

@@ -27,7 +27,7 @@ from torch_growl.layers import Side, rows_of
 from torch_growl.networks import build_network
 from torch_growl.penalty import GrOWL
 from torch_growl.recipes import Recipe
-from torch_growl.run_folder import RunFolder, write_whole
+from torch_growl.run_folder import RunFolder
 from torch_growl.sequences import sequence_from_dict
 from torch_growl.storage import save
 from torch_growl.tied import tie_, untie_
@@ -255,7 +255,7 @@ class Pipeline:
             return
         self.watcher.stage("compact", 0, 0)
         small = compact(self.trained("retrain").cpu(), self.example(), full=self.recipe.compact.full)
-        write_whole(self.folder.model_file, lambda temporary: save(small, temporary))
+        save(small, self.folder.model_file)
 
     def _eval(self) -> None:
         if self.folder.result_file.is_file():

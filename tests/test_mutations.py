@@ -41,7 +41,20 @@ MUTATIONS = {
         "0 if label < 0 else",
         "test_partition.py",
     ),
-    "the prox is not clipped": ("_pava.py", "if mean > 0.0 and v[i]", "if v[i]", "test_owl.py"),
+    "the prox is not clipped": ("_pava.py", "max(means[b], 0.0) *", "means[b] *", "test_owl.py"),
+    "insertion stops early": (
+        "_sorting.py",
+        "while j >= 0 and y[j] < value",
+        "while j > 0 and y[j] < value",
+        "test_fuzz.py",
+    ),
+    "a radix pass forgets a bit": ("_sorting.py", "shift += digit\n", "shift += digit + 1\n", "test_fuzz.py"),
+    "screening goes too far": (
+        "_sorting.py",
+        "stays = int(abs(v[lo + i]) > screen)",
+        "stays = int(abs(v[lo + i]) > 2 * screen)",
+        "test_fuzz.py",
+    ),
     "later epochs stay in the log": ("run_folder.py", "<= epoch)", ">= 0)", "test_run_folder.py"),
     "flattened channels are shifted": (
         "structure.py",

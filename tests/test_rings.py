@@ -9,7 +9,18 @@ import torch_growl
 
 PACKAGE = Path(torch_growl.__file__).parent
 
-MATHEMATICS = {"errors", "partition", "sequences", "owl", "_pava", "similarity", "clustering", "_affinity"}
+MATHEMATICS = {
+    "errors",
+    "partition",
+    "sequences",
+    "owl",
+    "_compile",
+    "_sorting",
+    "_pava",
+    "similarity",
+    "clustering",
+    "_affinity",
+}
 NETWORKS = {
     "layers",
     "inspection",

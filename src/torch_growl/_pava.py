@@ -4,207 +4,258 @@ It stands under :mod:`torch_growl.owl`, which checks what it is given, and is im
 for, since numba takes a moment to load. Written from the definition: ``x = prox_λ(v)`` is, in the order of descending
 |v|, the non-increasing isotonic regression of ``y_k = |v|_(k) − λ_k``, clipped at 0 (Bogdan et al. 2015, section 2).
 
-Everything is float64. Vectors lie one behind another in one array; vector s is ``v[offsets[s]:offsets[s + 1]]``.
+Sums are float64. Values not larger than the smallest λ come out as zero whatever the rest is (every y_k from there on
+is ≤ 0, and nothing ≤ 0 is pooled with a positive block), so they are not sorted.
+
+Vectors lie one behind another in one array; vector s is ``v[offsets[s]:offsets[s + 1]]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+import threading
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["lambda_fault", "non_finite", "prox", "prox_segments"]
+from torch_growl._compile import jit
+from torch_growl._sorting import descending32, descending64
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["LAMBDA", "NOT_FINITE", "OK", "prox_blocks", "prox_vector", "prox_vectors"]
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]
+AnyFloats = NDArray[Any]  # float32 or float64
 
-_ABS = 0x7FFFFFFFFFFFFFFF  # every bit of a float64 but the sign
-_INSERTION = 48  # below this length, insertion sort is fastest
-_DIGIT = 8  # bits of a radix digit for short vectors,
-_WIDE_DIGIT = 11  # and for long ones, where fewer passes pay for more counters
-_WIDE_FROM = 4096
+OK, LAMBDA, NOT_FINITE = 0, 1, 2
+
+_PLACE = (1 << 31) - 1
 _LARGE = 2.0**950  # beyond this, sums are taken of values scaled by 2^−64, so that they cannot overflow
 _DOWN, _UP = 2.0**-64, 2.0**64
+_NONE32 = np.empty(0, np.int32)
+_KEPT = 1 << 21  # a workspace for vectors up to this length, 32 bytes a value, is kept
 
 
-def _jit(function: F) -> F:
-    """Compile on first call, kept on disk between processes where some cache folder can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return cast(F, njit(cache=True, **options)(function))
-    except RuntimeError:  # numba: "no locator available": nowhere to write
-        return cast(F, njit(**options)(function))
+class _Workspace(threading.local):
+    """Each thread's scratch memory: asking for fresh pages at every call would take as long as the sorting."""
+
+    space: Ints = np.empty((4, 0), np.int64)
+
+    def of(self, longest: int) -> Ints:
+        """``(4, more than longest)``."""
+        if self.space.shape[1] > longest:
+            return self.space
+        space = np.empty((4, max(1024, longest + longest // 4 + 1)), np.int64)
+        if longest <= _KEPT:
+            self.space = space
+        return space
 
 
-def prox(v: Floats, lam: Floats, offsets: Ints, *, want_blocks: bool = False) -> tuple[Floats, Ints, Ints]:
-    """Allocate for :func:`prox_segments` and call it: the prox, the order, the blocks (empty if not wanted)."""
-    n = len(v)
-    x, order = np.empty(n, np.float64), np.empty(n, np.int64)
-    block = np.empty(n if want_blocks else 0, np.int64)
-    prox_segments(v, lam, offsets, x, order, block)
+_workspace = _Workspace()
+
+
+def prox_vector(v: AnyFloats, lam: AnyFloats, out: AnyFloats) -> int:
+    """Write the prox of one vector into ``out``, if it and λ are in order.
+
+    Args:
+        v: ``(n,)`` float32 or float64, contiguous, n < 2³¹.
+        lam: ``(n,)`` float32 or float64, contiguous.
+        out: ``(n,)`` of v's type, contiguous; may be ``v``.
+
+    Returns:
+        OK; LAMBDA if λ is not finite, non-negative and non-increasing; NOT_FINITE if a value is NaN or infinite. Then
+        nothing was written.
+    """
+    if v.dtype == np.float32:
+        return int(_vector32(v, lam, out, _workspace.of(len(v))))
+    return int(_vector64(v, lam, out, _workspace.of(len(v))))
+
+
+def prox_vectors(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32 = _NONE32) -> int:
+    """The same for many vectors, all of them or none.
+
+    Args:
+        v, lam, out: the vectors one behind another, as in :func:`prox_vector`.
+        offsets: ``(n_vectors + 1,)`` int64, from 0 to n.
+        before: ``(n,)`` int32, for float64: the places in each vector in the order that an earlier call for a similar
+            vector left here (at first 0, 1, …), tried first and written anew; or empty.
+    """
+    space = _workspace.of(int(np.max(np.diff(offsets), initial=0)))
+    if v.dtype == np.float32:
+        return int(_vectors32(v, lam, offsets, out, space))
+    return int(_vectors64(v, lam, offsets, out, before, space))
+
+
+def prox_blocks(v: Floats, lam: Floats, offsets: Ints) -> tuple[Floats, Ints, Ints]:
+    """The prox of many float64 vectors that are in order already, and how it came about.
+
+    Returns:
+        The prox ``(n,)``; the order ``(n,)``: the index in ``v`` of what stands at k after sorting each vector by
+        descending magnitude; the block ``(n,)`` of what stands there, numbered 0, 1, …, −1 where the prox is 0.
+    """
+    x, order, block = np.empty_like(v), np.empty(len(v), np.int64), np.empty(len(v), np.int64)
+    _blocks(v, lam, offsets, x, order, block, _workspace.of(int(np.max(np.diff(offsets), initial=0))))
     return x, order, block
 
 
-@_jit
-def non_finite(v: Floats) -> int:
-    """How many entries are NaN or infinite."""
-    count = 0
-    for i in range(len(v)):
-        if not np.isfinite(v[i]):
-            count += 1
-    return count
-
-
-@_jit
-def lambda_fault(lam: Floats, offsets: Ints) -> int:
-    """The first vector whose λ is negative, increasing or not finite; −1 when all are in order."""
-    for s in range(len(offsets) - 1):
-        before = np.inf
-        for k in range(offsets[s], offsets[s + 1]):
-            if not (0.0 <= lam[k] <= before and lam[k] < np.inf):
-                return s
-            before = lam[k]
-    return -1
-
-
-@_jit
-def _insertion(keys: Ints, order: Ints, lo: int, hi: int) -> None:
-    for i in range(lo + 1, hi):
-        key, index = keys[i], order[i]
-        j = i - 1
-        while j >= lo and keys[j] > key:
-            keys[j + 1] = keys[j]
-            order[j + 1] = order[j]
-            j -= 1
-        keys[j + 1] = key
-        order[j + 1] = index
-
-
-@_jit
-def _radix(keys: Ints, order: Ints, spare_keys: Ints, spare_order: Ints, count: Ints, lo: int, hi: int) -> None:
-    """Stable ascending sort of ``keys[lo:hi]``, looking only at the bits in which they differ."""
-    differ = np.int64(0)
+@jit
+def _fault(v: AnyFloats, lam: AnyFloats, lo: int, hi: int) -> int:
+    if lo == hi:
+        return OK
+    falls = lam[hi - 1] >= 0.0 and lam[lo] < np.inf
+    for k in range(lo + 1, hi):
+        falls &= lam[k] <= lam[k - 1]
+    if not falls:
+        return LAMBDA
+    finite = True
     for i in range(lo, hi):
-        differ |= keys[i] ^ keys[lo]
-    shift = 0
-    while differ != 0 and (differ >> shift) & 1 == 0:
-        shift += 1
-    digit = _WIDE_DIGIT if hi - lo >= _WIDE_FROM else _DIGIT
-    mask = (1 << digit) - 1
-    a, a_order, b, b_order = keys, order, spare_keys, spare_order
-    passes = 0
-    while shift < 63 and differ >> shift != 0:
-        count[: mask + 1] = 0
-        for i in range(lo, hi):
-            count[(a[i] >> shift) & mask] += 1
-        position = lo
-        for d in range(mask + 1):
-            here = count[d]
-            count[d] = position
-            position += here
-        for i in range(lo, hi):
-            d = (a[i] >> shift) & mask
-            b[count[d]] = a[i]
-            b_order[count[d]] = a_order[i]
-            count[d] += 1
-        a, a_order, b, b_order = b, b_order, a, a_order
-        shift += digit
-        passes += 1
-    if passes % 2 == 1:
-        keys[lo:hi] = spare_keys[lo:hi]
-        order[lo:hi] = spare_order[lo:hi]
+        finite &= abs(v[i]) < np.inf
+    return OK if finite else NOT_FINITE
 
 
-@_jit
-def _pool(y: Floats, starts: Ints, sums: Floats, means: Floats, lo: int, hi: int, down: float, up: float) -> int:
-    """Non-increasing isotonic regression of ``y[lo:hi]``; returns the number of blocks.
+@jit
+def _pool(y: Floats, m: int, starts: Ints, sums: Floats, means: Floats, down: float, up: float) -> int:
+    """Non-increasing isotonic regression of ``y[:m]``; returns the number of blocks.
 
-    Block b begins at ``starts[lo + b]`` and has the mean ``means[lo + b]``. A run in which y does not fall is one block
-    whatever the rounding, so equal rows stay equal; a run of equal values that nothing is pooled with keeps exactly
-    that value, so a constant λ is soft thresholding bit for bit.
+    Block b begins at ``starts[b]`` and has the mean ``means[b]``. A run in which y does not fall is one block whatever
+    the rounding, so equal rows stay equal; a run of equal values that nothing is pooled with keeps exactly that value,
+    so a constant λ is soft thresholding bit for bit. ``sums`` may be ``y`` itself, which is then overwritten.
     """
-    k = lo - 1  # the last block on the stack
-    i = lo
-    while i < hi:
+    k = -1  # the last block on the stack
+    i = 0
+    while i < m:
+        first = y[i]
+        last = first
+        total = first * down
         j = i + 1
-        total = y[i] * down
-        while j < hi and y[j] >= y[j - 1]:
-            total += y[j] * down
+        while j < m and y[j] >= last:
+            last = y[j]
+            total += last * down
             j += 1
-        mean = y[i] if y[j - 1] == y[i] else total / (j - i) * up
+        mean = first if last == first else total / (j - i) * up
         k += 1
-        starts[k] = i
+        start = i
+        while k > 0 and means[k - 1] < mean:
+            k -= 1
+            start = starts[k]
+            total += sums[k]
+            mean = total / (j - start) * up
+        starts[k] = start
         sums[k] = total
         means[k] = mean
-        while k > lo and means[k - 1] < means[k]:
-            k -= 1
-            sums[k] += sums[k + 1]
-            means[k] = sums[k] / (j - starts[k]) * up
         i = j
-    return k - lo + 1
+    return k + 1
 
 
-@_jit
-def prox_segments(v: Floats, lam: Floats, offsets: Ints, out: Floats, order: Ints, block: Ints) -> None:
-    """Write ``prox_λ(v)`` of every vector into ``out``.
+@jit
+def _solve(
+    words: Ints,
+    y: Floats,
+    m: int,
+    v: AnyFloats,
+    lam: AnyFloats,
+    lo: int,
+    hi: int,
+    out: AnyFloats,
+    starts: Ints,
+    sums: Floats,
+    means: Floats,
+) -> int:
+    """Pool, clip and unsort what was sorted; returns the number of blocks, with ``starts[blocks]`` = m."""
+    for k in range(m, hi - lo):
+        place = lo + ((words[k] >> 1) & _PLACE)
+        out[place] = v[place] if v[place] == 0.0 else 0.0
+    if m == 0:
+        return 0
+    large = max(y[0], lam[lo]) > _LARGE
+    for k in range(m):
+        y[k] -= lam[lo + k]
+    down, up = (_DOWN, _UP) if large else (1.0, 1.0)
+    blocks = _pool(y, m, starts, sums, means, down, up)
+    starts[blocks] = m
+    b = 0
+    for k in range(m):  # not block by block: most are short, and where each ends would be guessed wrong
+        b += k == starts[b + 1]
+        word = words[k]
+        out[lo + ((word >> 1) & _PLACE)] = max(means[b], 0.0) * (1 - 2 * (word & 1)) + 0.0  # never −0
+    return blocks
 
-    Args:
-        v, lam: ``(n,)`` float64, finite; every vector's λ non-negative and non-increasing.
-        offsets: ``(n_vectors + 1,)`` int64, from 0 to n.
-        out: ``(n,)`` float64, written.
-        order: ``(n,)`` int64, written: ``order[k]`` is the index in ``v`` of what stands at k after sorting each
-            vector by descending magnitude, equal ones in the order they came.
-        block: ``(n,)`` int64, written (or empty, left alone): the block of what stands at k after sorting, numbered
-            0, 1, …; −1 where the prox is 0.
-    """
-    n = len(v)
-    longest, largest = 0, 0.0
+
+@jit
+def _vector32(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
+    fault = _fault(v, lam, 0, len(v))
+    if fault == OK and len(v) > 0:
+        words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
+        m = descending32(v, 0, len(v), lam[-1], words, spare, y)
+        _solve(words, y, m, v, lam, 0, len(v), out, spare, y, means)
+    return fault
+
+
+@jit
+def _vector64(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
+    fault = _fault(v, lam, 0, len(v))
+    if fault == OK and len(v) > 0:
+        words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
+        m = descending64(v, 0, len(v), lam[-1], words, spare, y, np.empty(0, np.int32))
+        _solve(words, y, m, v, lam, 0, len(v), out, spare, y, means)
+    return fault
+
+
+@jit
+def _vectors32(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, space: Ints) -> int:
+    words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
     for s in range(len(offsets) - 1):
-        longest = max(longest, offsets[s + 1] - offsets[s])
-    keys = np.empty(n, np.int64)
-    bits = v.view(np.int64)
-    for i in range(n):
-        keys[i] = _ABS ^ (bits[i] & _ABS)  # ascending keys: descending magnitude
-        order[i] = i
-        largest = max(largest, abs(v[i]), lam[i])
-    down, up = (_DOWN, _UP) if largest > _LARGE else (1.0, 1.0)
-    spare_keys, spare_order = np.empty(n, np.int64), np.empty(n, np.int64)
-    count = np.empty(1 << (_WIDE_DIGIT if longest >= _WIDE_FROM else _DIGIT), np.int64)
+        fault = _fault(v, lam, offsets[s], offsets[s + 1])
+        if fault != OK:
+            return fault
     for s in range(len(offsets) - 1):
         lo, hi = offsets[s], offsets[s + 1]
-        if hi - lo < _INSERTION:
-            _insertion(keys, order, lo, hi)
-        else:
-            _radix(keys, order, spare_keys, spare_order, count, lo, hi)
-    for k in range(n):
-        keys[k] ^= _ABS
-    y = keys.view(np.float64)  # |v| sorted
-    for k in range(n):
-        y[k] -= lam[k]
-    starts, sums, means = spare_keys, spare_order.view(np.float64), np.empty(n, np.float64)
+        if lo < hi:
+            m = descending32(v, lo, hi, lam[hi - 1], words, spare, y)
+            _solve(words, y, m, v, lam, lo, hi, out, spare, y, means)
+    return OK
+
+
+@jit
+def _vectors64(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32, space: Ints) -> int:
+    words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
+    for s in range(len(offsets) - 1):
+        fault = _fault(v, lam, offsets[s], offsets[s + 1])
+        if fault != OK:
+            return fault
+    for s in range(len(offsets) - 1):
+        lo, hi = offsets[s], offsets[s + 1]
+        if lo < hi:
+            mine = before[lo:hi] if len(before) > 0 else before
+            m = descending64(v, lo, hi, lam[hi - 1], words, spare, y, mine)
+            for k in range(len(mine)):
+                mine[k] = (words[k] >> 1) & _PLACE
+            _solve(words, y, m, v, lam, lo, hi, out, spare, y, means)
+    return OK
+
+
+@jit
+def _blocks(v: Floats, lam: Floats, offsets: Ints, out: Floats, order: Ints, block: Ints, space: Ints) -> None:
+    words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
+    sums = np.empty(space.shape[1], np.float64)
     number = 0
     for s in range(len(offsets) - 1):
         lo, hi = offsets[s], offsets[s + 1]
-        blocks = _pool(y, starts, sums, means, lo, hi, down, up)
-        for b in range(lo, lo + blocks):
-            first, last = starts[b], (starts[b + 1] if b + 1 < lo + blocks else hi)
-            mean = means[b]
+        if lo == hi:
+            continue
+        m = descending64(v, lo, hi, lam[hi - 1], words, spare, y, np.empty(0, np.int32))
+        blocks = _solve(words, y, m, v, lam, lo, hi, out, spare, sums, means)
+        for k in range(hi - lo):
+            order[lo + k] = lo + ((words[k] >> 1) & _PLACE)
+            block[lo + k] = -1
+        for b in range(blocks):
+            first, last, mean = spare[b], spare[b + 1], means[b]
+            if not mean > 0.0:
+                break
+            # equal values that nothing was pooled with move independently: each is a block of its own
+            alone = y[first] == mean and y[last - 1] == mean
             for k in range(first, last):
-                i = order[k]
-                if mean > 0.0 and v[i] != 0.0:
-                    out[i] = mean if v[i] > 0.0 else -mean
-                else:
-                    out[i] = v[i] if v[i] == 0.0 else 0.0
-            if len(block) > 0:
-                # equal values that nothing was pooled with move independently: each is a block of its own
-                alone = y[first] == mean and y[last - 1] == mean
-                for k in range(first, last):
-                    block[k] = number if mean > 0.0 else -1
-                    if mean > 0.0 and alone:
-                        number += 1
-                if mean > 0.0 and not alone:
-                    number += 1
+                block[lo + k] = number
+                number += alone
+            number += not alone

@@ -11,8 +11,9 @@ copied there at once, and all results back at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import accumulate
-from typing import Any, cast, overload
+from typing import Any, NoReturn, cast, overload
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch_growl.sequences import check_lambda
 __all__ = ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"]
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_OF_KERNEL = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ def prox_owl(v: Tensor | Iterable[Tensor], lam: Tensor | Iterable[Tensor]) -> Te
     if isinstance(v, Tensor) != isinstance(lam, Tensor):
         raise InvalidTypeError("v and lam must both be tensors, or both be lists of tensors")
     if isinstance(v, Tensor):
-        return _prox([v], [cast(Tensor, lam)])[0]
+        return _prox_one(v, cast(Tensor, lam))
     vs, lams = list(v), list(lam)
     if len(vs) != len(lams):
         raise InvalidValueError(f"v and lam must hold equally many tensors, got {len(vs)} and {len(lams)}")
@@ -153,9 +155,7 @@ class _Prox(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, lam: Tensor, offsets: np.ndarray[Any, Any]) -> Tensor:
-        from torch_growl import _pava
-
-        x, order, block = map(torch.from_numpy, _pava.prox(v.numpy(), lam.numpy(), offsets, want_blocks=True))
+        x, order, block = map(torch.from_numpy, _kernel().prox_blocks(v.numpy(), lam.numpy(), offsets))
         ctx.save_for_backward(v, order, block)
         return x
 
@@ -175,6 +175,27 @@ class _Prox(torch.autograd.Function):
         return of_v, -means, None
 
 
+def _prox_one(v: Tensor, lam: Tensor) -> Tensor:
+    """One vector; what the kernel can read where it lies takes the short way."""
+    try:  # fails for what needs a gradient, lies on another device or has a type that NumPy lacks
+        values, weights = v.numpy(), lam.numpy()
+    except (RuntimeError, TypeError, AttributeError):
+        return _prox([v], [lam])[0]
+    if (
+        values.dtype not in _OF_KERNEL
+        or weights.dtype not in _OF_KERNEL
+        or values.ndim != 1
+        or values.shape != weights.shape
+        or not (values.flags.c_contiguous and weights.flags.c_contiguous)
+    ):
+        return _prox([v], [lam])[0]
+    out = np.empty_like(values)
+    fault = _kernel().prox_vector(values, weights, out)
+    if fault:
+        _explain(fault, [v], [lam])
+    return torch.from_numpy(out)
+
+
 def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
     """Check, bring everything together on the CPU, one kernel call, and everything back."""
     for v, lam in zip(vs, lams, strict=True):
@@ -183,22 +204,31 @@ def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
             check_lambda(lam, n)  # raises
     flat, flat_lam = _together(vs), _together(lams)
     offsets = np.array([0, *accumulate(map(len, vs))], dtype=np.int64)
-    from torch_growl import _pava
-
-    values, weights = flat.detach().numpy(), flat_lam.detach().numpy()
-    fault = _pava.lambda_fault(weights, offsets)
-    if fault >= 0:
-        check_lambda(lams[fault], len(vs[fault]))  # raises
-    if _pava.non_finite(values):
-        for v in vs:
-            _refuse_non_finite("v", v)
+    x = torch.empty_like(flat, requires_grad=False)
+    fault = _kernel().prox_vectors(flat.detach().numpy(), flat_lam.detach().numpy(), offsets, x.numpy())
+    if fault:
+        _explain(fault, vs, lams)
     if torch.is_grad_enabled() and (flat.requires_grad or flat_lam.requires_grad):
-        x: Tensor = _Prox.apply(flat, flat_lam, offsets)  # type: ignore[no-untyped-call]
-    else:
-        x = torch.from_numpy(_pava.prox(values, weights, offsets)[0])
+        x = _Prox.apply(flat, flat_lam, offsets)  # type: ignore[no-untyped-call]
     if len(vs) == 1:
         return [x.to(vs[0].device, vs[0].dtype)]
     return _apart(x, vs)
+
+
+@cache
+def _kernel() -> Any:
+    """The compiled kernel, loaded when first needed."""
+    from torch_growl import _pava
+
+    return _pava
+
+
+def _explain(fault: int, vs: list[Tensor], lams: list[Tensor]) -> NoReturn:
+    """Raise what the kernel found."""
+    for v, lam in zip(vs, lams, strict=True):
+        check_lambda(lam, len(v))
+        _refuse_non_finite("v", v)
+    raise AssertionError(f"the kernel refused, code {fault}, what is in order")  # pragma: no cover
 
 
 def _together(parts: list[Tensor]) -> Tensor:

@@ -17,15 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # file of the package, what stands there, what it becomes, the tests that must then fail
 MUTATIONS = {
-    "dead rows are forgotten": (
-        "penalty.py",
-        "p.dead = (p.dead.cpu() | ",
-        "p.dead = (p.dead.cpu() & ",
+    "dead rows are forgotten": ("_shrink.py", "if dead[i]:", "if False:", "test_penalty.py"),
+    "a layer may be emptied": ("_shrink.py", "if left >= least:", "if True:", "test_penalty.py"),
+    "width counts in the penalty": ("_shrink.py", "math.sqrt(n) * norm", "norm", "test_penalty.py"),
+    "the norm is not held": (
+        "_shrink.py",
+        "back = norm / max(_norm(x), _TINY)",
+        "back = norm / norm",
         "test_penalty.py",
     ),
-    "a layer may be emptied": ("penalty.py", "x = self._floor(name, v, x)", "x = x", "test_penalty.py"),
-    "width counts in the penalty": ("penalty.py", "math.sqrt(len(v)) * float", "float", "test_penalty.py"),
-    "the norm is not held": ("penalty.py", "x = x * (float(v.norm())", "x = x * (float(x.norm())", "test_penalty.py"),
+    "the last rows of eight are left out": ("_rows.py", "range(eights, len(w))", "range(0)", "test_step.py"),
+    "a moved weight is not noticed": ("step.py", "seen != self._seen[i]", "self._seen[i] is None", "test_step.py"),
     "centroids are plain means": ("tied.py", "centroids / self.root", "centroids", "test_tied.py"),
     "momentum is averaged": ("tied.py", "total[:-1] / self.root", "total[:-1] / self.root**2", "test_tied.py"),
     "groups of channels are mixed up": (
@@ -76,7 +78,7 @@ MUTATIONS = {
 def test_a_sabotage_turns_the_suite_red(name: str, tmp_path: Path) -> None:
     file, stands, becomes, tests = MUTATIONS[name]
     package = tmp_path / "torch_growl"
-    shutil.copytree(ROOT / "src" / "torch_growl", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src" / "torch_growl", package)  # with the compiled kernels, for those that stay
     text = (package / file).read_text(encoding="utf-8")
     assert text.count(stands) == 1, f"{file} no longer holds {stands!r} once: bring the mutation up to date"
     (package / file).write_text(text.replace(stands, becomes), encoding="utf-8")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch_growl._compile import jit
 from torch_growl._sorting import descending32, descending64
 
-__all__ = ["LAMBDA", "NOT_FINITE", "OK", "prox_blocks", "prox_vector", "prox_vectors"]
+__all__ = ["LAMBDA", "NOT_FINITE", "OK", "prox_blocks", "prox_vector", "prox_vectors", "solve_with_order", "workspace"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,25 +34,25 @@ _PLACE = (1 << 31) - 1
 _LARGE = 2.0**950  # beyond this, sums are taken of values scaled by 2^−64, so that they cannot overflow
 _DOWN, _UP = 2.0**-64, 2.0**64
 _NONE32 = np.empty(0, np.int32)
-_KEPT = 1 << 21  # a workspace for vectors up to this length, 32 bytes a value, is kept
+_KEPT = 1 << 21  # a workspace for vectors up to this length, 40 bytes a value, is kept
 
 
 class _Workspace(threading.local):
     """Each thread's scratch memory: asking for fresh pages at every call would take as long as the sorting."""
 
-    space: Ints = np.empty((4, 0), np.int64)
+    space: Ints = np.empty((5, 0), np.int64)
 
     def of(self, longest: int) -> Ints:
-        """``(4, more than longest)``."""
+        """``(5, more than longest)``."""
         if self.space.shape[1] > longest:
             return self.space
-        space = np.empty((4, max(1024, longest + longest // 4 + 1)), np.int64)
+        space = np.empty((5, max(1024, longest + longest // 4 + 1)), np.int64)
         if longest <= _KEPT:
             self.space = space
         return space
 
 
-_workspace = _Workspace()
+workspace = _Workspace()
 
 
 def prox_vector(v: AnyFloats, lam: AnyFloats, out: AnyFloats) -> int:
@@ -68,8 +68,8 @@ def prox_vector(v: AnyFloats, lam: AnyFloats, out: AnyFloats) -> int:
         nothing was written.
     """
     if v.dtype == np.float32:
-        return int(_vector32(v, lam, out, _workspace.of(len(v))))
-    return int(_vector64(v, lam, out, _workspace.of(len(v))))
+        return int(_vector32(v, lam, out, workspace.of(len(v))))
+    return int(_vector64(v, lam, out, workspace.of(len(v))))
 
 
 def prox_vectors(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32 = _NONE32) -> int:
@@ -81,7 +81,7 @@ def prox_vectors(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, be
         before: ``(n,)`` int32, for float64: the places in each vector in the order that an earlier call for a similar
             vector left here (at first 0, 1, …), tried first and written anew; or empty.
     """
-    space = _workspace.of(int(np.max(np.diff(offsets), initial=0)))
+    space = workspace.of(int(np.max(np.diff(offsets), initial=0)))
     if v.dtype == np.float32:
         return int(_vectors32(v, lam, offsets, out, space))
     return int(_vectors64(v, lam, offsets, out, before, space))
@@ -95,7 +95,7 @@ def prox_blocks(v: Floats, lam: Floats, offsets: Ints) -> tuple[Floats, Ints, In
         descending magnitude; the block ``(n,)`` of what stands there, numbered 0, 1, …, −1 where the prox is 0.
     """
     x, order, block = np.empty_like(v), np.empty(len(v), np.int64), np.empty(len(v), np.int64)
-    _blocks(v, lam, offsets, x, order, block, _workspace.of(int(np.max(np.diff(offsets), initial=0))))
+    _blocks(v, lam, offsets, x, order, block, workspace.of(int(np.max(np.diff(offsets), initial=0))))
     return x, order, block
 
 
@@ -195,10 +195,8 @@ def _vector32(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
 @jit
 def _vector64(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
     fault = _fault(v, lam, 0, len(v))
-    if fault == OK and len(v) > 0:
-        words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
-        m = descending64(v, 0, len(v), lam[-1], words, spare, y, np.empty(0, np.int32))
-        _solve(words, y, m, v, lam, 0, len(v), out, spare, y, means)
+    if fault == OK:
+        solve_with_order(v, lam, out, np.empty(0, np.int32), space)
     return fault
 
 
@@ -218,20 +216,27 @@ def _vectors32(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, spac
 
 
 @jit
-def _vectors64(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32, space: Ints) -> int:
+def solve_with_order(v: Floats, lam: AnyFloats, out: Floats, before: Ints32, space: Ints) -> None:
+    """The prox of one float64 vector that is in order already; ``before`` and ``space`` as elsewhere here."""
+    if len(v) == 0:
+        return
     words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
+    m = descending64(v, 0, len(v), lam[-1], words, spare, y, before)
+    for k in range(len(before)):
+        before[k] = (words[k] >> 1) & _PLACE
+    _solve(words, y, m, v, lam, 0, len(v), out, spare, y, means)
+
+
+@jit
+def _vectors64(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32, space: Ints) -> int:
     for s in range(len(offsets) - 1):
         fault = _fault(v, lam, offsets[s], offsets[s + 1])
         if fault != OK:
             return fault
     for s in range(len(offsets) - 1):
         lo, hi = offsets[s], offsets[s + 1]
-        if lo < hi:
-            mine = before[lo:hi] if len(before) > 0 else before
-            m = descending64(v, lo, hi, lam[hi - 1], words, spare, y, mine)
-            for k in range(len(mine)):
-                mine[k] = (words[k] >> 1) & _PLACE
-            _solve(words, y, m, v, lam, lo, hi, out, spare, y, means)
+        mine = before[lo:hi] if len(before) > 0 else before
+        solve_with_order(v[lo:hi], lam[lo:hi], out[lo:hi], mine, space)
     return OK
 
 

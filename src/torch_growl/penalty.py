@@ -28,10 +28,11 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.inspection import LayerInfo, choose_layers, default_layers, inspect_layers, plain_model
-from torch_growl.layers import Side, row_norms, rows_of, scale_rows_
+from torch_growl.layers import Side, row_norms, rows_of
 from torch_growl.overrides import Override, resolve_overrides
-from torch_growl.owl import owl_norm, prox_owl
+from torch_growl.owl import owl_norm
 from torch_growl.sequences import Sequence, pld
+from torch_growl.step import RowStep
 
 __all__ = ["GrOWL"]
 
@@ -41,13 +42,11 @@ _TINY = 1e-30
 
 @dataclass
 class _Penalised:
-    """One penalised layer: what was asked for it, and which of its rows are dead."""
+    """One penalised layer and what was asked for it."""
 
     info: LayerInfo
     own_strength: float | None  # None: the global one
-    sequence: Sequence
     lam: Tensor  # (n_rows,) float64, on CPU
-    dead: Tensor  # (n_rows,) bool, on the weight's device
 
     @property
     def weight(self) -> Tensor:
@@ -126,12 +125,19 @@ class GrOWL:
             setting = settings.get(info.name, Override())
             if setting.skip:
                 continue
-            shape = setting.sequence or self.sequence
-            lam = shape(info.n_rows, row_length=info.row_length)
-            dead = self._rows_zero_at_start(info)
-            self._layers[info.name] = _Penalised(info, setting.strength, shape, lam, dead)
+            lam = (setting.sequence or self.sequence)(info.n_rows, row_length=info.row_length)
+            self._layers[info.name] = _Penalised(info, setting.strength, lam)
         if not self._layers:
             raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
+        penalised = list(self._layers.values())
+        self._step = RowStep(
+            list(self._layers),
+            [p.info.module for p in penalised],
+            [p.lam for p in penalised],
+            [self._rows_zero_at_start(p.info) for p in penalised],
+            side,
+            min_rows,
+        )
         defaults = default_layers(infos)
         self.left_out: dict[str, str] = {}
         for info in infos:
@@ -200,64 +206,25 @@ class GrOWL:
         Raises:
             LayerError: a layer's weight has NaN or infinite values; no layer is changed then.
         """
-        names = list(self._layers)
-        rates = {name: float(lr[name] if isinstance(lr, Mapping) else lr) for name in names}
-        norms, thresholds = [], []
-        for name in names:
-            p = self._layers[name]
-            v = row_norms(p.info.module, self.side).double().masked_fill_(p.dead.to(p.weight.device), 0.0)
-            norms.append(v)
-        host = [v.cpu() for v in norms]
-        for name, v in zip(names, host, strict=True):
-            if not bool(torch.isfinite(v).all()):
-                bad = int((~torch.isfinite(v)).sum())
-                raise LayerError(
-                    f"layer {name!r} has NaN or infinite weights in {bad} of its {len(v)} rows; "
-                    "nothing was changed: lower the learning rate or the strength, or check the data"
+        rates = [
+            float(lr[name] if isinstance(lr, Mapping) else lr) * self._strength_of(p)
+            for name, p in self._layers.items()
+        ]
+        for name in self._step(rates, self.form == "scale-free"):
+            if name not in self.floored:
+                self.floored.add(name)
+                warnings.warn(
+                    f"layer {name!r} would have been emptied by the penalty; its largest rows, at most "
+                    f"{self.min_rows}, are kept. The strength is too high for this layer.",
+                    GrowlWarning,
+                    stacklevel=3,
                 )
-            p = self._layers[name]
-            scale = rates[name] * self._strength_of(p)
-            if self.form == "scale-free":
-                scale /= max(math.sqrt(len(v)) * float(v.norm()), _TINY)
-            thresholds.append(p.lam * scale)
-        shrunk = prox_owl(host, thresholds)
-        for name, v, x in zip(names, host, shrunk, strict=True):
-            p = self._layers[name]
-            x = self._floor(name, v, x)
-            if self.form == "scale-free":
-                x = x * (float(v.norm()) / max(float(x.norm()), _TINY))
-            scale_rows_(p.info.module, torch.where(v > 0, x / v.clamp_min(_TINY), 0.0).to(p.weight.device), self.side)
-            p.dead = (p.dead.cpu() | ((x == 0) & (v > 0))).to(p.weight.device)
         self.steps += 1
-
-    def _floor(self, name: str, v: Tensor, x: Tensor) -> Tensor:
-        """Keep at least ``min_rows`` rows: where the prox leaves fewer, the largest ones keep their length."""
-        least = min(self.min_rows, int((v > 0).sum()))
-        if int((x > 0).sum()) >= least:
-            return x
-        if name not in self.floored:
-            self.floored.add(name)
-            warnings.warn(
-                f"layer {name!r} would have been emptied by the penalty; its {least} largest rows are kept. "
-                "The strength is too high for this layer.",
-                GrowlWarning,
-                stacklevel=4,
-            )
-        kept = torch.argsort(v, descending=True, stable=True)[:least]
-        x = torch.zeros_like(x)
-        x[kept] = v[kept]
-        return x
 
     def _rows_zero_at_start(self, info: LayerInfo) -> Tensor:
         """Rows that are zero already stay zero, unless all are: that is an initialisation, not a pruning."""
         zero = row_norms(info.module, self.side) == 0
         return torch.zeros_like(zero) if bool(zero.all()) else zero
-
-    def _silence_dead(self) -> None:
-        """Momentum and weight decay must not revive a dead row between two proximal steps."""
-        for p in self._layers.values():
-            if bool(p.dead.any()):
-                scale_rows_(p.info.module, (~p.dead).to(p.weight.device), self.side)
 
     def attach(
         self, optimizer: Optimizer, *, every: int | Literal["epoch"] = 1, steps_per_epoch: int | None = None
@@ -303,7 +270,7 @@ class GrOWL:
             if self._count % period == 0:
                 self.prox_(self._learning_rates(stepped))
             else:
-                self._silence_dead()
+                self._step.silence()  # momentum and weight decay must not revive a dead row between two steps
 
         handle = optimizer.register_step_post_hook(after_step)
         self._hooks.append((optimizer, handle))
@@ -328,7 +295,7 @@ class GrOWL:
             "count": getattr(self, "_count", 0),
             "strength": self.strength,
             "floored": sorted(self.floored),
-            "dead": {name: p.dead.cpu().clone() for name, p in self._layers.items()},
+            "dead": {name: self._step.dead(i).clone() for i, name in enumerate(self._layers)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -340,11 +307,12 @@ class GrOWL:
         dead = state["dead"]
         if set(dead) != set(self._layers):
             raise LayerError(f"the state is of layers {sorted(dead)}, not of {sorted(self._layers)}")
-        for name, p in self._layers.items():
-            if dead[name].shape != p.dead.shape:
-                raise LayerError(f"layer {name!r}: the state has {dead[name].numel()} rows, not {p.dead.numel()}")
-        for name, p in self._layers.items():
-            p.dead = dead[name].to(p.weight.device).clone()
+        own = {name: self._step.dead(i) for i, name in enumerate(self._layers)}
+        for name, rows in own.items():
+            if dead[name].shape != rows.shape:
+                raise LayerError(f"layer {name!r}: the state has {dead[name].numel()} rows, not {rows.numel()}")
+        for name, rows in own.items():
+            rows.copy_(dead[name])
         self.steps = int(state["steps"])
         self._count = int(state["count"])
         self.strength = float(state["strength"])

@@ -1,0 +1,200 @@
+"""One proximal step of GrOWL on the rows of many layers: norms, prox, scaling, in as few passes over memory as can be.
+
+Weights that lie densely in the CPU's memory, as float32 or float64, are read once and read and written once by compiled
+code, all layers in one call, whatever their number. All others (other devices, other types) are read and scaled by
+torch, layer by layer, with one copy of all their norms to the CPU and one of all scales back. Memory beyond the
+weights grows with the number of rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from torch_growl.errors import LayerError
+from torch_growl.layers import Side, kind_of, row_norms, scale_rows_
+
+__all__ = ["RowStep"]
+
+_DENSE = {torch.float32: 0, torch.float64: 1}
+
+
+class RowStep:
+    """The state of the steps on some layers, and the step.
+
+    Args:
+        names: the layers' names, for errors.
+        modules: the layers, of registered types; held by reference, their weights are looked up at every step.
+        lams: for each layer its λ, ``(n_rows,)`` float64.
+        dead: for each layer which rows are dead from the start, ``(n_rows,)`` bool.
+        side: which rows.
+        min_rows: a layer that would keep fewer rows keeps its largest ones unshrunk.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        modules: Sequence[nn.Module],
+        lams: Sequence[Tensor],
+        dead: Sequence[Tensor],
+        side: Side,
+        min_rows: int,
+    ) -> None:
+        self.names = tuple(names)
+        self.side: Side = side
+        self.min_rows = min_rows
+        self._modules = tuple(modules)
+        self._offsets = np.array([0, *accumulate(map(len, lams))], dtype=np.int64)
+        self._lam = torch.cat(list(lams)).numpy()
+        self._dead = torch.cat([rows.cpu() for rows in dead]).numpy()
+        self._longest = max(map(len, lams))
+        n = len(self._lam)
+        self._norms, self._scale = np.zeros(n), np.zeros(n)
+        self._before = np.concatenate([np.arange(len(lam), dtype=np.int32) for lam in lams])
+        self._floored = np.zeros(len(lams), dtype=np.bool_)
+        self._table = np.zeros((len(lams), 6), dtype=np.int64)
+        self._seen: list[Any] = [None] * len(lams)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy must look up its own weights' addresses."""
+        return {**self.__dict__, "_table": np.zeros_like(self._table), "_seen": [None] * len(self._seen)}
+
+    def dead(self, layer: int) -> Tensor:
+        """Which rows of a layer are dead: ``(n_rows,)`` bool on the CPU; writing to it changes the state."""
+        return torch.from_numpy(self._dead[self._rows(layer)])
+
+    def _rows(self, layer: int) -> slice:
+        return slice(self._offsets[layer], self._offsets[layer + 1])
+
+    @torch.no_grad()
+    def __call__(self, rates: Sequence[float], scale_free: bool) -> list[str]:
+        """One step, in place.
+
+        Args:
+            rates: for each layer, learning rate · strength, ≥ 0.
+            scale_free: see :class:`torch_growl.GrOWL`.
+
+        Returns:
+            The layers that ``min_rows`` kept from being emptied.
+
+        Raises:
+            LayerError: a weight has NaN or infinite values; nothing was changed.
+        """
+        kernels, weights = _kernels(), self._look()
+        others = np.flatnonzero(self._table[:, 0] == 0).tolist()
+        kernels.row_norms(self._table, self._offsets, self._norms)
+        self._read(others)
+        bad = kernels.shrink(
+            self._norms,
+            self._lam,
+            self._offsets,
+            np.array(rates, dtype=np.float64),
+            scale_free,
+            self.min_rows,
+            self._dead,
+            self._before,
+            self._scale,
+            self._floored,
+            kernels.workspace.of(self._longest),
+        )
+        if bad >= 0:
+            broken = ~np.isfinite(self._norms[self._rows(bad)])
+            raise LayerError(
+                f"layer {self.names[bad]!r} has NaN or infinite weights in {int(broken.sum())} of its {len(broken)} "
+                "rows; nothing was changed: lower the learning rate or the strength, or check the data"
+            )
+        self._apply(self._scale, weights, others)
+        return [name for name, floored in zip(self.names, self._floored, strict=True) if floored]
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Set dead rows to zero again."""
+        if self._dead.any():
+            weights = self._look()
+            self._apply((~self._dead).astype(np.float64), weights, np.flatnonzero(self._table[:, 0] == 0).tolist())
+
+    def _look(self) -> list[Tensor]:
+        """The weights; where one has moved, its line of the table is written anew."""
+        weights = []
+        for i, module in enumerate(self._modules):
+            weight = cast(Tensor, module.weight)
+            weights.append(weight)
+            plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
+            seen = (weight.data_ptr(), weight.stride(), weight.dtype) if plain else None
+            if seen is None or seen != self._seen[i]:
+                line = _line(module, weight, self.side) if plain else None
+                self._table[i] = line or (0, 0, 0, 0, 0, 0)
+                self._seen[i] = seen
+        return weights
+
+    def _read(self, others: list[int]) -> None:
+        """Norms that torch computes: one copy from every device that holds some."""
+        by_device: dict[torch.device, list[int]] = {}
+        for i in others:
+            by_device.setdefault(cast(Tensor, self._modules[i].weight).device, []).append(i)
+        for layers in by_device.values():
+            norms = torch.cat([row_norms(self._modules[i], self.side).double() for i in layers]).cpu().numpy()
+            for i, mine in zip(layers, _split(norms, self._offsets, layers), strict=True):
+                self._norms[self._rows(i)] = mine
+
+    def _apply(self, scale: NDArray[np.float64], weights: list[Tensor], others: list[int]) -> None:
+        _kernels().rescale_(self._table, self._offsets, scale)
+        torch.autograd.graph.increment_version(weights)  # autograd must know that they were written to
+        by_device: dict[torch.device, list[int]] = {}
+        for i in others:
+            by_device.setdefault(weights[i].device, []).append(i)
+        for device, layers in by_device.items():
+            together = np.concatenate([scale[self._rows(i)] for i in layers])
+            wide = any(weights[i].dtype == torch.float64 for i in layers)
+            moved = torch.from_numpy(together).to(torch.float64 if wide else torch.float32).to(device)
+            for i, mine in zip(layers, _split(moved, self._offsets, layers), strict=True):
+                scale_rows_(self._modules[i], mine, self.side)
+
+
+def _split(joined: Any, offsets: NDArray[np.int64], layers: list[int]) -> list[Any]:
+    ends = list(accumulate(int(offsets[i + 1] - offsets[i]) for i in layers))
+    return [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+@cache
+def _kernels() -> Any:
+    """The compiled code, loaded when first needed."""
+    from torch_growl import _pava, _rows, _shrink
+
+    return SimpleNamespace(
+        row_norms=_rows.row_norms, rescale_=_rows.rescale_, shrink=_shrink.shrink, workspace=_pava.workspace
+    )
+
+
+def _line(module: nn.Module, weight: Tensor, side: Side) -> tuple[int, ...] | None:
+    """A weight's line of the table of :mod:`torch_growl._rows`; None where its memory is not as described there."""
+    kind = kind_of(module)
+    if kind is None or weight.dtype not in _DENSE or weight.numel() == 0:
+        return None
+    blocks = kind.blocks(module, weight.detach(), side)  # (groups, rows, …rest)
+    groups, rows = blocks.shape[:2]
+    within = sorted(
+        (stride, size) for size, stride in zip(blocks.shape[2:], blocks.stride()[2:], strict=True) if size > 1
+    )
+    inner = outer = 1
+    row_stride = blocks.stride(1) if rows > 1 else None
+    for stride, size in within:
+        if outer == 1 and stride == inner and stride != row_stride:
+            inner *= size
+        else:
+            if stride != inner * rows * outer:
+                return None
+            outer *= size
+    if rows > 1 and row_stride != inner:
+        return None
+    if groups > 1 and blocks.stride(0) != outer * rows * inner:
+        return None
+    return weight.data_ptr(), _DENSE[weight.dtype], groups, outer, rows, inner

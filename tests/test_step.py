@@ -1,0 +1,193 @@
+"""The proximal step over many layers: the compiled passes against torch, layouts, moving weights, memory."""
+
+from __future__ import annotations
+
+import copy
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import plain
+import torch_growl as tg
+from tolerances import close
+from torch_growl import _rows, step
+from torch_growl.errors import LayerError
+from torch_growl.layers import Side, row_norms, rows_of, scale_rows_
+from torch_growl.step import RowStep
+
+LAYERS = {
+    "linear": lambda: nn.Linear(37, 21),
+    "linear of one input": lambda: nn.Linear(1, 9),
+    "linear of one output": lambda: nn.Linear(9, 1),
+    "wide linear": lambda: nn.Linear(40_000, 9),
+    "conv": lambda: nn.Conv2d(6, 10, 3),
+    "conv 1x1": lambda: nn.Conv2d(6, 10, 1),
+    "conv of one input": lambda: nn.Conv2d(1, 10, (3, 2)),
+    "grouped": lambda: nn.Conv2d(6, 9, 3, groups=3),
+    "depthwise": lambda: nn.Conv2d(6, 12, 3, groups=6),
+    "channels last": lambda: nn.Conv2d(6, 10, 3).to(memory_format=torch.channels_last),
+    "grouped, channels last": lambda: nn.Conv2d(6, 9, 3, groups=3).to(memory_format=torch.channels_last),
+    "1d": lambda: nn.Conv1d(5, 7, 4),
+    "3d": lambda: nn.Conv3d(5, 7, (1, 2, 3)),
+    "transposed": lambda: nn.ConvTranspose2d(6, 10, 3),
+    "transposed, grouped": lambda: nn.ConvTranspose2d(6, 9, 3, groups=3),
+}
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+def on(modules: list[nn.Module], side: Side = "input", lam: float = 0.0) -> RowStep:
+    n = [len(row_norms(module, side)) for module in modules]
+    lams = [torch.linspace(2 * lam, lam, rows, dtype=torch.float64) for rows in n]
+    dead = [torch.zeros(rows, dtype=torch.bool) for rows in n]
+    return RowStep([f"layer{i}" for i in range(len(n))], modules, lams, dead, side, 1)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_dense_layout_is_read_and_scaled_where_it_lies(name: str, side: Side) -> None:
+    module = LAYERS[name]()
+    weight: Tensor = module.weight
+    line = step._line(module, weight, side)
+    assert line is not None, "this layout should take the compiled way"
+    table = np.array([line], dtype=np.int64)
+    rows = rows_of(module, side).detach().clone()
+    offsets = np.array([0, len(rows)], dtype=np.int64)
+    norms = np.full(len(rows), np.nan)
+    _rows.row_norms(table, offsets, norms)
+    torch.testing.assert_close(torch.from_numpy(norms), rows.double().norm(dim=1), rtol=1e-14, atol=0)
+    scale = torch.rand(len(rows), dtype=torch.float64)
+    scale[0] = 0.0
+    _rows.rescale_(table, offsets, scale.numpy())
+    expected = rows * scale.float().unsqueeze(1)
+    assert torch.equal(rows_of(module, side), expected)
+
+
+@pytest.mark.parametrize("scale_free", [True, False])
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_step_is_the_plain_prox_of_every_layer(dtype: torch.dtype, side: Side, scale_free: bool) -> None:
+    torch.manual_seed(0)
+    modules = [make().to(dtype) for make in LAYERS.values()]
+    rates = [0.3 * (i + 1) for i in range(len(modules))]
+    expected = []
+    for module, rate in zip(modules, rates, strict=True):
+        exact = dtype in (torch.float32, torch.float64)
+        v = rows_of(module, side).detach().double().norm(dim=1) if exact else row_norms(module, side).double()
+        lam = torch.linspace(0.02, 0.01, len(v), dtype=torch.float64) * rate
+        if scale_free:
+            lam /= len(v) ** 0.5 * v.norm()
+        x = torch.tensor(plain.prox(v.tolist(), lam.tolist()), dtype=torch.float64)
+        if not x.any():
+            x[v.argmax()] = v.max()  # at least one row is kept
+        if scale_free:
+            x *= v.norm() / x.norm()
+        copied = copy.deepcopy(module)
+        scale_rows_(copied, x / v, side)
+        expected.append(copied.weight)
+    on(modules, side, 0.01)(rates, scale_free)
+    for module, weight in zip(modules, expected, strict=True):
+        torch.testing.assert_close(module.weight, weight, **close(dtype))
+
+
+def test_layers_of_several_types_and_layouts_in_one_network() -> None:
+    torch.manual_seed(0)
+    strided = nn.Linear(8, 6)
+    strided.weight = nn.Parameter(torch.randn(8, 6).t())  # memory the other way round
+    odd = nn.Linear(8, 6)
+    odd.weight = nn.Parameter(torch.randn(6, 16)[:, ::2])  # gaps between the values
+    modules = [nn.Linear(5, 4).double(), strided, nn.Conv2d(3, 4, 3).bfloat16(), odd, nn.Linear(7, 3)]
+    assert step._line(odd, odd.weight, "input") is None
+    assert step._line(strided, strided.weight, "input") is not None
+    whole = copy.deepcopy(modules)
+    on(modules, lam=0.1)([1.0] * 5, False)
+    for i, module in enumerate(whole):
+        on([module], lam=0.1)([1.0], False)
+        assert torch.equal(module.weight, modules[i].weight)
+
+
+def test_weights_that_move_between_steps_are_found() -> None:
+    torch.manual_seed(0)
+    module = nn.Conv2d(6, 10, 3)
+    rows = on([module], lam=0.05)
+    for change in (
+        lambda: setattr(module, "weight", nn.Parameter(torch.randn(10, 6, 3, 3))),
+        lambda: module.to(memory_format=torch.channels_last),
+        lambda: setattr(module.weight, "data", torch.randn(10, 6, 3, 3)),
+        lambda: module.double(),
+        lambda: module.bfloat16(),
+        lambda: module.float(),
+    ):
+        kept = module.weight  # its memory stays taken, so that the next one lies elsewhere
+        change()
+        expected = copy.deepcopy(module)
+        on([expected], lam=0.05)([1.0], False)
+        rows([1.0], False)
+        assert torch.equal(module.weight, expected.weight)
+        assert not torch.equal(kept, module.weight) or kept is module.weight
+
+
+def test_a_copied_penalty_works_on_its_own_copy() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    growl = tg.GrOWL(model, strength=5.0)
+    growl.prox_(0.1)
+    before = model[0].weight.clone()
+    other = copy.deepcopy(growl)
+    other.prox_(0.1)
+    assert torch.equal(model[0].weight, before)
+    growl.prox_(0.1)
+    assert not torch.equal(model[0].weight, before)
+    assert torch.equal(next(iter(other._layers.values())).weight, model[0].weight)
+
+
+def test_autograd_notices_that_weights_were_changed() -> None:
+    layer = nn.Linear(4, 3)
+    x = torch.randn(2, 4, requires_grad=True)
+    loss = layer(x).square().sum()
+    on([layer], lam=0.01)([1.0], False)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_broken_layer_leaves_all_as_they_were(bad: float, dtype: torch.dtype) -> None:
+    modules = [nn.Linear(6, 5).to(dtype), nn.Linear(6, 5).to(dtype), nn.Linear(6, 5)]
+    with torch.no_grad():
+        modules[1].weight[2, 3] = bad
+    before = [module.weight.clone() for module in modules]
+    rows = on(modules, lam=5.0)
+    with pytest.raises(LayerError, match="'layer1' has NaN or infinite weights in 1 of its 6 rows"):
+        rows([1.0] * 3, False)
+    for module, weight in zip(modules, before, strict=True):
+        assert torch.equal(module.weight.nan_to_num(), weight.nan_to_num())
+    assert not any(rows.dead(i).any() for i in range(3))
+
+
+def test_tiny_and_huge_weights() -> None:
+    """Squares of float32 values neither vanish nor overflow."""
+    for size in (1e-30, 1e30):
+        layer = nn.Linear(3, 4)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([1.0, 2.0, 3.0]).expand(4, 3) * size)
+        before = layer.weight.clone()
+        on([layer])([0.0], False)
+        assert torch.equal(layer.weight, before)
+
+
+def test_nothing_is_allocated_that_grows_with_the_weights() -> None:
+    """Scratch memory counts rows; a weight of 8 MiB must not show."""
+    modules = [nn.Linear(64, 32_768), nn.Linear(64, 64)]
+    rows = on(modules, lam=0.01)
+    rows([1.0, 1.0], True)
+    tracemalloc.start()
+    rows([1.0, 1.0], True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 256 * 1024
+    with torch.profiler.profile(profile_memory=True) as profile:
+        rows([1.0, 1.0], True)
+    assert sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages()) < 64 * 1024

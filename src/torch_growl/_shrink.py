@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from torch_growl._compile import jit
 from torch_growl._pava import solve_with_order
+from torch_growl._rows import rescale_, row_norms
 
-__all__ = ["shrink"]
+__all__ = ["DONE", "FLOORED", "shrink", "whole_step"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Ints32 = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+
+DONE, FLOORED = -1, -2
 
 _TINY = 1e-30
 
@@ -53,7 +56,8 @@ def shrink(
         space: ``(5, …)``, scratch, longer than the longest layer.
 
     Returns:
-        −1, or the first layer with a norm that is not finite; then nothing was changed but ``norms``.
+        DONE; FLOORED, if ``min_rows`` had its say; or the first layer with a norm that is not finite: then nothing was
+        changed but ``norms``.
     """
     n_layers = len(offsets) - 1
     for s in range(n_layers):
@@ -65,6 +69,7 @@ def shrink(
         if not finite:
             return s
     weights = space[4].view(np.float64)
+    found = DONE
     for s in range(n_layers):
         lo, hi = offsets[s], offsets[s + 1]
         n = hi - lo
@@ -76,6 +81,8 @@ def shrink(
             weights[k] = lam[lo + k] * rate
         solve_with_order(v, weights[:n], x, before[lo:hi], space)
         floored[s] = _floor(v, x, min_rows)
+        if floored[s]:
+            found = FLOORED
         back = norm / max(_norm(x), _TINY) if scale_free else 1.0
         for k in range(n):
             if v[k] > 0.0:
@@ -83,7 +90,37 @@ def shrink(
                 x[k] = x[k] * back / max(v[k], _TINY)
             else:
                 x[k] = 0.0
-    return -1
+    return found
+
+
+@jit
+def whole_step(
+    table: Ints,
+    offsets: Ints,
+    rows: Floats,
+    rates: Floats,
+    scale_free: bool,
+    min_rows: int,
+    dead: Bools,
+    before: Ints32,
+    floored: Bools,
+    space: Ints,
+) -> int:
+    """Norms, :func:`shrink` and scaling in one call, for it is calls that cost most in a small network.
+
+    Args:
+        table: of :mod:`torch_growl._rows`, every weight with its address.
+        rows: ``(3, n)``: norms, written; λ; scales, written.
+        offsets, rates, scale_free, min_rows, dead, before, floored, space: as for :func:`shrink`.
+
+    Returns:
+        What :func:`shrink` does; no weight was written to where it is not negative.
+    """
+    row_norms(table, offsets, rows[0])
+    found = shrink(rows[0], rows[1], offsets, rates, scale_free, min_rows, dead, before, rows[2], floored, space)
+    if found < 0:
+        rescale_(table, offsets, rows[2])
+    return found
 
 
 @jit

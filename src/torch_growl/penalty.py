@@ -196,7 +196,6 @@ class GrOWL:
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 
-    @torch.no_grad()
     def prox_(self, lr: float | Mapping[str, float]) -> None:
         """One proximal step on every layer, in place: rows are scaled, those that reach zero are dead from then on.
 
@@ -206,10 +205,8 @@ class GrOWL:
         Raises:
             LayerError: a layer's weight has NaN or infinite values; no layer is changed then.
         """
-        rates = [
-            float(lr[name] if isinstance(lr, Mapping) else lr) * self._strength_of(p)
-            for name, p in self._layers.items()
-        ]
+        by_layer = lr if isinstance(lr, Mapping) else dict.fromkeys(self._layers, lr)
+        rates = [float(by_layer[name]) * self._strength_of(p) for name, p in self._layers.items()]
         for name in self._step(rates, self.form == "scale-free"):
             if name not in self.floored:
                 self.floored.add(name)
@@ -217,7 +214,7 @@ class GrOWL:
                     f"layer {name!r} would have been emptied by the penalty; its largest rows, at most "
                     f"{self.min_rows}, are kept. The strength is too high for this layer.",
                     GrowlWarning,
-                    stacklevel=3,
+                    stacklevel=2,
                 )
         self.steps += 1
 

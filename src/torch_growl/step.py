@@ -53,15 +53,16 @@ class RowStep:
         self.min_rows = min_rows
         self._modules = tuple(modules)
         self._offsets = np.array([0, *accumulate(map(len, lams))], dtype=np.int64)
-        self._lam = torch.cat(list(lams)).numpy()
+        lam = torch.cat(list(lams)).numpy()
+        self._of_rows = np.stack([np.zeros_like(lam), lam, np.zeros_like(lam)])  # norms, λ, scales
         self._dead = torch.cat([rows.cpu() for rows in dead]).numpy()
         self._longest = max(map(len, lams))
-        n = len(self._lam)
-        self._norms, self._scale = np.zeros(n), np.zeros(n)
         self._before = np.concatenate([np.arange(len(lam), dtype=np.int32) for lam in lams])
         self._floored = np.zeros(len(lams), dtype=np.bool_)
+        self._rates = np.zeros(len(lams))
         self._table = np.zeros((len(lams), 6), dtype=np.int64)
         self._seen: list[Any] = [None] * len(lams)
+        self._others: list[int] = []  # layers that torch reads and scales
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy must look up its own weights' addresses."""
@@ -74,7 +75,6 @@ class RowStep:
     def _rows(self, layer: int) -> slice:
         return slice(self._offsets[layer], self._offsets[layer + 1])
 
-    @torch.no_grad()
     def __call__(self, rates: Sequence[float], scale_free: bool) -> list[str]:
         """One step, in place.
 
@@ -88,75 +88,104 @@ class RowStep:
         Raises:
             LayerError: a weight has NaN or infinite values; nothing was changed.
         """
-        kernels, weights = _kernels(), self._look()
-        others = np.flatnonzero(self._table[:, 0] == 0).tolist()
-        kernels.row_norms(self._table, self._offsets, self._norms)
-        self._read(others)
-        bad = kernels.shrink(
-            self._norms,
-            self._lam,
+        weights = self._look()
+        self._rates[:] = rates
+        found = self._whole(scale_free) if not self._others else self._in_parts(scale_free, weights)
+        if found >= 0:
+            broken = ~np.isfinite(self._of_rows[0, self._rows(found)])
+            raise LayerError(
+                f"layer {self.names[found]!r} has NaN or infinite weights in {int(broken.sum())} of its {len(broken)} "
+                "rows; nothing was changed: lower the learning rate or the strength, or check the data"
+            )
+        torch.autograd.graph.increment_version(weights)  # autograd must know that they were written to
+        return [] if found == _kernels().DONE else [self.names[i] for i in np.flatnonzero(self._floored)]
+
+    def _whole(self, scale_free: bool) -> int:
+        kernels = _kernels()
+        return kernels.whole_step(  # type: ignore[no-any-return]
+            self._table,
             self._offsets,
-            np.array(rates, dtype=np.float64),
+            self._of_rows,
+            self._rates,
             scale_free,
             self.min_rows,
             self._dead,
             self._before,
-            self._scale,
             self._floored,
             kernels.workspace.of(self._longest),
         )
-        if bad >= 0:
-            broken = ~np.isfinite(self._norms[self._rows(bad)])
-            raise LayerError(
-                f"layer {self.names[bad]!r} has NaN or infinite weights in {int(broken.sum())} of its {len(broken)} "
-                "rows; nothing was changed: lower the learning rate or the strength, or check the data"
-            )
-        self._apply(self._scale, weights, others)
-        return [name for name, floored in zip(self.names, self._floored, strict=True) if floored]
 
-    @torch.no_grad()
+    def _in_parts(self, scale_free: bool, weights: list[Tensor]) -> int:
+        """The same where torch has to read and scale some of the weights."""
+        kernels = _kernels()
+        norms, lam, scale = self._of_rows
+        kernels.row_norms(self._table, self._offsets, norms)
+        self._read(norms, weights)
+        found: int = kernels.shrink(
+            norms,
+            lam,
+            self._offsets,
+            self._rates,
+            scale_free,
+            self.min_rows,
+            self._dead,
+            self._before,
+            scale,
+            self._floored,
+            kernels.workspace.of(self._longest),
+        )
+        if found < 0:
+            self._scale(scale, weights)
+        return found
+
     def silence(self) -> None:
         """Set dead rows to zero again."""
         if self._dead.any():
             weights = self._look()
-            self._apply((~self._dead).astype(np.float64), weights, np.flatnonzero(self._table[:, 0] == 0).tolist())
+            self._scale((~self._dead).astype(np.float64), weights)
+            torch.autograd.graph.increment_version(weights)
 
     def _look(self) -> list[Tensor]:
         """The weights; where one has moved, its line of the table is written anew."""
-        weights = []
-        for i, module in enumerate(self._modules):
-            weight = cast(Tensor, module.weight)
-            weights.append(weight)
-            plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
-            seen = (weight.data_ptr(), weight.stride(), weight.dtype) if plain else None
-            if seen is None or seen != self._seen[i]:
-                line = _line(module, weight, self.side) if plain else None
+        weights = [cast(Tensor, module._parameters["weight"]) for module in self._modules]
+        for i, weight in enumerate(weights):
+            seen = self._seen[i]
+            if (
+                seen is None
+                or weight is not seen[0]
+                or weight.data_ptr() != seen[1]
+                or weight.stride() != seen[2]
+                or weight.dtype != seen[3]
+            ):
+                plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
+                line = _line(self._modules[i], weight, self.side) if plain else None
                 self._table[i] = line or (0, 0, 0, 0, 0, 0)
-                self._seen[i] = seen
+                self._seen[i] = (weight, weight.data_ptr(), weight.stride(), weight.dtype) if line else None
+                self._others = np.flatnonzero(self._table[:, 0] == 0).tolist()
         return weights
 
-    def _read(self, others: list[int]) -> None:
+    @torch.no_grad()
+    def _read(self, norms: NDArray[np.float64], weights: list[Tensor]) -> None:
         """Norms that torch computes: one copy from every device that holds some."""
-        by_device: dict[torch.device, list[int]] = {}
-        for i in others:
-            by_device.setdefault(cast(Tensor, self._modules[i].weight).device, []).append(i)
-        for layers in by_device.values():
-            norms = torch.cat([row_norms(self._modules[i], self.side).double() for i in layers]).cpu().numpy()
-            for i, mine in zip(layers, _split(norms, self._offsets, layers), strict=True):
-                self._norms[self._rows(i)] = mine
+        for layers in self._by_device(weights).values():
+            found = torch.cat([row_norms(self._modules[i], self.side).double() for i in layers]).cpu().numpy()
+            for i, mine in zip(layers, _split(found, self._offsets, layers), strict=True):
+                norms[self._rows(i)] = mine
 
-    def _apply(self, scale: NDArray[np.float64], weights: list[Tensor], others: list[int]) -> None:
+    def _scale(self, scale: NDArray[np.float64], weights: list[Tensor]) -> None:
         _kernels().rescale_(self._table, self._offsets, scale)
-        torch.autograd.graph.increment_version(weights)  # autograd must know that they were written to
-        by_device: dict[torch.device, list[int]] = {}
-        for i in others:
-            by_device.setdefault(weights[i].device, []).append(i)
-        for device, layers in by_device.items():
+        for device, layers in self._by_device(weights).items():
             together = np.concatenate([scale[self._rows(i)] for i in layers])
             wide = any(weights[i].dtype == torch.float64 for i in layers)
             moved = torch.from_numpy(together).to(torch.float64 if wide else torch.float32).to(device)
             for i, mine in zip(layers, _split(moved, self._offsets, layers), strict=True):
                 scale_rows_(self._modules[i], mine, self.side)
+
+    def _by_device(self, weights: list[Tensor]) -> dict[torch.device, list[int]]:
+        found: dict[torch.device, list[int]] = {}
+        for i in self._others:
+            found.setdefault(weights[i].device, []).append(i)
+        return found
 
 
 def _split(joined: Any, offsets: NDArray[np.int64], layers: list[int]) -> list[Any]:
@@ -170,7 +199,12 @@ def _kernels() -> Any:
     from torch_growl import _pava, _rows, _shrink
 
     return SimpleNamespace(
-        row_norms=_rows.row_norms, rescale_=_rows.rescale_, shrink=_shrink.shrink, workspace=_pava.workspace
+        whole_step=_shrink.whole_step,
+        row_norms=_rows.row_norms,
+        rescale_=_rows.rescale_,
+        shrink=_shrink.shrink,
+        DONE=_shrink.DONE,
+        workspace=_pava.workspace,
     )
 
 

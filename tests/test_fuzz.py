@@ -83,6 +83,11 @@ def same_bits(found: Floats, expected: Floats) -> bool:
     return found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
 
 
+def alone(v: Floats, lam: Floats) -> Floats:
+    """One vector by the public call."""
+    return prox_owl(torch.from_numpy(v), torch.from_numpy(lam.copy())).numpy()
+
+
 def all_paths(vectors: list[tuple[Floats, Floats]], rng: Rng) -> None:
     """Compare on one ragged batch: one call for all, one a vector, with an order left by before, float32, blocks."""
     offsets = np.cumsum([0, *(len(v) for v, _ in vectors)])
@@ -114,9 +119,7 @@ def all_paths(vectors: list[tuple[Floats, Floats]], rng: Rng) -> None:
     assert same_bits(in_place, expected)
 
     for s, (one, weights) in enumerate(vectors):
-        alone = np.empty_like(one)
-        assert _pava.prox_vector(one, weights, alone) == _pava.OK
-        assert same_bits(alone, expected[offsets[s] : offsets[s + 1]])
+        assert same_bits(alone(one, weights), expected[offsets[s] : offsets[s + 1]])
 
 
 def single(vectors: list[tuple[Floats, Floats]]) -> None:
@@ -127,9 +130,7 @@ def single(vectors: list[tuple[Floats, Floats]]) -> None:
         expected = [np.array(plain.prox(v.tolist(), lam.tolist())).astype(np.float32) for v, lam in narrow]
     for (v, lam), x in zip(narrow, expected, strict=True):
         for weights in (lam, lam.astype(np.float64)):
-            found = np.empty_like(v)
-            assert _pava.prox_vector(v, weights, found) == _pava.OK
-            assert same_bits(found, x)
+            assert same_bits(alone(v, weights), x)
     pairs = prox_owl([torch.from_numpy(v) for v, _ in narrow], [torch.from_numpy(lam) for _, lam in narrow])
     for found_tensor, x in zip(pairs, expected, strict=True):
         assert same_bits(found_tensor.numpy(), x)
@@ -156,8 +157,7 @@ def test_long_vectors_of_every_radix(make: Callable[[Rng, int], Floats], n: int)
         single([(v, lam)])
         return
     v, lam = np.clip(v, -1e300, 1e300), np.clip(lam, 0, 1e300)
-    found = np.empty_like(v)
-    assert _pava.prox_vector(v, lam, found) == _pava.OK
+    found = alone(v, lam)
     magnitudes = np.sort(np.abs(v))[::-1]
     size = max(float(magnitudes[0]), 1e-300)
     expected = np.maximum(isotonic_regression((magnitudes - lam) / size, increasing=False).x, 0) * size

@@ -16,8 +16,10 @@ import threading
 from typing import Any
 
 import numpy as np
+from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
+from torch_growl._address import float32_at, float64_at
 from torch_growl._compile import jit
 from torch_growl._sorting import descending32, descending64
 
@@ -34,6 +36,8 @@ _PLACE = (1 << 31) - 1
 _LARGE = 2.0**950  # beyond this, sums are taken of values scaled by 2^−64, so that they cannot overflow
 _DOWN, _UP = 2.0**-64, 2.0**64
 _NONE32 = np.empty(0, np.int32)
+_NOTHING = np.empty((5, 0), np.int64)
+_SHORT = 2048  # vectors up to this length get their scratch memory from the heap, which has it at hand
 _KEPT = 1 << 21  # a workspace for vectors up to this length, 40 bytes a value, is kept
 
 
@@ -55,33 +59,33 @@ class _Workspace(threading.local):
 workspace = _Workspace()
 
 
-def prox_vector(v: AnyFloats, lam: AnyFloats, out: AnyFloats) -> int:
+def prox_vector(v: int, lam: int, out: int, n: int, wide: bool, lam_wide: bool) -> int:
     """Write the prox of one vector into ``out``, if it and λ are in order.
 
     Args:
-        v: ``(n,)`` float32 or float64, contiguous, n < 2³¹.
-        lam: ``(n,)`` float32 or float64, contiguous.
-        out: ``(n,)`` of v's type, contiguous; may be ``v``.
+        v, lam, out: addresses of n values each; ``out`` may be ``v``.
+        n: 0 ≤ n < 2³¹.
+        wide: whether ``v`` and ``out`` are float64, else float32.
+        lam_wide: the same of ``lam``.
 
     Returns:
         OK; LAMBDA if λ is not finite, non-negative and non-increasing; NOT_FINITE if a value is NaN or infinite. Then
         nothing was written.
     """
-    if v.dtype == np.float32:
-        return int(_vector32(v, lam, out, workspace.of(len(v))))
-    return int(_vector64(v, lam, out, workspace.of(len(v))))
+    vector = _vector64 if wide else _vector32
+    return int(vector(v, lam, out, n, lam_wide, _NOTHING if n <= _SHORT else workspace.of(n)))
 
 
 def prox_vectors(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32 = _NONE32) -> int:
     """The same for many vectors, all of them or none.
 
     Args:
-        v, lam, out: the vectors one behind another, as in :func:`prox_vector`.
+        v, lam, out: ``(n,)`` contiguous, the vectors one behind another; v and out of one type.
         offsets: ``(n_vectors + 1,)`` int64, from 0 to n.
         before: ``(n,)`` int32, for float64: the places in each vector in the order that an earlier call for a similar
             vector left here (at first 0, 1, …), tried first and written anew; or empty.
     """
-    space = workspace.of(int(np.max(np.diff(offsets), initial=0)))
+    space = workspace.of(len(v))
     if v.dtype == np.float32:
         return int(_vectors32(v, lam, offsets, out, space))
     return int(_vectors64(v, lam, offsets, out, before, space))
@@ -95,7 +99,7 @@ def prox_blocks(v: Floats, lam: Floats, offsets: Ints) -> tuple[Floats, Ints, In
         descending magnitude; the block ``(n,)`` of what stands there, numbered 0, 1, …, −1 where the prox is 0.
     """
     x, order, block = np.empty_like(v), np.empty(len(v), np.int64), np.empty(len(v), np.int64)
-    _blocks(v, lam, offsets, x, order, block, workspace.of(int(np.max(np.diff(offsets), initial=0))))
+    _blocks(v, lam, offsets, x, order, block, workspace.of(len(v)))
     return x, order, block
 
 
@@ -183,7 +187,25 @@ def _solve(
 
 
 @jit
-def _vector32(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
+def _vector32(v: int, lam: int, out: int, n: int, lam_wide: bool, space: Ints) -> int:
+    values, result = carray(float32_at(v), n), carray(float32_at(out), n)
+    space = np.empty((5, n + 1), np.int64) if space.size == 0 else space
+    if lam_wide:
+        return _one32(values, carray(float64_at(lam), n), result, space)
+    return _one32(values, carray(float32_at(lam), n), result, space)
+
+
+@jit
+def _vector64(v: int, lam: int, out: int, n: int, lam_wide: bool, space: Ints) -> int:
+    values, result = carray(float64_at(v), n), carray(float64_at(out), n)
+    space = np.empty((5, n + 1), np.int64) if space.size == 0 else space
+    if lam_wide:
+        return _one64(values, carray(float64_at(lam), n), result, space)
+    return _one64(values, carray(float32_at(lam), n), result, space)
+
+
+@jit
+def _one32(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
     fault = _fault(v, lam, 0, len(v))
     if fault == OK and len(v) > 0:
         words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
@@ -193,7 +215,7 @@ def _vector32(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
 
 
 @jit
-def _vector64(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
+def _one64(v: AnyFloats, lam: AnyFloats, out: AnyFloats, space: Ints) -> int:
     fault = _fault(v, lam, 0, len(v))
     if fault == OK:
         solve_with_order(v, lam, out, np.empty(0, np.int32), space)

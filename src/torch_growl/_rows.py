@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
-from numba.extending import intrinsic
+from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
+from torch_growl._address import float32_at, float64_at
 from torch_growl._compile import jit, jit_summing
 
 __all__ = ["COLUMNS", "rescale_", "row_norms"]
@@ -29,23 +29,6 @@ Weights = NDArray[Any]  # float32 or float64
 
 COLUMNS = 6  # of the table
 _STRIP = 16384  # columns summed at a time: their sums stay in cache, and reading still runs on in long lines
-
-
-def _pointer_to(element: Any) -> Any:
-    """A function for compiled code only: an address as a pointer."""
-
-    @intrinsic
-    def pointer(typing_context: Any, address: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-        result = types.CPointer(element)  # type: ignore[no-untyped-call]
-        return result(types.int64), generate
-
-    return pointer
-
-
-_float32_at, _float64_at = _pointer_to(types.float32), _pointer_to(types.float64)
 
 
 @jit
@@ -62,9 +45,9 @@ def row_norms(table: Ints, offsets: Ints, norms: Floats) -> None:
         address, wide, groups, outer, rows, inner = table[s]
         mine = norms[offsets[s] : offsets[s + 1]]
         if address and wide:
-            _squares(carray(_float64_at(address), (groups, outer, rows * inner)), inner, mine, sums)
+            _squares(carray(float64_at(address), (groups, outer, rows * inner)), inner, mine, sums)
         elif address:
-            _squares(carray(_float32_at(address), (groups, outer, rows * inner)), inner, mine, sums)
+            _squares(carray(float32_at(address), (groups, outer, rows * inner)), inner, mine, sums)
         if address:
             for r in range(len(mine)):
                 mine[r] = np.sqrt(mine[r])
@@ -137,9 +120,9 @@ def rescale_(table: Ints, offsets: Ints, scale: Floats) -> None:
         address, wide, groups, outer, rows, inner = table[s]
         mine = scale[offsets[s] : offsets[s + 1]]
         if address and wide:
-            _multiply(carray(_float64_at(address), (groups, outer, rows * inner)), inner, mine, spread64)
+            _multiply(carray(float64_at(address), (groups, outer, rows * inner)), inner, mine, spread64)
         elif address:
-            _multiply(carray(_float32_at(address), (groups, outer, rows * inner)), inner, mine, spread32)
+            _multiply(carray(float32_at(address), (groups, outer, rows * inner)), inner, mine, spread32)
 
 
 @jit

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from itertools import accumulate
-from typing import Any, NoReturn, cast, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from torch_growl.sequences import check_lambda
 
 __all__ = ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"]
 
+_WIDE = torch.float64
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_OF_KERNEL = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
@@ -100,10 +100,10 @@ def prox_owl(v: Tensor | Iterable[Tensor], lam: Tensor | Iterable[Tensor]) -> Te
         InvalidTypeError: not floating-point tensors, or only one of the two is a tensor.
         InvalidValueError: ``v`` is not 1-D or not finite, ``lam`` is not a λ for it, or there are more of one.
     """
-    if isinstance(v, Tensor) != isinstance(lam, Tensor):
+    if isinstance(v, Tensor) and isinstance(lam, Tensor):
+        return _prox_one(v, lam)
+    if isinstance(v, Tensor) or isinstance(lam, Tensor):
         raise InvalidTypeError("v and lam must both be tensors, or both be lists of tensors")
-    if isinstance(v, Tensor):
-        return _prox_one(v, cast(Tensor, lam))
     vs, lams = list(v), list(lam)
     if len(vs) != len(lams):
         raise InvalidValueError(f"v and lam must hold equally many tensors, got {len(vs)} and {len(lams)}")
@@ -176,24 +176,29 @@ class _Prox(torch.autograd.Function):
 
 
 def _prox_one(v: Tensor, lam: Tensor) -> Tensor:
-    """One vector; what the kernel can read where it lies takes the short way."""
-    try:  # fails for what needs a gradient, lies on another device or has a type that NumPy lacks
-        values, weights = v.numpy(), lam.numpy()
-    except (RuntimeError, TypeError, AttributeError):
-        return _prox([v], [lam])[0]
-    if (
-        values.dtype not in _OF_KERNEL
-        or weights.dtype not in _OF_KERNEL
-        or values.ndim != 1
-        or values.shape != weights.shape
-        or not (values.flags.c_contiguous and weights.flags.c_contiguous)
-    ):
-        return _prox([v], [lam])[0]
-    out = np.empty_like(values)
-    fault = _kernel().prox_vector(values, weights, out)
-    if fault:
-        _explain(fault, [v], [lam])
-    return torch.from_numpy(out)
+    """One vector; what the kernel can read where it lies takes the short way, in which every call counts."""
+    try:
+        n = v.numel()
+        if n == lam.numel() and _is_plain(v) and _is_plain(lam):
+            at, lam_at = v.data_ptr(), lam.data_ptr()
+            out = torch.empty_like(v)
+            fault = _kernel().prox_vector(at, lam_at, out.data_ptr(), n, v.dtype is _WIDE, lam.dtype is _WIDE)
+            if not fault:
+                return out
+    except RuntimeError:  # a tensor without memory of its own: sparse, or of torch.func
+        pass
+    return _prox([v], [lam])[0]
+
+
+def _is_plain(v: Tensor) -> bool:
+    """Whether it is a vector in dense CPU memory that asks for no gradient, if it has memory."""
+    return (
+        type(v) is Tensor
+        and v.is_cpu
+        and (v.dtype is torch.float32 or v.dtype is _WIDE)
+        and v.stride() == (1,)  # one dimension, contiguous
+        and not (v.requires_grad or v.is_neg())
+    )
 
 
 def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""Measurements of torch-growl beside its peers. Run from the repository's root: ``python -m benchmarks.NAME``."""

@@ -1,0 +1,197 @@
+"""Writes the kept results into the docs: ``python -m benchmarks.tables``.
+
+Every table of ``docs/kernels.md`` stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` and is made from a
+JSON of ``benchmarks/results`` alone, so a figure in the docs is the figure that was measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmarks import timing
+from benchmarks.prox_peers import PEERS
+
+__all__ = ["PAGE", "TABLES", "filled", "main"]
+
+PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
+OURS = "torch-growl"
+_PLACE = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def where_measured(name: str) -> str:
+    """One line: command, machine, versions, date."""
+    data = timing.load(name)
+    where = data["environment"]
+    packages = ", ".join(f"{package} {version}" for package, version in sorted(where["packages"].items()))
+    quick = " **A quick run: only to see that it works.**" if data["quick"] else ""
+    return (
+        f"`{data['command']}`, {where['date']}, commit {where['commit']}: {where['processor']}, {where['cores']} "
+        f"cores, Python {where['python']}, torch {where['torch']}, {packages}.{quick}"
+    )
+
+
+def targets(name: str) -> str:
+    """What was aimed at and what came out."""
+    rows = [
+        [
+            t["says"],
+            f"≤ {t['limit']:g}",
+            "–" if t["worst"] is None else f"{t['worst']:.3g} ({t['where']})",
+            f"{t['held']} of {t['of']}",
+            "yes" if t["met"] else "**no**",
+        ]
+        for t in timing.load(name)["targets"]
+    ]
+    return markdown(["ratio", "target", "worst measured", "holds in", "met"], rows)
+
+
+def prox_times(dtype: str, kind: str) -> str:
+    """Median times of everything for one kind of input."""
+    cells = [c for c in timing.load("prox")["cells"] if (c["dtype"], c["kind"]) == (dtype, kind)]
+    peers = [peer for peer in PEERS if any(peer in c["peers"] for c in cells)]
+    rows = []
+    for c in cells:
+        median = {name: summary["median"] for name, summary in c["times"].items()}
+        shown = [median[OURS], *(c["peers"].get(peer) for peer in peers)]
+        shown += [median["np.argsort"], median[c["ratio"]["best sort"]]]
+        rows.append([f"{c['n']:,}", *("–" if time is None else _short(time) for time in shown)])
+    return markdown(["n", "`prox_owl`", *peers, "np.argsort alone", "fastest sort alone"], rows)
+
+
+def prox_ratios(to: str) -> str:
+    """Ours over something, for every size and input."""
+    cells = timing.load("prox")["cells"]
+    kinds = list(dict.fromkeys((c["dtype"], c["kind"]) for c in cells))
+    found = {(c["n"], c["dtype"], c["kind"]): c["ratio"][OURS].get(to) for c in cells}
+    rows = []
+    for n in dict.fromkeys(c["n"] for c in cells):
+        ratios = [found.get((n, *kind)) for kind in kinds]
+        rows.append([f"{n:,}", *("–" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
+    return markdown(["n", *(f"{dtype} {kind}" for dtype, kind in kinds)], rows)
+
+
+def prox_remarks() -> str:
+    """Which peers are absent, were skipped, or gave wrong results."""
+    data = timing.load("prox")
+    lines = [f"* {name}: {why}." for name, why in data["left_out"].items()]
+    names = dict.fromkeys(name for c in data["cells"] for name in (*c["wrong"], *c["skipped"]))
+    for name in names:
+        for what in ("wrong", "skipped"):
+            cells = [c for c in data["cells"] if name in c[what]]
+            if cells:
+                off = f" by up to {max(c['error'][name] for c in cells):.1g} of the largest value"
+                at = ", ".join(f"{c['n']:,} {c['dtype']} {c['kind']}" for c in cells)
+                lines.append(f"* {name}: {what}{off if what == 'wrong' else ' (one call takes too long)'} at {at}.")
+    return "\n".join(lines)
+
+
+def step() -> str:
+    """The step against the weights."""
+    rows = []
+    for f in timing.load("step")["against the weights"]:
+        times = [f["times"][name]["median"] for name in ("GrOWL.prox_", "w.mul_", "torch._foreach_mul_")]
+        ratios = [f"{f['ratio'][name]:.2f}" for name in ("w.mul_", "torch._foreach_mul_")]
+        alive = f"{f['alive']['after']:,} of {f['rows']:,}"
+        who = [f"{f['network']}, {f['state']}", str(f["threads"]), alive, f"{f['weights']:,}"]
+        rows.append([*who, *map(_short, times), *ratios])
+    head = ["network", "threads", "rows alive", "weights", "`prox_`", "`w.mul_(s)`", "`_foreach_mul_`"]
+    return markdown([*head, "/ `w.mul_`", "/ `_foreach_mul_`"], rows)
+
+
+def step_share() -> str:
+    """The step as a share of training."""
+    rows = [
+        [
+            f["network"],
+            str(f["threads"]),
+            *(_short(f["times"][name]["median"] / 1e3) for name in ("training step", "GrOWL.prox_")),
+            f"{100 * f['share']:.2f} %",
+        ]
+        for f in timing.load("step")["share"]
+    ]
+    return markdown(["network", "threads", "training step, ms", "`prox_`, ms", "share"], rows)
+
+
+def step_memory() -> str:
+    """Memory beyond the model."""
+    rows = [
+        [
+            f"{f['rows']:,} × {f['row_length']:,}",
+            f"{f['weights'] / 1e6:,.1f} MB",
+            *(f"{f[measure] / 1e6:,.2f} MB" for measure in ("kept", "resident", "torch")),
+            f"{(f['kept'] + f['resident']) / f['rows']:,.0f} bytes",
+        ]
+        for f in timing.load("step")["memory"]
+    ]
+    head = ["rows × length", "weights", "GrOWL keeps", "a step: resident set", "a step: torch", "in all, a row"]
+    return markdown(head, rows)
+
+
+def pat() -> str:
+    """Added time and memory beside torchao's."""
+    rows = []
+    for c in timing.load("pat")["cases"]:
+        who = [f"{c['network']}, {c['side']} rows", f"{c['rows']:,}", _short(c["times"]["SGD alone"]["median"])]
+        ratios = [f"{ratio:.2f}" for ratio in c["ratio"].values()]
+        held = [f"{c['held'][name] / 1e3:,.0f} kB" for name in ("torchao PAT", "GrOWL")]
+        rows.append([*who, *map(_short, c["added"].values()), *ratios, *held])
+    head = ["network", "rows", "SGD alone", "+ torchao PAT", "+ GrOWL", "+ GrOWL as group lasso"]
+    return markdown([*head, "GrOWL / PAT", "group lasso / PAT", "PAT keeps", "GrOWL keeps"], rows)
+
+
+def growth() -> str:
+    """Slopes."""
+    rows = [
+        [
+            s["of"],
+            s["by"],
+            f"{s['sizes'][0]:,} … {s['sizes'][-1]:,}",
+            f"{_short(s['values'][0])} … {_short(s['values'][-1])} {s['unit']}",
+            "–" if s["slope"] is None else f"{s['slope']:.2f}",
+        ]
+        for s in timing.load("growth")["series"]
+    ]
+    return markdown(["what", "over", "from … to", "takes", "slope, upper decade"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    **{f"where-{name}": (lambda name=name: where_measured(name)) for name in ("prox", "step", "pat", "growth")},
+    **{f"targets-{name}": (lambda name=name: targets(name)) for name in ("prox", "step", "pat")},
+    "prox-random": lambda: prox_times("float32", "random"),
+    "prox-best-peer": lambda: prox_ratios("best peer"),
+    "prox-argsort": lambda: prox_ratios("np.argsort"),
+    "prox-best-sort": lambda: prox_ratios("best sort"),
+    "prox-remarks": prox_remarks,
+    "step": step,
+    "step-share": step_share,
+    "step-memory": step_memory,
+    "pat": pat,
+    "growth": growth,
+}
+
+
+def filled(page: str) -> str:
+    """The page with every marked table written anew; a name that is not of :data:`TABLES` is a KeyError."""
+    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", page)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def main() -> None:
+    """Fill the page."""
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    print("wrote", PAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -87,7 +87,7 @@ def test_a_step_is_the_plain_prox_of_every_layer(dtype: torch.dtype, side: Side,
         copied = copy.deepcopy(module)
         scale_rows_(copied, x / v, side)
         expected.append(copied.weight)
-    on(modules, side, 0.01)(rates, scale_free)
+    on(modules, side, 0.01)(rates, [1.0] * len(rates), scale_free)
     for module, weight in zip(modules, expected, strict=True):
         torch.testing.assert_close(module.weight, weight, **close(dtype))
 
@@ -102,9 +102,9 @@ def test_layers_of_several_types_and_layouts_in_one_network() -> None:
     assert step._line(odd, odd.weight, "input") is None
     assert step._line(strided, strided.weight, "input") is not None
     whole = copy.deepcopy(modules)
-    on(modules, lam=0.1)([1.0] * 5, False)
+    on(modules, lam=0.1)([1.0] * 5, [1.0] * 5, False)
     for i, module in enumerate(whole):
-        on([module], lam=0.1)([1.0], False)
+        on([module], lam=0.1)([1.0], [1.0], False)
         assert torch.equal(module.weight, modules[i].weight)
 
 
@@ -123,8 +123,8 @@ def test_weights_that_move_between_steps_are_found() -> None:
         kept = module.weight  # its memory stays taken, so that the next one lies elsewhere
         change()
         expected = copy.deepcopy(module)
-        on([expected], lam=0.05)([1.0], False)
-        rows([1.0], False)
+        on([expected], lam=0.05)([1.0], [1.0], False)
+        rows([1.0], [1.0], False)
         assert torch.equal(module.weight, expected.weight)
         assert not torch.equal(kept, module.weight) or kept is module.weight
 
@@ -147,7 +147,7 @@ def test_autograd_notices_that_weights_were_changed() -> None:
     layer = nn.Linear(4, 3)
     x = torch.randn(2, 4, requires_grad=True)
     loss = layer(x).square().sum()
-    on([layer], lam=0.01)([1.0], False)
+    on([layer], lam=0.01)([1.0], [1.0], False)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -161,7 +161,7 @@ def test_a_broken_layer_leaves_all_as_they_were(bad: float, dtype: torch.dtype) 
     before = [module.weight.clone() for module in modules]
     rows = on(modules, lam=5.0)
     with pytest.raises(LayerError, match="'layer1' has NaN or infinite weights in 1 of its 6 rows"):
-        rows([1.0] * 3, False)
+        rows([1.0] * 3, [1.0] * 3, False)
     for module, weight in zip(modules, before, strict=True):
         assert torch.equal(module.weight.nan_to_num(), weight.nan_to_num())
     assert not any(rows.dead(i).any() for i in range(3))
@@ -174,7 +174,7 @@ def test_tiny_and_huge_weights() -> None:
         with torch.no_grad():
             layer.weight.copy_(torch.tensor([1.0, 2.0, 3.0]).expand(4, 3) * size)
         before = layer.weight.clone()
-        on([layer])([0.0], False)
+        on([layer])([0.0], [1.0], False)
         assert torch.equal(layer.weight, before)
 
 
@@ -182,12 +182,12 @@ def test_nothing_is_allocated_that_grows_with_the_weights() -> None:
     """Scratch memory counts rows; a weight of 8 MiB must not show."""
     modules = [nn.Linear(64, 32_768), nn.Linear(64, 64)]
     rows = on(modules, lam=0.01)
-    rows([1.0, 1.0], True)
+    rows([1.0, 1.0], [1.0, 1.0], True)
     tracemalloc.start()
-    rows([1.0, 1.0], True)
+    rows([1.0, 1.0], [1.0, 1.0], True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 256 * 1024
     with torch.profiler.profile(profile_memory=True) as profile:
-        rows([1.0, 1.0], True)
+        rows([1.0, 1.0], [1.0, 1.0], True)
     assert sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages()) < 64 * 1024

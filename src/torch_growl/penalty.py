@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from torch_growl.capturable import CapturableStep
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.inspection import LayerInfo, choose_layers, default_layers, inspect_layers, plain_model
 from torch_growl.layers import Side, row_norms, rows_of
@@ -72,6 +73,10 @@ class GrOWL:
         side: ``"input"``: a row is an input with its outgoing weights (the paper's); ``"output"``: a neuron or filter.
         min_rows: a layer is never emptied: at least this many rows (or all that are there, if fewer) stay. When the
             prox would take more, the largest ones are left unshrunk and a :class:`GrowlWarning` names the layer once.
+        capturable: do the step without ever waiting for the device, so that a CUDA graph can hold it, as the option of
+            that name of torch's optimizers. All penalised layers must be on one device; :meth:`check` tells afterwards
+            what else would be raised or warned of at once; in a graph, a learning rate must be a tensor to change.
+            Without it, a step on a device copies all row norms to the host once, and the scales back.
 
     Raises:
         InvalidValueError, InvalidTypeError: an argument is outside its range or of the wrong type.
@@ -96,6 +101,7 @@ class GrOWL:
         form: Form = "scale-free",
         side: Side = "input",
         min_rows: int = 4,
+        capturable: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -130,7 +136,7 @@ class GrOWL:
         if not self._layers:
             raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
         penalised = list(self._layers.values())
-        self._step = RowStep(
+        self._step = (CapturableStep if capturable else RowStep)(
             list(self._layers),
             [p.info.module for p in penalised],
             [p.lam for p in penalised],
@@ -196,27 +202,39 @@ class GrOWL:
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def prox_(self, lr: float | Mapping[str, float]) -> None:
+    def prox_(self, lr: float | Tensor | Mapping[str, float | Tensor]) -> None:
         """One proximal step on every layer, in place: rows are scaled, those that reach zero are dead from then on.
 
         Args:
             lr: the step's learning rate, > 0 to have an effect; or one for each layer, by name.
 
         Raises:
-            LayerError: a layer's weight has NaN or infinite values; no layer is changed then.
+            LayerError: a layer's weight has NaN or infinite values; no layer is changed then. With
+                ``capturable=True``, :meth:`check` raises it.
         """
-        by_layer = lr if isinstance(lr, Mapping) else dict.fromkeys(self._layers, lr)
-        rates = [float(by_layer[name]) * self._strength_of(p) for name, p in self._layers.items()]
-        for name in self._step(rates, self.form == "scale-free"):
+        lrs = [lr[name] for name in self._layers] if isinstance(lr, Mapping) else [lr] * len(self._layers)
+        strengths = [self._strength_of(p) for p in self._layers.values()]
+        self._warn(self._step(lrs, strengths, self.form == "scale-free"))
+        self.steps += 1
+
+    def check(self) -> None:
+        """Hear what steps with ``capturable=True`` met, waiting for the device; :meth:`state_dict` does it too.
+
+        Raises:
+            LayerError: a weight was NaN or infinite in a step since the last check; such steps changed nothing.
+        """
+        self._warn(self._step.check())
+
+    def _warn(self, floored: list[str]) -> None:
+        for name in floored:
             if name not in self.floored:
                 self.floored.add(name)
                 warnings.warn(
                     f"layer {name!r} would have been emptied by the penalty; its largest rows, at most "
                     f"{self.min_rows}, are kept. The strength is too high for this layer.",
                     GrowlWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
-        self.steps += 1
 
     def _rows_zero_at_start(self, info: LayerInfo) -> Tensor:
         """Rows that are zero already stay zero, unless all are: that is an initialisation, not a pruning."""
@@ -273,7 +291,7 @@ class GrOWL:
         self._hooks.append((optimizer, handle))
         return handle
 
-    def _learning_rates(self, optimizer: Optimizer) -> dict[str, float]:
+    def _learning_rates(self, optimizer: Optimizer) -> dict[str, float | Tensor]:
         by_parameter = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
         missing = [name for name, p in self._layers.items() if id(p.weight) not in by_parameter]
         if missing:
@@ -281,18 +299,19 @@ class GrOWL:
                 f"the optimizer does not train the weight of {', '.join(map(repr, missing))}; give it those "
                 "parameters, or leave the layers out with layers="
             )
-        return {name: float(by_parameter[id(p.weight)]) for name, p in self._layers.items()}
+        return {name: by_parameter[id(p.weight)] for name, p in self._layers.items()}
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a stop: dead rows, counters, strength. Tensors and plain values only."""
+        self.check()
         return {
             "steps": self.steps,
             "count": getattr(self, "_count", 0),
             "strength": self.strength,
             "floored": sorted(self.floored),
-            "dead": {name: self._step.dead(i).clone() for i, name in enumerate(self._layers)},
+            "dead": {name: self._step.dead(i).cpu().clone() for i, name in enumerate(self._layers)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

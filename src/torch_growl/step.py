@@ -75,11 +75,12 @@ class RowStep:
     def _rows(self, layer: int) -> slice:
         return slice(self._offsets[layer], self._offsets[layer + 1])
 
-    def __call__(self, rates: Sequence[float], scale_free: bool) -> list[str]:
+    def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """One step, in place.
 
         Args:
-            rates: for each layer, learning rate · strength, ≥ 0.
+            lrs: for each layer its learning rate, ≥ 0.
+            strengths: for each layer its strength, ≥ 0.
             scale_free: see :class:`torch_growl.GrOWL`.
 
         Returns:
@@ -89,7 +90,7 @@ class RowStep:
             LayerError: a weight has NaN or infinite values; nothing was changed.
         """
         weights = self._look()
-        self._rates[:] = rates
+        self._rates[:] = [float(lr) * strength for lr, strength in zip(lrs, strengths, strict=True)]
         found = self._whole(scale_free) if not self._others else self._in_parts(scale_free, weights)
         if found >= 0:
             broken = ~np.isfinite(self._of_rows[0, self._rows(found)])
@@ -137,6 +138,10 @@ class RowStep:
         if found < 0:
             self._scale(scale, weights)
         return found
+
+    def check(self) -> list[str]:
+        """Nothing: every step says at once what happened."""
+        return []
 
     def silence(self) -> None:
         """Set dead rows to zero again."""

@@ -14,7 +14,7 @@ import plain
 import torch_growl as tg
 from tolerances import close
 from torch_growl import _rows, step
-from torch_growl.errors import LayerError
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.layers import Side, row_norms, rows_of, scale_rows_
 from torch_growl.step import RowStep
 
@@ -165,6 +165,15 @@ def test_a_broken_layer_leaves_all_as_they_were(bad: float, dtype: torch.dtype) 
     for module, weight in zip(modules, before, strict=True):
         assert torch.equal(module.weight.nan_to_num(), weight.nan_to_num())
     assert not any(rows.dead(i).any() for i in range(3))
+
+
+@pytest.mark.parametrize("lr", [-0.1, float("nan"), float("inf")])
+def test_a_learning_rate_that_is_none_is_refused(lr: float) -> None:
+    layer = nn.Linear(6, 5)
+    before = layer.weight.clone()
+    with pytest.raises(InvalidValueError, match="layer 'layer0': the learning rate must be finite and ≥ 0"):
+        on([layer], lam=0.1)([lr], [1.0], False)
+    assert torch.equal(layer.weight, before)
 
 
 def test_tiny_and_huge_weights() -> None:

@@ -211,6 +211,7 @@ class GrOWL:
         Raises:
             LayerError: a layer's weight has NaN or infinite values; no layer is changed then. With
                 ``capturable=True``, :meth:`check` raises it.
+            InvalidValueError: a learning rate is negative or not finite.
         """
         lrs = [lr[name] for name in self._layers] if isinstance(lr, Mapping) else [lr] * len(self._layers)
         strengths = [self._strength_of(p) for p in self._layers.values()]

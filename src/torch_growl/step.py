@@ -8,6 +8,7 @@ weights grows with the number of rows only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
@@ -19,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from torch_growl.errors import LayerError
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.layers import Side, kind_of, row_norms, scale_rows_
 
 __all__ = ["RowStep"]
@@ -88,9 +89,14 @@ class RowStep:
 
         Raises:
             LayerError: a weight has NaN or infinite values; nothing was changed.
+            InvalidValueError: a learning rate is negative or not finite; nothing was changed.
         """
+        rates = [float(lr) * strength for lr, strength in zip(lrs, strengths, strict=True)]
+        for name, lr, rate in zip(self.names, lrs, rates, strict=True):
+            if not 0.0 <= rate < math.inf:
+                raise InvalidValueError(f"layer {name!r}: the learning rate must be finite and ≥ 0, got {float(lr)}")
         weights = self._look()
-        self._rates[:] = [float(lr) * strength for lr, strength in zip(lrs, strengths, strict=True)]
+        self._rates[:] = rates
         found = self._whole(scale_free) if not self._others else self._in_parts(scale_free, weights)
         if found >= 0:
             broken = ~np.isfinite(self._of_rows[0, self._rows(found)])

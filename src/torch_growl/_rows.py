@@ -1,13 +1,14 @@
-"""Row norms and row scaling of many weights in two compiled calls, reading and writing the weights where they lie.
+"""Row norms and row scaling of many weights in a few compiled calls, reading and writing the weights where they lie.
 
 What a proximal step costs is reading the weights once and reading and writing them once: no copy is made, and scratch
-memory does not grow with them. A weight is described by six integers, one row of a table:
+memory does not grow with them. Weights are described by a table of parts, eight integers each:
 
-    address, 1 for float64 or 0 for float32, groups, outer, rows, inner
+    address, 1 for float64 or 0 for float32, groups, outer, rows, inner, first row, place of its sums
 
-for dense memory of shape ``(groups, outer, rows, inner)``: a row is ``w[g, :, r, :]``, number ``g * rows + r``. The
-inputs of a Linear layer are ``(1, out, in, 1)``, of a convolution ``(groups, out / groups, in / groups, taps)``,
-neurons and filters ``(1, 1, out, row length)``. An address of 0 is skipped.
+for dense memory of shape ``(groups, outer, rows, inner)``: a row is ``w[g, :, r, :]``, number ``first row + g * rows +
+r`` of all. The inputs of a Linear layer are ``(1, out, in, 1)``, of a convolution ``(groups, out / groups, in / groups,
+taps)``, neurons and filters ``(1, 1, out, row length)``. A large weight is several parts, for several threads; where
+it is cut does not depend on how many there are, so neither does any sum.
 """
 
 from __future__ import annotations
@@ -21,52 +22,64 @@ from numpy.typing import NDArray
 from torch_growl._address import float32_at, float64_at
 from torch_growl._compile import jit, jit_summing
 
-__all__ = ["COLUMNS", "rescale_", "row_norms"]
+__all__ = ["COLUMNS", "combine", "rescale_", "squares"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Weights = NDArray[Any]  # float32 or float64
 
-COLUMNS = 6  # of the table
+COLUMNS = 8  # of the table
 _STRIP = 16384  # columns summed at a time: their sums stay in cache, and reading still runs on in long lines
 
 
 @jit
-def row_norms(table: Ints, offsets: Ints, norms: Floats) -> None:
-    """The ℓ2 norm of every row of every weight, summed in float64.
+def squares(parts: Ints, sums: Floats) -> None:
+    """The sum of squares of every row in every part, in float64.
 
     Args:
-        table: ``(n_weights, 6)``, see the module; every address must be that of live memory.
-        offsets: ``(n_weights + 1,)``: weight s has the rows ``offsets[s]`` to ``offsets[s + 1]``.
-        norms: ``(n_rows,)``, written where there is an address.
+        parts: ``(n_parts, 8)``, see the module; every address must be that of live memory.
+        sums: written, from each part's place on, ``groups · rows`` values.
     """
-    sums = np.empty(_STRIP, np.float64)
-    for s in range(len(table)):
-        address, wide, groups, outer, rows, inner = table[s]
-        mine = norms[offsets[s] : offsets[s + 1]]
-        if address and wide:
-            _squares(carray(float64_at(address), (groups, outer, rows * inner)), inner, mine, sums)
-        elif address:
-            _squares(carray(float32_at(address), (groups, outer, rows * inner)), inner, mine, sums)
-        if address:
-            for r in range(len(mine)):
-                mine[r] = np.sqrt(mine[r])
+    strip = np.empty(_STRIP, np.float64)
+    for p in range(len(parts)):
+        address, wide, groups, outer, rows, inner, _, at = parts[p]
+        mine = sums[at : at + groups * rows]
+        if wide:
+            _squares(carray(float64_at(address), (groups, outer, rows * inner)), inner, mine, strip)
+        else:
+            _squares(carray(float32_at(address), (groups, outer, rows * inner)), inner, mine, strip)
 
 
 @jit
-def _squares(w: Weights, inner: int, squares: Floats, sums: Floats) -> None:
+def combine(parts: Ints, sums: Floats, norms: Floats) -> None:
+    """The ℓ2 norm of every row from what :func:`squares` found in the parts, added in their order.
+
+    Args:
+        norms: ``(n_rows,)``, written where a part has rows, 0 elsewhere.
+    """
+    norms[:] = 0.0
+    for p in range(len(parts)):
+        first, at = parts[p, 6], parts[p, 7]
+        for r in range(parts[p, 2] * parts[p, 4]):
+            norms[first + r] += sums[at + r]
+    for r in range(len(norms)):
+        norms[r] = np.sqrt(norms[r])
+
+
+@jit
+def _squares(w: Weights, inner: int, found: Floats, strip: Floats) -> None:
     groups, outer, columns = w.shape
     if outer == 1:
-        _along(w.reshape(groups * columns // inner, inner), squares)
+        _along(w.reshape(groups * columns // inner, inner), found)
         return
     rows = columns // inner
-    squares[:] = 0.0
+    found[:] = 0.0
     for g in range(groups):
         for start in range(0, columns, _STRIP):
             stop = min(start + _STRIP, columns)
-            _down(w[g], start, stop, sums)
+            _down(w[g], start, stop, strip)
             for j in range(start, stop):
-                squares[g * rows + j // inner] += sums[j - start]
+                found[g * rows + j // inner] += strip[j - start]
 
 
 @jit_summing
@@ -105,23 +118,23 @@ def _down(w: Weights, start: int, stop: int, sums: Floats) -> None:
 
 
 @jit
-def rescale_(table: Ints, offsets: Ints, scale: Floats) -> None:
-    """Multiply every row of every weight by its scale, in place; a scale of 0 gives exact zeros.
+def rescale_(parts: Ints, scale: Floats) -> None:
+    """Multiply every row by its scale, in place; a scale of 0 gives exact zeros.
 
     Args:
-        table, offsets: as for :func:`row_norms`.
+        parts: as for :func:`squares`.
         scale: ``(n_rows,)``; rounded to the weight's type.
     """
     widest = 1
-    for s in range(len(table)):
-        widest = max(widest, table[s, 4] * table[s, 5] if table[s, 3] > 1 else 1)
+    for p in range(len(parts)):
+        widest = max(widest, parts[p, 4] * parts[p, 5] if parts[p, 3] > 1 else 1)
     spread32, spread64 = np.empty(widest, np.float32), np.empty(widest, np.float64)
-    for s in range(len(table)):
-        address, wide, groups, outer, rows, inner = table[s]
-        mine = scale[offsets[s] : offsets[s + 1]]
-        if address and wide:
+    for p in range(len(parts)):
+        address, wide, groups, outer, rows, inner, first, _ = parts[p]
+        mine = scale[first : first + groups * rows]
+        if wide:
             _multiply(carray(float64_at(address), (groups, outer, rows * inner)), inner, mine, spread64)
-        elif address:
+        else:
             _multiply(carray(float32_at(address), (groups, outer, rows * inner)), inner, mine, spread32)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from torch_growl._compile import jit
 from torch_growl._pava import solve_with_order
-from torch_growl._rows import rescale_, row_norms
+from torch_growl._rows import combine, rescale_, squares
 
 __all__ = ["DONE", "FLOORED", "shrink", "whole_step"]
 
@@ -95,7 +95,8 @@ def shrink(
 
 @jit
 def whole_step(
-    table: Ints,
+    parts: Ints,
+    sums: Floats,
     offsets: Ints,
     rows: Floats,
     rates: Floats,
@@ -109,17 +110,19 @@ def whole_step(
     """Norms, :func:`shrink` and scaling in one call, for it is calls that cost most in a small network.
 
     Args:
-        table: of :mod:`torch_growl._rows`, every weight with its address.
+        parts: of :mod:`torch_growl._rows`, all weights.
+        sums: scratch for :func:`torch_growl._rows.squares`.
         rows: ``(3, n)``: norms, written; λ; scales, written.
         offsets, rates, scale_free, min_rows, dead, before, floored, space: as for :func:`shrink`.
 
     Returns:
         What :func:`shrink` does; no weight was written to where it is not negative.
     """
-    row_norms(table, offsets, rows[0])
+    squares(parts, sums)
+    combine(parts, sums, rows[0])
     found = shrink(rows[0], rows[1], offsets, rates, scale_free, min_rows, dead, before, rows[2], floored, space)
     if found < 0:
-        rescale_(table, offsets, rows[2])
+        rescale_(parts, rows[2])
     return found
 
 

@@ -20,12 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from torch_growl._workers import run_all
 from torch_growl.errors import InvalidValueError, LayerError
-from torch_growl.layers import Side, kind_of, row_norms, scale_rows_
+from torch_growl.layers import Side, row_norms, scale_rows_
+from torch_growl.layout import Part, dense_layout, parts_of
 
 __all__ = ["RowStep"]
 
-_DENSE = {torch.float32: 0, torch.float64: 1}
+_THREADS_FROM = 1 << 20  # weights: fewer are sooner gone through by one thread
 
 
 class RowStep:
@@ -61,13 +63,13 @@ class RowStep:
         self._before = np.concatenate([np.arange(len(lam), dtype=np.int32) for lam in lams])
         self._floored = np.zeros(len(lams), dtype=np.bool_)
         self._rates = np.zeros(len(lams))
-        self._table = np.zeros((len(lams), 6), dtype=np.int64)
         self._seen: list[Any] = [None] * len(lams)
-        self._others: list[int] = []  # layers that torch reads and scales
+        self._dense: list[Part | None] = [None] * len(lams)
+        self._cut()
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy must look up its own weights' addresses."""
-        return {**self.__dict__, "_table": np.zeros_like(self._table), "_seen": [None] * len(self._seen)}
+        return {**self.__dict__, "_seen": [None] * len(self._seen)}
 
     def dead(self, layer: int) -> Tensor:
         """Which rows of a layer are dead: ``(n_rows,)`` bool on the CPU; writing to it changes the state."""
@@ -97,7 +99,7 @@ class RowStep:
                 raise InvalidValueError(f"layer {name!r}: the learning rate must be finite and ≥ 0, got {float(lr)}")
         weights = self._look()
         self._rates[:] = rates
-        found = self._whole(scale_free) if not self._others else self._in_parts(scale_free, weights)
+        found = self._in_parts(scale_free, weights) if self._others or self._shares() else self._whole(scale_free)
         if found >= 0:
             broken = ~np.isfinite(self._of_rows[0, self._rows(found)])
             raise LayerError(
@@ -110,7 +112,8 @@ class RowStep:
     def _whole(self, scale_free: bool) -> int:
         kernels = _kernels()
         return kernels.whole_step(  # type: ignore[no-any-return]
-            self._table,
+            self._parts,
+            self._sums,
             self._offsets,
             self._of_rows,
             self._rates,
@@ -123,11 +126,13 @@ class RowStep:
         )
 
     def _in_parts(self, scale_free: bool, weights: list[Tensor]) -> int:
-        """The same where torch has to read and scale some of the weights."""
-        kernels = _kernels()
+        """The same where several threads are worth it, or torch has to read and scale some of the weights."""
+        kernels, shares = _kernels(), self._shares() or [self._parts]
         norms, lam, scale = self._of_rows
-        kernels.row_norms(self._table, self._offsets, norms)
-        self._read(norms, weights)
+        run_all(lambda share: kernels.squares(share, self._sums), shares)
+        kernels.combine(self._parts, self._sums, norms)
+        if self._others:
+            self._read(norms, weights)
         found: int = kernels.shrink(
             norms,
             lam,
@@ -145,6 +150,14 @@ class RowStep:
             self._scale(scale, weights)
         return found
 
+    def _shares(self) -> list[NDArray[np.int64]]:
+        """The parts in as many shares as torch has threads; none where one thread is enough."""
+        number = torch.get_num_threads()
+        if number == 1 or self._weights_up_to[-1] < _THREADS_FROM:
+            return []
+        ends = np.searchsorted(self._weights_up_to, self._weights_up_to[-1] * np.arange(1, number) / number)
+        return [share for share in np.split(self._parts, ends) if len(share)]
+
     def check(self) -> list[str]:
         """Nothing: every step says at once what happened."""
         return []
@@ -159,6 +172,7 @@ class RowStep:
     def _look(self) -> list[Tensor]:
         """The weights; where one has moved, its line of the table is written anew."""
         weights = [cast(Tensor, module._parameters["weight"]) for module in self._modules]
+        moved = False
         for i, weight in enumerate(weights):
             seen = self._seen[i]
             if (
@@ -169,11 +183,26 @@ class RowStep:
                 or weight.dtype != seen[3]
             ):
                 plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
-                line = _line(self._modules[i], weight, self.side) if plain else None
-                self._table[i] = line or (0, 0, 0, 0, 0, 0)
+                line = dense_layout(self._modules[i], weight, self.side) if plain else None
+                moved = moved or line != self._dense[i]
+                self._dense[i] = line
                 self._seen[i] = (weight, weight.data_ptr(), weight.stride(), weight.dtype) if line else None
-                self._others = np.flatnonzero(self._table[:, 0] == 0).tolist()
+        if moved:
+            self._cut()
         return weights
+
+    def _cut(self) -> None:
+        """The table of parts; what is not in it, torch reads and scales."""
+        self._others = [i for i, whole in enumerate(self._dense) if whole is None]
+        lines: list[Part] = []
+        at = 0
+        for lo, whole in zip(self._offsets, self._dense, strict=False):
+            for part, first in parts_of(whole) if whole else ():
+                lines.append((*part, int(lo) + first, at))
+                at += part[2] * part[4]
+        self._parts = np.array(lines, dtype=np.int64).reshape(-1, 8)
+        self._sums = np.empty(at)
+        self._weights_up_to = np.cumsum(self._parts[:, 2:6].prod(axis=1)) if lines else np.zeros(1, np.int64)
 
     @torch.no_grad()
     def _read(self, norms: NDArray[np.float64], weights: list[Tensor]) -> None:
@@ -184,7 +213,8 @@ class RowStep:
                 norms[self._rows(i)] = mine
 
     def _scale(self, scale: NDArray[np.float64], weights: list[Tensor]) -> None:
-        _kernels().rescale_(self._table, self._offsets, scale)
+        kernels = _kernels()
+        run_all(lambda share: kernels.rescale_(share, scale), self._shares() or [self._parts])
         for device, layers in self._by_device(weights).items():
             together = np.concatenate([scale[self._rows(i)] for i in layers])
             wide = any(weights[i].dtype == torch.float64 for i in layers)
@@ -211,35 +241,10 @@ def _kernels() -> Any:
 
     return SimpleNamespace(
         whole_step=_shrink.whole_step,
-        row_norms=_rows.row_norms,
+        squares=_rows.squares,
+        combine=_rows.combine,
         rescale_=_rows.rescale_,
         shrink=_shrink.shrink,
         DONE=_shrink.DONE,
         workspace=_pava.workspace,
     )
-
-
-def _line(module: nn.Module, weight: Tensor, side: Side) -> tuple[int, ...] | None:
-    """A weight's line of the table of :mod:`torch_growl._rows`; None where its memory is not as described there."""
-    kind = kind_of(module)
-    if kind is None or weight.dtype not in _DENSE or weight.numel() == 0:
-        return None
-    blocks = kind.blocks(module, weight.detach(), side)  # (groups, rows, …rest)
-    groups, rows = blocks.shape[:2]
-    within = sorted(
-        (stride, size) for size, stride in zip(blocks.shape[2:], blocks.stride()[2:], strict=True) if size > 1
-    )
-    inner = outer = 1
-    row_stride = blocks.stride(1) if rows > 1 else None
-    for stride, size in within:
-        if outer == 1 and stride == inner and stride != row_stride:
-            inner *= size
-        else:
-            if stride != inner * rows * outer:
-                return None
-            outer *= size
-    if rows > 1 and row_stride != inner:
-        return None
-    if groups > 1 and blocks.stride(0) != outer * rows * inner:
-        return None
-    return weight.data_ptr(), _DENSE[weight.dtype], groups, outer, rows, inner

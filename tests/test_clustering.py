@@ -14,7 +14,9 @@ from sklearn.cluster import affinity_propagation
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from torch_growl import _affinity
+from component_graph import graph_of, plain
+from torch_growl._affinity import solve
+from torch_growl._optimum import prove
 from torch_growl.clustering import Clustering, cluster_rows
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.partition import Partition
@@ -75,10 +77,10 @@ def noisy(n: int, groups: int, noise: float, d: int = 16, seed: int = 0, copies:
 
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(
-    st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), max_size=7),
+    st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), max_size=10),
     st.sampled_from([0.1, 0.5, 0.6, 0.8, 0.95, 1.0]),
 )
-def test_up_to_seven_rows_it_is_the_optimum(rows: list[tuple[int, int]], preference: float) -> None:
+def test_up_to_ten_rows_it_is_the_optimum(rows: list[tuple[int, int]], preference: float) -> None:
     W = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
     found = cluster_rows(W, preference)
     check(W, found, preference)
@@ -86,19 +88,59 @@ def test_up_to_seven_rows_it_is_the_optimum(rows: list[tuple[int, int]], prefere
     assert found.converged
 
 
-def test_where_all_sets_can_still_be_tried_the_search_hardly_ever_misses_the_optimum() -> None:
-    """Fourteen rows, mostly one component: propagation and local search. Measured: 39 of 40 optimal, one at 0.996."""
-    reached = []
+def test_where_all_sets_can_still_be_tried_the_optimum_is_found() -> None:
+    """Fourteen rows, mostly one component. Measured: all of 40 optimal."""
     for seed in range(8):
         W = noisy(14, 1 + seed % 3, 0.1 + 0.1 * (seed % 4), d=3, seed=seed)
         for preference in (0.05, 0.3, 0.6, 0.8, 0.9):
             found = cluster_rows(W, preference)
             check(W, found, preference)
-            reached.append(found.objective / optimum(W, preference))
-    assert len(reached) == 40
-    assert max(reached) <= 1 + 1e-9
-    assert min(reached) >= 0.995
-    assert sum(ratio >= 1 - 1e-9 for ratio in reached) >= 39
+            assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
+
+
+# ── proven ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_exact_is_the_optimum(seed: int) -> None:
+    W = noisy(15, 1 + seed % 2, 0.4, d=3, seed=seed)
+    W = torch.cat([W, W[:2]])
+    for preference in (0.05, 0.4, 0.7):
+        found = cluster_rows(W, preference, method="exact")
+        check(W, found, preference)
+        assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
+        assert found.converged
+
+
+@pytest.mark.parametrize(("n", "d", "noise", "preference"), [(60, 2, 1.0, 0.6), (80, 4, 0.5, 0.8), (97, 4, 0.1, 0.6)])
+def test_exact_is_never_below_the_default_which_is_near(n: int, d: int, noise: float, preference: float) -> None:
+    W = noisy(n, 3, noise, d=d, seed=1)
+    best, found = cluster_rows(W, preference, method="exact"), cluster_rows(W, preference)
+    check(W, best, preference)
+    assert found.objective <= best.objective + 1e-9
+    assert found.objective >= 0.999 * best.objective
+
+
+def test_the_proof_mends_a_poor_solution() -> None:
+    W = noisy(60, 3, 1.0, d=2, seed=1)
+    graph, members, starts = graph_of(W, 0.6)
+    _, value, iterations = solve(graph, members, starts, damping=0.9, max_iter=1000)
+    assert (iterations != 0).any()
+    best = value.sum()
+    poor, value = np.arange(60), np.add.reduceat(graph.own[members], starts[:-1])
+    prove(graph, members, starts, np.ones_like(iterations), poor, value, 60.0)
+    assert value.sum() == pytest.approx(best, abs=1e-6)
+    assert (poor != np.arange(60)).any()
+    assert value.sum() == pytest.approx(sum(plain(graph, members, np.unique(poor))), abs=1e-9)
+
+
+def test_exact_says_what_is_too_large() -> None:
+    W = noisy(700, 1, 0.3, d=4)
+    with pytest.raises(InvalidValueError, match=r"at most 200000 similar .* of 700 distinct rows with 2.*raise"):
+        cluster_rows(W, 0.3, method="exact")
+    W = noisy(150, 2, 0.4, d=4)
+    with pytest.raises(InvalidValueError, match=r"of \d+ distinct rows.* not be solved exactly within 0.001 s"):
+        cluster_rows(W, 0.3, method="exact", time_limit=0.001)
 
 
 # ── beside scikit-learn ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,20 +274,15 @@ def test_two_thousand_equal_rows() -> None:
     assert found.converged
 
 
-def test_rows_all_equally_similar() -> None:
+@pytest.mark.parametrize("n", [12, 40])
+def test_rows_all_equally_similar(n: int) -> None:
     """scikit-learn warns and chooses arbitrarily there."""
-    W = torch.eye(12, dtype=torch.float64) + 1.0
+    W = torch.eye(n, dtype=torch.float64) + 1.0
     s = float(row_similarity(W)[0, 1])
-    for preference, groups in ((s - 0.05, 1), (1.0, 12)):
+    for preference, groups in ((s - 0.05, 1), (1.0, n)):
         found = cluster_rows(W, preference)
         check(W, found, preference)
         assert found.n_groups == groups
-    spread, converged = _affinity._propagate(np.full((12, 12), 0.5) + 0.3 * np.eye(12), 0.9, 100)
-    assert len(spread) == 12
-    assert converged
-    spread, converged = _affinity._propagate(np.full((12, 12), 0.5) - 0.3 * np.eye(12), 0.9, 100)
-    assert spread.tolist() == [0]
-    assert converged
 
 
 def test_at_preference_one_only_equal_rows_tie() -> None:
@@ -257,12 +294,13 @@ def test_at_preference_one_only_equal_rows_tie() -> None:
 # ── when propagation fails ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_non_convergence_is_said_and_the_result_is_still_good() -> None:
+@pytest.mark.parametrize("max_iter", [1, 14])
+def test_non_convergence_is_said_and_the_result_is_still_good(max_iter: int) -> None:
     W = torch.cat([noisy(80, 1, 0.4), 5 + noisy(3, 3, 0.1)])
     good = cluster_rows(W, 0.5)
     assert good.converged
-    with pytest.warns(GrowlWarning, match="within 2 iterations on 1 component.*, the largest of 8. distinct") as w:
-        poor = cluster_rows(W, 0.5, max_iter=2)
+    with pytest.warns(GrowlWarning, match=f"within {max_iter} .* 1 component.* largest of 8. distinct") as w:
+        poor = cluster_rows(W, 0.5, max_iter=max_iter)
     assert not poor.converged
     assert [warning.category for warning in w] == [GrowlWarning]
     assert w[0].filename == __file__
@@ -270,71 +308,23 @@ def test_non_convergence_is_said_and_the_result_is_still_good() -> None:
     assert poor.objective >= 0.98 * good.objective
 
 
+def test_what_is_proven_best_needs_no_propagation() -> None:
+    W = noisy(64, 4, 0.05, d=256)  # four tight groups of sixteen
+    found = cluster_rows(W, 0.8, max_iter=1)
+    assert found.converged
+    assert found.objective == pytest.approx(cluster_rows(W, 0.8, method="exact").objective, abs=1e-9)
+    graph, members, starts = graph_of(W, 0.8)
+    assert not solve(graph, members, starts, damping=0.9, max_iter=1)[2].any()
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_without_propagation_greedy_choice_and_local_search_come_near_the_optimum(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_affinity, "_propagate", lambda *_: (np.zeros(0, dtype=np.int64), False))
+def test_without_propagation_the_search_comes_near_the_optimum(seed: int) -> None:
     W = noisy(14, 1, 0.4, d=3, seed=seed)
-    with pytest.warns(GrowlWarning, match="did not converge"):
-        found = cluster_rows(W, 0.4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GrowlWarning)
+        found = cluster_rows(W, 0.4, max_iter=1)
     check(W, found, 0.4)
-    assert found.objective >= 0.985 * optimum(W, 0.4)  # measured: 0.989, 0.995, 0.997, 1
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_local_search_never_loses_and_mends_what_is_bad(seed: int) -> None:
-    W = noisy(60, 5, 0.3, seed=seed)
-    G = _affinity.gains(row_similarity(W).numpy(), np.ones(60, dtype=np.int64), 0.6)
-    rng = np.random.default_rng(seed)
-    best = _affinity.net_similarity(G, _affinity.best_exemplars(G, damping=0.9, max_iter=1000)[0])
-    starts = [np.arange(60), np.array([0]), np.sort(rng.choice(60, 20, replace=False)), _affinity._greedy(G)]
-    for start in starts:
-        end = _affinity._improve(G, start)
-        assert _affinity.net_similarity(G, end) >= _affinity.net_similarity(G, start) - 1e-12
-        assert _affinity.net_similarity(G, end) >= 0.95 * best
-        for step in (_affinity._recentre, _affinity._drop, _affinity._add, _affinity._swap):
-            mask = np.zeros(60, dtype=bool)
-            mask[start] = True
-            changed = step(G, mask, 1e-9)
-            after = _affinity.net_similarity(G, np.flatnonzero(mask))
-            assert changed == (after > _affinity.net_similarity(G, start) + 1e-10)
-
-
-def test_of_two_exemplars_that_stand_in_for_one_another_only_one_is_dropped() -> None:
-    W = noisy(12, 2, 0.01)  # even and odd rows
-    G = _affinity.gains(row_similarity(W).numpy(), np.ones(12, dtype=np.int64), 0.6)
-    mask = np.isin(np.arange(12), [0, 2, 1, 3])
-    assert _affinity._drop(G, mask, 1e-9)
-    assert sorted(k % 2 for k in np.flatnonzero(mask)) == [0, 1]
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_swap_is_the_best_of_all_swaps(seed: int) -> None:
-    W = noisy(15, 3, 0.5, d=4, seed=seed)
-    copies = torch.randint(1, 4, (15,), generator=torch.Generator().manual_seed(seed)).numpy()
-    G = _affinity.gains(row_similarity(W).numpy(), copies, 0.4)
-    E = np.random.default_rng(seed).choice(15, 1 + seed % 4, replace=False)
-    swaps = [np.array([k for k in E if k != out] + [new]) for out in E for new in range(15) if new not in E]
-    best = max(_affinity.net_similarity(G, after) for after in swaps)
-    before = _affinity.net_similarity(G, E)
-    mask = np.isin(np.arange(15), E)
-    assert _affinity._swap(G, mask, 1e-9) == (best > before + 1e-9)
-    assert mask.sum() == len(E)
-    assert _affinity.net_similarity(G, np.flatnonzero(mask)) == pytest.approx(max(best, before), abs=1e-9)
-
-
-def test_every_local_step_is_needed() -> None:
-    """Each alone improves a start that it is made for."""
-    W = noisy(40, 4, 0.2)
-    G = _affinity.gains(row_similarity(W).numpy(), np.ones(40, dtype=np.int64), 0.6)
-    made_for = {"_drop": range(40), "_add": [0], "_recentre": [36, 37, 38, 39], "_swap": [36, 37, 38, 39]}
-    for step, start in ((getattr(_affinity, name), start) for name, start in made_for.items()):
-        mask = np.zeros(40, dtype=bool)
-        mask[list(start)] = True
-        before = _affinity.net_similarity(G, np.flatnonzero(mask))
-        assert step(G, mask, 1e-9), step
-        assert _affinity.net_similarity(G, np.flatnonzero(mask)) > before + 1e-9, step
+    assert found.objective >= 0.999 * optimum(W, 0.4)
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -354,6 +344,9 @@ ROWS = torch.ones(3, 2)
         (ROWS, {"damping": None}, InvalidTypeError, "damping must be a number, got NoneType"),
         (ROWS, {"max_iter": 0}, InvalidValueError, "max_iter must be ≥ 1, got 0"),
         (ROWS, {"max_iter": 2.0}, InvalidTypeError, "max_iter must be an integer, got float"),
+        (ROWS, {"method": "best"}, InvalidValueError, "method must be 'affinity' or 'exact', got 'best'"),
+        (ROWS, {"time_limit": 0}, InvalidValueError, "time_limit must be > 0 seconds, got 0"),
+        (ROWS, {"time_limit": "1"}, InvalidTypeError, "time_limit must be a number, got str"),
         (torch.ones(3), {}, InvalidValueError, "W must have rows along dim 0"),
         (torch.ones(3, 2, dtype=torch.int64), {}, InvalidTypeError, "dense floating-point tensor, got torch.int64"),
         (torch.tensor([[1, np.nan], [np.inf, 0], [1, 1]]), {}, InvalidValueError, "2 of its 3 rows"),

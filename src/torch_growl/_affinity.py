@@ -1,206 +1,259 @@
-"""Exemplars of one connected component of similar rows: candidates, and the local search that improves them.
+"""Affinity propagation on a sparse graph, component by component, and the choice among what it and others find.
 
-It stands under :mod:`torch_growl.clustering`. The problem: choose a non-empty set E of the component's distinct rows,
-row i standing for m_i bit-equal ones, that maximises
+It stands under :mod:`torch_growl.clustering`; the problem is stated in :mod:`torch_growl._search`. Messages (Frey and
+Dueck 2007, eq. 1 to 3; damped) run along the known pairs only: an unknown one has gain −∞, which is exact, as it
+belongs to no optimum. With r the responsibilities and a the availabilities,
 
-    J(E) = Σ_{k∈E} (preference + m_k − 1) + Σ_{i∉E} m_i max_{k∈E} S(i, k):
+    r(i, k) ← G(i, k) − max_{k'≠k} (a(i, k') + G(i, k')),    a(k, k) ← Σ_{i≠k} max(0, r(i, k)),
+    a(i, k) ← min(0, r(k, k) + Σ_{i'∉{i,k}} max(0, r(i', k))),
 
-an exemplar counts as the preference, its m_k − 1 copies are as similar to it as can be. Bit-equal rows belong to one
-group in every optimum (preference ≤ 1), so this is the problem over all rows. It is written below with the gain
-matrix ``G(i, k) = m_i S(i, k)``, ``G(k, k) = preference + m_k − 1``: J(E) is the sum over E of the diagonal plus, for
-the rest, the row's largest entry in the columns E.
+and row k is an exemplar while a(k, k) + r(k, k) > 0. The messages of a pair are float32, sums and those of a row to
+itself float64: what rounding costs is below what the local search afterwards, in float64, puts right.
 """
 
 from __future__ import annotations
 
-import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["best_exemplars", "gains", "net_similarity"]
+from torch_growl._compile import jit
+from torch_growl._enumerate import ALL, try_all, try_few
+from torch_growl._escape import shake, unlike
+from torch_growl._search import Graph, State, greedy, improve, settle_owners, use
 
-Floats = NDArray[np.float64]
+__all__ = ["components", "new_state", "propagate", "solve"]
+
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Messages = NDArray[Any]  # float32 or float64
 
-_EXACT = 10  # components up to this size are solved by trying every set of exemplars
-_ROUNDS = 50  # of local search: it ends much earlier
-
-
-def gains(S: Floats, copies: Ints, preference: float) -> Floats:
-    """``G`` of the module's description from the similarities and multiplicities of the distinct rows."""
-    G = S * copies[:, None].astype(np.float64)
-    np.fill_diagonal(G, preference + copies - 1)
-    return G
+_STABLE = 15  # iterations without a change of exemplars: converged, as scikit-learn has it
+_NOISE = 2.0**-16  # relative, of the gains: breaks ties, on which propagation would oscillate
 
 
-def net_similarity(G: Floats, E: Ints) -> float:
-    """J(E)."""
-    best = G[:, E].max(axis=1)
-    best[E] = G[E, E]
-    return float(best.sum())
+def new_state(n: int) -> State:
+    """Room for a search over n rows."""
+    floats, ints = np.zeros((4, n)), np.zeros((3, n), np.int32)
+    work = np.zeros(1, np.int64)
+    return State(np.zeros(n, np.bool_), floats[0], floats[1], ints[0], ints[1], floats[2], floats[3], ints[2], work)
 
 
-def best_exemplars(G: Floats, *, damping: float, max_iter: int) -> tuple[Ints, bool]:
-    """The best set of exemplars found, ascending, and whether the search is trusted.
+def components(graph: Graph) -> tuple[Ints, Ints]:
+    """The connected components: their rows, one component behind another, ascending in each; where each begins."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
 
-    Up to 10 distinct rows: the optimum, by trying all sets. Else the better of affinity propagation (Frey and Dueck
-    2007; scikit-learn's) and a greedy choice, each improved by local search. Deterministic.
+    n = len(graph.own)
+    known = csr_array((graph.values, graph.indices, graph.indptr), shape=(n, n))
+    number, component = connected_components(known, directed=False) if n else (0, np.empty(0, np.int64))
+    members = np.argsort(component, kind="stable")
+    return members, np.searchsorted(component[members], np.arange(number + 1))
+
+
+def solve(
+    graph: Graph,
+    members: Ints,
+    starts: Ints,
+    *,
+    damping: float,
+    max_iter: int,
+    messages: type = np.float32,
+    effort: float = 1.0,
+) -> tuple[Ints, Floats, Ints]:
+    """The best exemplars found for every component.
+
+    Where they can be tried one by one, the optimum (:mod:`torch_growl._enumerate`). Else the better of affinity
+    propagation and a greedy choice, each improved by local search, and that once more by kicks out of local optima.
+    Deterministic.
+
+    Args:
+        graph: of n distinct rows.
+        members: ``(n,)``: the rows of each component, one component behind another, ascending within it.
+        starts: ``(n_components + 1,)``: where they begin.
+        messages: type of the messages.
+        effort: a factor for the patience of the last step; 0: no kicks.
 
     Returns:
-        The exemplars, and False if affinity propagation did not converge within ``max_iter`` iterations.
+        Each row's exemplar; each component's J; the iterations of affinity propagation on each: 0 where it was not
+        needed, the exemplars being proven best, −1 where it did not converge.
     """
-    n = len(G)
-    if n <= _EXACT:
-        return _by_trying_all(G), True
-    spread, converged = _propagate(G, damping, max_iter)
-    found = [_improve(G, E) for E in (spread, _greedy(G)) if len(E)]
-    return max(found, key=lambda E: (net_similarity(G, E), -len(E))), converged
+    n, n_components = len(graph.own), len(starts) - 1
+    exemplar, value, iterations = np.arange(n), np.empty(n_components), np.zeros(n_components, np.int64)
+    q: Messages = np.empty(n, messages)
+    state = new_state(n)
+    _solve(graph, members, starts, damping, max_iter, effort, q, state, exemplar, value, iterations)
+    return exemplar, value, iterations
 
 
-def _by_trying_all(G: Floats) -> Ints:
-    n = len(G)
-    if n == 1:
-        return np.zeros(1, dtype=np.int64)
-    sets = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1 == 1  # (2ⁿ − 1, n)
-    sets = sets[np.argsort(sets.sum(axis=1), kind="stable")]  # of equally good sets, the first smallest one
-    rows = np.where(sets[:, None, :], G, -np.inf).max(axis=2)
-    rows = np.where(sets, np.diag(G), rows)
-    J = rows.sum(axis=1)
-    return np.flatnonzero(sets[np.flatnonzero(J.max() - J <= 1e-12 * n)[0]])
-
-
-def _propagate(G: Floats, damping: float, max_iter: int) -> tuple[Ints, bool]:
-    """Exemplars by affinity propagation (none, if it found none), and whether it converged."""
-    from sklearn.cluster import affinity_propagation
-    from sklearn.exceptions import ConvergenceWarning
-
-    off = ~np.eye(len(G), dtype=bool)
-    if np.ptp(np.diag(G)) == 0 and np.ptp(G[off]) == 0:  # sklearn refuses to choose: all or one
-        return np.arange(len(G) if G[0, 0] > G[0, 1] else 1), True
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        centers, _ = affinity_propagation(
-            G, preference=np.diag(G).copy(), damping=damping, max_iter=max_iter, random_state=0
-        )
-    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return np.asarray(centers, dtype=np.int64), converged
-
-
-def _greedy(G: Floats) -> Ints:
-    """Leaders: rows by how much the rest gains from them; whoever no earlier leader serves well enough is one."""
-    own = np.diag(G)
-    usefulness = np.maximum(G - own[:, None], 0).sum(axis=0) + own
-    best = np.full(len(G), -np.inf)
-    chosen = []
-    for k in np.argsort(-usefulness, kind="stable"):
-        if best[k] < own[k]:
-            chosen.append(k)
-            best = np.maximum(best, G[:, k])
-    return np.sort(np.array(chosen, dtype=np.int64))
-
-
-def _improve(G: Floats, E: Ints) -> Ints:
-    """Local search from E: re-centre groups, drop, add and swap exemplars, as long as J grows."""
-    n = len(G)
-    is_exemplar = np.zeros(n, dtype=bool)
-    is_exemplar[E] = True
-    least = 1e-12 * max(n, 1)  # what rounding could do is no gain
-    for _ in range(_ROUNDS):
-        changed = _recentre(G, is_exemplar, least)
-        changed |= _drop(G, is_exemplar, least)
-        changed |= _add(G, is_exemplar, least)
-        if not changed and not _swap(G, is_exemplar, least):
-            break
-    return np.flatnonzero(is_exemplar)
-
-
-def _recentre(G: Floats, is_exemplar: NDArray[np.bool_], least: float) -> bool:
-    """In every group, make the row exemplar that serves the group best."""
-    E = np.flatnonzero(is_exemplar)
-    owner = E[G[:, E].argmax(axis=1)]
-    owner[E] = E
-    by_owner = np.argsort(owner, kind="stable")
-    changed = False
-    for members in np.split(by_owner, np.flatnonzero(np.diff(owner[by_owner])) + 1):
-        if len(members) == 1:
+@jit
+def _solve(
+    graph: Graph,
+    members: Ints,
+    starts: Ints,
+    damping: float,
+    max_iter: int,
+    effort: float,
+    q: Messages,
+    state: State,
+    exemplar: Ints,
+    value: Floats,
+    iterations: Ints,
+) -> None:
+    n = len(graph.own)
+    table = np.empty((1 << ALL, ALL), np.float64)
+    sums, queued, queue, log = np.empty((2, n)), np.empty(n, np.bool_), np.empty(n, np.int64), np.empty(4 * n, np.int64)
+    for c in range(len(starts) - 1):
+        mine = members[starts[c] : starts[c + 1]]
+        m = len(mine)
+        if m == 1:
+            value[c] = graph.own[mine[0]]
             continue
-        k = owner[members[0]]
-        served = G[np.ix_(members, members)].sum(axis=0)
-        better = members[served.argmax()]
-        if served.max() > served[members == k][0] + least:
-            is_exemplar[k], is_exemplar[better] = False, True
-            changed = True
-    return changed
-
-
-def _drop(G: Floats, is_exemplar: NDArray[np.bool_], least: float) -> bool:
-    """Drop exemplars whose members, and who themselves, are served about as well by the others."""
-    E = np.flatnonzero(is_exemplar)
-    rows = np.arange(len(G))
-    reach = G[:, E].copy()  # (n, exemplars)
-    owner = reach.argmax(axis=1)
-    owner[E] = np.arange(len(E))
-    others = reach.copy()
-    others[rows, owner] = -np.inf
-    gain = np.bincount(owner, others.max(axis=1) - reach[rows, owner], minlength=len(E))
-    changed = False
-    for position in np.argsort(-gain, kind="stable"):
-        if not gain[position] > least:  # a drop never makes another one pay better
-            break
-        served = owner == position
-        before = reach[:, position].copy()
-        reach[:, position] = -np.inf
-        if (reach[served].max(axis=1) - before[served]).sum() > least:
-            is_exemplar[E[position]] = False
-            owner[served] = reach[served].argmax(axis=1)
-            changed = True
+        if m <= ALL:
+            try_all(mine, graph, table, state.chosen)
         else:
-            reach[:, position] = before
-    return changed
+            pairs = 0
+            for i in mine:
+                pairs += graph.indptr[i + 1] - graph.indptr[i]
+            patience = _patience(m, pairs)
+            greedy(mine, graph, state.chosen)
+            leading = improve(mine, graph, state)
+            if not try_few(mine, graph, state.chosen, leading, 4 * patience):
+                kept, groups = state.chosen[mine], _groups(mine, state)
+                iterations[c] = propagate(mine, graph, damping, max_iter, q, sums, state.chosen)
+                spread = improve(mine, graph, state)
+                if spread < leading or (spread == leading and _groups(mine, state) >= groups):
+                    for t in range(m):
+                        state.chosen[mine[t]] = kept[t]
+                    use(mine, graph, state)
+                shake(mine, graph, state, queued, queue, log, int(effort * patience))
+        use(mine, graph, state)
+        value[c] = settle_owners(mine, graph, state, exemplar)
 
 
-def _add(G: Floats, is_exemplar: NDArray[np.bool_], least: float) -> bool:
-    """Add exemplars that serve enough rows better than their present ones do."""
-    own = np.diag(G)
-    best = np.where(is_exemplar, np.inf, G[:, is_exemplar].max(axis=1))  # exemplars serve themselves
-    surplus = np.maximum(G - best[:, None], 0)
-    np.fill_diagonal(surplus, 0)
-    gain = np.where(is_exemplar, -np.inf, own - best + surplus.sum(axis=0))
-    changed = False
-    for k in np.argsort(-gain, kind="stable"):
-        if not gain[k] > least:
-            break
-        others = np.maximum(G[:, k] - best, 0)
-        others[k] = own[k] - best[k]
-        if others.sum() > least:
-            is_exemplar[k] = True
-            best = np.maximum(best, G[:, k])
-            best[k] = np.inf
-            changed = True
-    return changed
+@jit
+def _patience(m: int, pairs: int) -> int:
+    """How many pairs may be looked at without a gain: 1,000 times all of them, where that is done in a moment."""
+    return 2000 * m + 50 * pairs + min(1000 * pairs, 20_000_000)
 
 
-def _swap(G: Floats, is_exemplar: NDArray[np.bool_], least: float) -> bool:
-    """Make the best single exchange of an exemplar for another row; all pairs in O(n²), as FastPAM does."""
-    E, own = np.flatnonzero(is_exemplar), np.diag(G)
-    reach = G[:, E].copy()
-    owner = reach.argmax(axis=1)
-    owner[E] = np.arange(len(E))
-    by_owner = np.argsort(owner, kind="stable")
-    rows = np.arange(len(G))
-    first = reach[rows, owner][:, None]
-    reach[rows, owner] = -np.inf
-    second = reach.max(axis=1, keepdims=True)
-    kept = np.where(is_exemplar[:, None], 0, np.maximum(G - first, 0))  # what row i gains if its exemplar stays,
-    freed = np.maximum(second, G) - first  # and if its exemplar goes, when k (the column) comes
-    np.fill_diagonal(kept, own - first[:, 0])
-    np.fill_diagonal(freed, own - first[:, 0])
-    starts = np.searchsorted(owner[by_owner], np.arange(len(E)))
-    gain = kept.sum(axis=0) + np.add.reduceat((freed - kept)[by_owner], starts, axis=0)  # (exemplars, n)
-    gain[:, E] = -np.inf
-    goes, comes = np.unravel_index(gain.argmax(), gain.shape)
-    if not gain[goes, comes] > least:
-        return False
-    is_exemplar[E[goes]], is_exemplar[comes] = False, True
+@jit
+def _groups(members: Ints, state: State) -> int:
+    number = 0
+    for i in members:
+        number += state.owner[i] == i or state.owner[i] < 0
+    return number
+
+
+@jit
+def _noise(number: int) -> float:
+    return (np.float64(unlike(number) >> np.uint64(11)) * 2.0**-52 - 1.0) * _NOISE
+
+
+@jit
+def propagate(
+    members: Ints,
+    graph: Graph,
+    damping: float,
+    max_iter: int,
+    messages: Messages,
+    sums: Floats,
+    chosen: Flags,
+) -> int:
+    """Affinity propagation on one component.
+
+    It has converged when for 15 iterations the exemplars were the same, at least one, and every row was one or
+    similar to one.
+
+    Args:
+        members: the component's rows, ascending.
+        messages: ``(n,)`` of the messages' type, scratch.
+        sums: ``(2, n)``, scratch.
+        chosen: ``(n,)``, written for the members: the exemplars.
+
+    Returns:
+        Iterations it took, −1 if it did not converge.
+    """
+    m, q = len(members), messages
+    edges = 0
+    for i in members:
+        edges += graph.indptr[i + 1] - graph.indptr[i]
+    gain = np.empty(edges, q.dtype)
+    r, a = np.zeros(edges, q.dtype), np.zeros(edges, q.dtype)
+    own, self_r, self_a = np.empty(m, np.float64), np.zeros(m, np.float64), np.zeros(m, np.float64)
+    support, before = sums[0], sums[1]
+    at = 0
+    for t in range(m):
+        i = members[t]
+        own[t] = graph.own[i] * (1 + _noise(edges + t))
+        support[i], before[i] = 0.0, 0.0
+        chosen[i] = False
+        for e in range(graph.indptr[i], graph.indptr[i + 1]):
+            gain[at] = graph.copies[i] * graph.values[e] * (1 + _noise(at))
+            at += 1
+    numbers = np.zeros(5, q.dtype)  # a number assigned to one of these is of the messages' type
+    numbers[0], numbers[1], numbers[2] = damping, 1 - damping, -np.inf
+    keep, new, nothing, zero = numbers[0], numbers[1], numbers[2], numbers[3]
+    stable = 0
+    for iteration in range(1, max_iter + 1):
+        for i in members:
+            q[i] = before[i] + support[i]
+            support[i] = 0.0
+        at = 0
+        for t in range(m):
+            i = members[t]
+            begin, degree = graph.indptr[i], graph.indptr[i + 1] - graph.indptr[i]
+            end = at + degree
+            to, R, A, gains = graph.indices[begin : begin + degree], r[at:end], a[at:end], gain[at:end]
+            for e in range(degree):  # availabilities, from the last iteration's responsibilities
+                others = q[np.uint32(to[e])] - (R[e] if R[e] > zero else zero)
+                A[e] = keep * A[e] + new * (others if others < zero else zero)
+            first, second, which = nothing, nothing, -1  # the two largest sums
+            for e in range(degree):
+                total = A[e] + gains[e]
+                if total > second:
+                    if total > first:
+                        first, second, which = total, first, e
+                    else:
+                        second = total
+            itself = self_a[t] + own[t]
+            self_r[t] = damping * self_r[t] + (1 - damping) * (own[t] - first)
+            numbers[4] = max(itself, first)
+            most = numbers[4]
+            for e in range(degree):
+                R[e] = keep * R[e] + new * (gains[e] - most)
+            if first >= itself:  # the largest is compared with the next
+                numbers[4] = max(itself, second)
+                R[which] += new * (most - numbers[4])
+            for e in range(degree):
+                if R[e] > zero:
+                    support[to[e]] += R[e]
+            at = end
+        same, number = True, 0
+        for t in range(m):
+            i = members[t]
+            self_a[t] = damping * self_a[t] + (1 - damping) * support[i]
+            before[i] = self_r[t]
+            now = self_a[t] + self_r[t] > 0
+            same &= now == chosen[i]
+            chosen[i] = now
+            number += now
+        stable = stable + 1 if same else 1
+        if stable >= _STABLE and iteration >= _STABLE and number > 0 and _all_served(members, graph, chosen):
+            return iteration
+    return -1
+
+
+@jit
+def _all_served(members: Ints, graph: Graph, chosen: Flags) -> bool:
+    for i in members:
+        served = chosen[i]
+        for e in range(graph.indptr[i], graph.indptr[i + 1]):
+            if served:
+                break
+            served = chosen[graph.indices[e]]
+        if not served:
+            return False
     return True

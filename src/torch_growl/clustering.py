@@ -3,9 +3,9 @@
 The paper (ICLR 2018, section 4) ties the rows of a layer by affinity propagation on
 ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)``. It maximises the net similarity: every group has one of its rows as
 exemplar, which counts ``preference``, and every other row counts its similarity to its exemplar. A row less similar
-than ``preference`` to all others does better alone, so a solution never joins across the connected components of
-``{S ≥ preference}``, and bit-equal rows are never apart: both are used here, and are exact. What :func:`find_tying`
-asks layer by layer.
+than ``preference`` to all others does better alone, so a solution needs only the pairs with S ≥ preference and never
+joins across the connected components they make, and bit-equal rows are never apart: all three are used here, and are
+exact. What :func:`find_tying` asks layer by layer.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torch_growl._affinity import best_exemplars, gains, net_similarity
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.pairs import similar_pairs
 from torch_growl.partition import PRUNED, Partition
-from torch_growl.similarity import check_rows, row_similarity
+from torch_growl.similarity import as_matrix
 
 __all__ = ["Clustering", "cluster_rows"]
+
+_VALUES = 1 << 21  # rows are read so many values at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,41 +59,57 @@ class Clustering:
         return Partition.from_labels(self.labels)
 
 
-def cluster_rows(W: Tensor, preference: float = 0.8, *, damping: float = 0.9, max_iter: int = 1000) -> Clustering:
+def cluster_rows(
+    W: Tensor,
+    preference: float = 0.8,
+    *,
+    damping: float = 0.9,
+    max_iter: int = 1000,
+    method: Literal["affinity", "exact"] = "affinity",
+    time_limit: float = 60.0,
+) -> Clustering:
     """Group the rows of a matrix by the net similarity.
 
     Maximises ``Σ_{i not an exemplar} S(i, e(i)) + preference · #exemplars`` over nonzero rows. Bit-equal rows are
-    merged and connected components of {S ≥ preference} solved one by one, which changes no optimum: up to 10 distinct
-    rows exactly, larger ones by affinity propagation and a greedy choice, each improved by local search, of which the
-    better is kept. Deterministic; rows are put in an order that depends on their content alone, so permuting the rows
-    permutes the groups with them.
+    merged and connected components of {S ≥ preference} solved one by one, which changes no optimum: those of up to 12
+    distinct rows, and larger ones so tight that few sets of exemplars come into question, exactly; the others by
+    affinity propagation and a greedy choice, the better of them improved by local search and by kicks out of local
+    optima. Deterministic; rows are put in an order that depends on their content alone, so permuting the rows permutes
+    the groups with them.
 
-    Memory is O(n²): two float64 matrices of the nonzero distinct rows.
+    Memory beyond W: about a copy of W's distinct rows, 40 bytes for every pair of them with S ≥ preference, and 24 more
+    for those of the largest component; never n² numbers, unless so many pairs are that similar. Similarities are
+    float64, the messages of affinity propagation float32.
 
     Args:
-        W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed in float64 on the
-            CPU; not modified.
+        W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed on the CPU; not
+            modified.
         preference: what an exemplar counts, in (0, 1]: rows join an exemplar only at a similarity of at least this.
         damping: of affinity propagation, in [0.5, 1). Below 0.9 it fails on tightly tied rows.
         max_iter: of affinity propagation, ≥ 1.
+        method: ``"affinity"``, or ``"exact"``: every component is solved to proven optimality, to 1e-6 of the
+            objective, by an integer program (HiGHS). Meant for components of up to some hundred distinct rows: at most
+            200,000 similar pairs.
+        time_limit: seconds that ``"exact"`` may spend on one component, > 0.
 
     Raises:
         InvalidTypeError: ``W`` is not a floating-point tensor, or an option not a number.
-        InvalidValueError: ``W`` has fewer than two dimensions or NaN or infinite values, or an option is outside its
-            range.
+        InvalidValueError: ``W`` has fewer than two dimensions or NaN or infinite values, an option is outside its
+            range, or ``"exact"`` could not prove the optimum of a component within its limits.
 
     Warns:
         GrowlWarning: affinity propagation did not converge on a component; its size is named.
     """
-    _check_options(preference, damping, max_iter)
-    rows = check_rows(W).cpu()
+    _check_options(preference, damping, max_iter, method, time_limit)
+    rows = as_matrix(W).cpu()
     same = Partition.from_rows(rows)  # zero rows, bit-equal rows
     labels = np.array(same.labels, dtype=np.int64)
     _, first = np.unique(labels, return_index=True)
     first = first[labels[first] != PRUNED]  # the first row of each kind
     copies = np.array(same.sizes, dtype=np.int64)
     first, copies, back = _by_content(rows, first, copies)
-    exemplar, objective, stuck = _solve(rows[first], copies, preference, damping, max_iter)
+    exact = time_limit if method == "exact" else None
+    exemplar, objective, stuck = _solve(rows[first], copies, preference, damping, max_iter, exact)
     if stuck:
         warnings.warn(
             f"affinity propagation did not converge within {max_iter} iterations on {len(stuck)} component(s), the "
@@ -109,30 +127,32 @@ def cluster_rows(W: Tensor, preference: float = 0.8, *, damping: float = 0.9, ma
 
 
 def _solve(
-    distinct: Tensor, copies: NDArray[np.int64], preference: float, damping: float, max_iter: int
+    distinct: Tensor,
+    copies: NDArray[np.int64],
+    preference: float,
+    damping: float,
+    max_iter: int,
+    exact: float | None,
 ) -> tuple[NDArray[np.int64], float, list[int]]:
-    """Each distinct row's exemplar, the objective, and the sizes of the components where propagation got stuck."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
+    """Each distinct row's exemplar, the objective, and the sizes of the components where propagation got stuck.
 
-    exemplar = np.arange(len(distinct))
-    objective = 0.0
-    stuck: list[int] = []
-    S = row_similarity(distinct).numpy()
-    if not len(S):
-        return exemplar, objective, stuck
-    n_components, component = connected_components(csr_array(preference <= S), directed=False)
-    order = np.argsort(component, kind="stable")
-    for members in np.split(order, np.searchsorted(component[order], np.arange(1, n_components))):
-        G = gains(S[np.ix_(members, members)], copies[members], preference)
-        E, converged = best_exemplars(G, damping=damping, max_iter=max_iter)
-        owner = E[G[:, E].argmax(axis=1)]
-        owner[E] = E
-        exemplar[members] = members[owner]
-        objective += net_similarity(G, E)
-        if not converged:
-            stuck.append(len(members))
-    return exemplar, objective, stuck
+    ``exact`` is the time a component may take to be proven best, if that is asked for.
+    """
+    from torch_growl._affinity import components, solve
+    from torch_growl._optimum import prove
+    from torch_growl._search import Graph
+
+    pairs = similar_pairs(distinct, preference)
+    m = copies[pairs.order].astype(np.float64)
+    graph = Graph(pairs.indptr, pairs.indices, pairs.values, m, preference + (m - 1))
+    members, starts = components(graph)
+    place, value, iterations = solve(graph, members, starts, damping=damping, max_iter=max_iter)
+    if exact is not None:
+        prove(graph, members, starts, iterations, place, value, exact)
+        iterations = np.zeros_like(iterations)
+    exemplar = np.empty(len(m), np.int64)
+    exemplar[pairs.order] = pairs.order[place]
+    return exemplar, math.fsum(value), np.diff(starts)[iterations < 0].tolist()
 
 
 def _by_content(
@@ -141,15 +161,19 @@ def _by_content(
     """Put distinct rows in an order that their content alone decides; the last is the way back."""
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator) * 2 + 1
-    codes = ((rows[first] + 0.0).contiguous().view(torch.int64) * factors).sum(dim=1).numpy()  # wraps: exact
+    codes = np.empty(len(first), np.int64)
+    step = max(1, _VALUES // max(rows.shape[1], 1))
+    for start in range(0, len(first), step):
+        some = (rows[first[start : start + step]].to(torch.float64) + 0.0).contiguous()  # no −0.0
+        codes[start : start + step] = (some.view(torch.int64) * factors).sum(dim=1).numpy()  # wraps: exact
     order = np.argsort(codes, kind="stable")
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return first[order], copies[order], back
 
 
-def _check_options(preference: Any, damping: Any, max_iter: Any) -> None:
-    for name, value in (("preference", preference), ("damping", damping)):
+def _check_options(preference: Any, damping: Any, max_iter: Any, method: Any, time_limit: Any) -> None:
+    for name, value in (("preference", preference), ("damping", damping), ("time_limit", time_limit)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidTypeError(f"{name} must be a number, got {type(value).__name__}")
     if not (math.isfinite(preference) and 0 < preference <= 1):
@@ -163,3 +187,7 @@ def _check_options(preference: Any, damping: Any, max_iter: Any) -> None:
         raise InvalidTypeError(f"max_iter must be an integer, got {type(max_iter).__name__}")
     if max_iter < 1:
         raise InvalidValueError(f"max_iter must be ≥ 1, got {max_iter}")
+    if method not in ("affinity", "exact"):
+        raise InvalidValueError(f"method must be 'affinity' or 'exact', got {method!r}")
+    if not time_limit > 0:
+        raise InvalidValueError(f"time_limit must be > 0 seconds, got {time_limit}")

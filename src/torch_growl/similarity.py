@@ -2,7 +2,7 @@
 
 ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)`` (Zhang et al., ICLR 2018, section 4): 1 for equal rows, and at most the
 smaller norm over the larger, so rows of one direction but different size are not alike. What
-:func:`torch_growl.cluster_rows` clusters.
+:func:`torch_growl.cluster_rows` clusters by, there without the n² numbers: :mod:`torch_growl.pairs`.
 """
 
 from __future__ import annotations
@@ -64,13 +64,18 @@ def row_similarity(W: Tensor) -> Tensor:
 
 def check_rows(W: Tensor) -> Tensor:
     """``W`` as a matrix ``(n_rows, row_length)`` in float64, or the error :func:`row_similarity` documents."""
+    return as_matrix(W).to(torch.float64)
+
+
+def as_matrix(W: Tensor) -> Tensor:
+    """``W`` as a matrix ``(n_rows, row_length)`` of its own type, or the error :func:`row_similarity` documents."""
     if not isinstance(W, Tensor):
         raise InvalidTypeError(f"W must be a torch.Tensor, got {type(W).__name__}")
     if not W.is_floating_point() or W.layout != torch.strided:
         raise InvalidTypeError(f"W must be a dense floating-point tensor, got {W.dtype}, {W.layout}")
     if W.ndim < 2:
         raise InvalidValueError(f"W must have rows along dim 0, so two dimensions or more; got shape {tuple(W.shape)}")
-    rows = W.detach().flatten(1).to(torch.float64)
+    rows = W.detach().flatten(1)
     broken = int((~torch.isfinite(rows)).any(dim=1).sum())
     if broken:
         raise InvalidValueError(f"W must be finite; {broken} of its {len(rows)} rows have NaN or infinite values")

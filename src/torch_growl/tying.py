@@ -163,7 +163,7 @@ def find_tying(
     preference: float = 0.8,
     overrides: Mapping[str, float] | None = None,
     max_ratio: float = 0.95,
-    method: Literal["affinity", "none"] = "affinity",
+    method: Literal["affinity", "exact", "none"] = "affinity",
     side: Side = "input",
 ) -> Tying:
     """Identify the significant rows of every layer and the groups among them (the paper's stage (i)).
@@ -176,7 +176,8 @@ def find_tying(
         overrides: another preference for some layers, by name or pattern, later ones first; 1 ties equal rows only.
         max_ratio: a layer whose groups / nonzero rows exceeds this is left untied, for little would be shared (the
             paper: 0.95); 1 ties every layer.
-        method: ``"affinity"``: affinity propagation on the row similarity; ``"none"``: zero rows only.
+        method: ``"affinity"``: affinity propagation on the row similarity; ``"exact"``: the proven best groups, for
+            components of some hundred rows (:func:`torch_growl.cluster_rows`); ``"none"``: zero rows only.
         side: which side's rows are grouped.
 
     Raises:
@@ -185,8 +186,8 @@ def find_tying(
     """
     if not isinstance(model, nn.Module):
         raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if method not in ("affinity", "none"):
-        raise InvalidValueError(f"method must be 'affinity' or 'none', got {method!r}")
+    if method not in ("affinity", "exact", "none"):
+        raise InvalidValueError(f"method must be 'affinity', 'exact' or 'none', got {method!r}")
     if not 0 < max_ratio <= 1:
         raise InvalidValueError(f"max_ratio must be in (0, 1], got {max_ratio}")
     for value in (preference, *(overrides or {}).values()):
@@ -201,12 +202,12 @@ def find_tying(
         W = rows_of(info.module, side)  # (n_rows, row_length)
         if not bool(torch.isfinite(W).all()):
             raise LayerError(f"layer {info.name!r} has NaN or infinite weights; it cannot be tied")
-        if method == "affinity":
-            partition, tied = cluster_rows(W, preferences[info.name]).partition, True
+        if method == "none":
+            partition, tied = _untied(W), False
+        else:
+            partition, tied = cluster_rows(W, preferences[info.name], method=method).partition, True
             if partition.n_groups > max_ratio * partition.nonzero:
                 partition, tied = _untied(W), False
-        else:
-            partition, tied = _untied(W), False
         found.append(LayerTying(info.name, partition, info.row_length, side, tied))
     return Tying(tuple(found))
 

@@ -57,6 +57,19 @@ MUTATIONS = {
         "stays = int(abs(v[lo + i]) > 2 * screen)",
         "test_fuzz.py",
     ),
+    "some similar pairs are missed": (
+        "_pairs.py",
+        "if similarity >= preference:",
+        "if similarity >= preference + 0.001:",
+        "test_pairs.py",
+    ),
+    "what did not converge is not told": (
+        "_affinity.py",
+        "    return -1\n",
+        "    return max_iter\n",
+        "test_clustering.py",
+    ),
+    "a device is asked": ("capturable.py", "fine = finite.all()", "fine = bool(finite.all())", "test_capturable.py"),
     "later epochs stay in the log": ("run_folder.py", "<= epoch)", ">= 0)", "test_run_folder.py"),
     "flattened channels are shifted": (
         "structure.py",

@@ -7,23 +7,19 @@ JSON of ``benchmarks/results`` alone, so a figure in the docs is the figure that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import timing
+from benchmarks import clustering_tables, timing
+from benchmarks.markdown import markdown, short
 from benchmarks.prox_peers import PEERS
 
 __all__ = ["PAGE", "TABLES", "filled", "main"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
 OURS = "torch-growl"
-_PLACE = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+MEASURED = ("prox", "step", "pat", "growth", "clustering", "clustering_growth")
+_PLACE = re.compile(r"(<!-- table: ([a-z0-9_-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def where_measured(name: str) -> str:
@@ -62,7 +58,7 @@ def prox_times(dtype: str, kind: str) -> str:
         median = {name: summary["median"] for name, summary in c["times"].items()}
         shown = [median[OURS], *(c["peers"].get(peer) for peer in peers)]
         shown += [median["np.argsort"], median[c["ratio"]["best sort"]]]
-        rows.append([f"{c['n']:,}", *("–" if time is None else _short(time) for time in shown)])
+        rows.append([f"{c['n']:,}", *("–" if time is None else short(time) for time in shown)])
     return markdown(["n", "`prox_owl`", *peers, "np.argsort alone", "fastest sort alone"], rows)
 
 
@@ -101,7 +97,7 @@ def step() -> str:
         ratios = [f"{f['ratio'][name]:.2f}" for name in ("w.mul_", "torch._foreach_mul_")]
         alive = f"{f['alive']['after']:,} of {f['rows']:,}"
         who = [f"{f['network']}, {f['state']}", str(f["threads"]), alive, f"{f['weights']:,}"]
-        rows.append([*who, *map(_short, times), *ratios])
+        rows.append([*who, *map(short, times), *ratios])
     head = ["network", "threads", "rows alive", "weights", "`prox_`", "`w.mul_(s)`", "`_foreach_mul_`"]
     return markdown([*head, "/ `w.mul_`", "/ `_foreach_mul_`"], rows)
 
@@ -112,7 +108,7 @@ def step_share() -> str:
         [
             f["network"],
             str(f["threads"]),
-            *(_short(f["times"][name]["median"] / 1e3) for name in ("training step", "GrOWL.prox_")),
+            *(short(f["times"][name]["median"] / 1e3) for name in ("training step", "GrOWL.prox_")),
             f"{100 * f['share']:.2f} %",
         ]
         for f in timing.load("step")["share"]
@@ -139,10 +135,10 @@ def pat() -> str:
     """Added time and memory beside torchao's."""
     rows = []
     for c in timing.load("pat")["cases"]:
-        who = [f"{c['network']}, {c['side']} rows", f"{c['rows']:,}", _short(c["times"]["SGD alone"]["median"])]
+        who = [f"{c['network']}, {c['side']} rows", f"{c['rows']:,}", short(c["times"]["SGD alone"]["median"])]
         ratios = [f"{ratio:.2f}" for ratio in c["ratio"].values()]
         held = [f"{c['held'][name] / 1e3:,.0f} kB" for name in ("torchao PAT", "GrOWL")]
-        rows.append([*who, *map(_short, c["added"].values()), *ratios, *held])
+        rows.append([*who, *map(short, c["added"].values()), *ratios, *held])
     head = ["network", "rows", "SGD alone", "+ torchao PAT", "+ GrOWL", "+ GrOWL as group lasso"]
     return markdown([*head, "GrOWL / PAT", "group lasso / PAT", "PAT keeps", "GrOWL keeps"], rows)
 
@@ -154,7 +150,7 @@ def growth() -> str:
             s["of"],
             s["by"],
             f"{s['sizes'][0]:,} … {s['sizes'][-1]:,}",
-            f"{_short(s['values'][0])} … {_short(s['values'][-1])} {s['unit']}",
+            f"{short(s['values'][0])} … {short(s['values'][-1])} {s['unit']}",
             "–" if s["slope"] is None else f"{s['slope']:.2f}",
         ]
         for s in timing.load("growth")["series"]
@@ -163,7 +159,7 @@ def growth() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"where-{name}": (lambda name=name: where_measured(name)) for name in ("prox", "step", "pat", "growth")},
+    **{f"where-{name}": (lambda name=name: where_measured(name)) for name in MEASURED},
     **{f"targets-{name}": (lambda name=name: targets(name)) for name in ("prox", "step", "pat")},
     "prox-random": lambda: prox_times("float32", "random"),
     "prox-best-peer": lambda: prox_ratios("best peer"),
@@ -175,16 +171,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "step-memory": step_memory,
     "pat": pat,
     "growth": growth,
+    **clustering_tables.TABLES,
 }
 
 
 def filled(page: str) -> str:
     """The page with every marked table written anew; a name that is not of :data:`TABLES` is a KeyError."""
     return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", page)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ Flags = NDArray[np.bool_]
 Messages = NDArray[Any]  # float32 or float64
 
 _STABLE = 15  # iterations without a change of exemplars: converged, as scikit-learn has it
+_BOTH = 50_000  # entries of a component up to which kicks start from both solutions
 _NOISE = 2.0**-16  # relative, of the gains: breaks ties, on which propagation would oscillate
 
 
@@ -117,26 +118,31 @@ def _solve(
             pairs = 0
             for i in mine:
                 pairs += graph.indptr[i + 1] - graph.indptr[i]
-            patience = _patience(m, pairs)
             greedy(mine, graph, state.chosen)
             leading = improve(mine, graph, state)
+            patience = _patience(m, pairs, _groups(mine, state))
             if not try_few(mine, graph, state.chosen, leading, 4 * patience):
+                if pairs <= _BOTH:
+                    leading = shake(mine, graph, state, queued, queue, log, int(effort * patience))
                 kept, groups = state.chosen[mine], _groups(mine, state)
                 iterations[c] = propagate(mine, graph, damping, max_iter, q, sums, state.chosen)
                 spread = improve(mine, graph, state)
+                if pairs <= _BOTH:
+                    spread = shake(mine, graph, state, queued, queue, log, int(effort * patience))
                 if spread < leading or (spread == leading and _groups(mine, state) >= groups):
                     for t in range(m):
                         state.chosen[mine[t]] = kept[t]
                     use(mine, graph, state)
-                shake(mine, graph, state, queued, queue, log, int(effort * patience))
+                if pairs > _BOTH:
+                    shake(mine, graph, state, queued, queue, log, int(effort * patience))
         use(mine, graph, state)
         value[c] = settle_owners(mine, graph, state, exemplar)
 
 
 @jit
-def _patience(m: int, pairs: int) -> int:
-    """How many pairs may be looked at without a gain: 1,000 times all of them, where that is done in a moment."""
-    return 2000 * m + 50 * pairs + min(1000 * pairs, 20_000_000)
+def _patience(rows: int, pairs: int, groups: int) -> int:
+    """How many pairs may be looked at without a gain: the more groups, the more local optima; within a moment."""
+    return 2000 * rows + 20 * pairs + min(min(5 * groups**3, 1000) * pairs, 20_000_000)
 
 
 @jit

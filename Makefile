@@ -20,7 +20,7 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 tests: $(VENV)/.installed
-	GROWL_DATA=$(DATA) $(BIN)/pytest
+	GROWL_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 # Torch goes first: what follows must find the pinned CPU build, never look for a newer one.
 $(VENV)/.installed: pyproject.toml constraints.txt

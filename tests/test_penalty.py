@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 from typing import Any
 
@@ -294,6 +295,32 @@ def test_other_types_of_weights(dtype: torch.dtype) -> None:
     expected = tg.prox_growl(W, torch.full((10,), 0.1, dtype=torch.float64))
     torch.testing.assert_close(rows_of(model.fc1).detach(), expected, rtol=tolerance, atol=tolerance)
     assert model.fc1.weight.dtype == dtype
+
+
+def test_a_penalty_can_be_pickled_with_its_network() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), nn.Conv2d(3, 4, 3), nn.Linear(12, 2))
+    growl = tg.GrOWL(model, strength=5.0, layers=["0", "1"])
+    growl.prox_(0.1)
+    other = pickle.loads(pickle.dumps(growl))
+    for each in (growl, other):
+        each.prox_(0.1)
+    assert other.steps == 2
+    assert torch.equal(other._layers["1"].weight, model[1].weight)
+
+
+def test_a_layer_frozen_later_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 2))
+    growl = tg.GrOWL(model, strength=5.0)
+    model[0].requires_grad_(False)
+    frozen, other = model[0].weight.clone(), model[2].weight.clone()
+    growl.prox_(0.1)
+    assert torch.equal(model[0].weight, frozen)
+    assert not torch.equal(model[2].weight, other)
+    model[0].requires_grad_(True)
+    growl.prox_(0.1)
+    assert not torch.equal(model[0].weight, frozen)
 
 
 def test_attaching_twice_or_to_the_wrong_optimizer_is_refused() -> None:

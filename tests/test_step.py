@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import plain
 import torch_growl as tg
 from tolerances import close
 from torch_growl import _rows, layout, step
+from torch_growl.capturable import CapturableStep
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.layers import Side, row_norms, rows_of, scale_rows_
 from torch_growl.layout import dense_layout
@@ -197,6 +199,70 @@ def test_weights_that_move_between_steps_are_found() -> None:
         rows([1.0], [1.0], False)
         assert torch.equal(module.weight, expected.weight)
         assert not torch.equal(kept, module.weight) or kept is module.weight
+
+
+def test_a_weight_transposed_where_it_lies_is_found() -> None:
+    """Same parameter, address and type: only its strides tell."""
+    torch.manual_seed(0)
+    module = nn.Linear(7, 7)
+    rows = on([module], lam=0.05)
+    rows([1.0], [1.0], False)
+    at = module.weight.data_ptr()
+    module.weight.data = module.weight.data.t()
+    assert module.weight.data_ptr() == at
+    expected = copy.deepcopy(module)
+    on([expected], lam=0.05)([1.0], [1.0], False)
+    rows([1.0], [1.0], False)
+    assert torch.equal(module.weight, expected.weight)
+
+
+def _narrowed(module: nn.Linear) -> None:
+    module.weight.data = module.weight.data[:, :5]  # same parameter, address, strides and type
+
+
+CHANGES = {
+    "parametrized": (nn.utils.parametrizations.weight_norm, "no longer has a plain weight"),
+    "pruned": (lambda m: prune.l1_unstructured(m, "weight", 0.3), "no longer has a plain weight"),
+    "fewer rows": (_narrowed, "had 6 rows and now has 5; build GrOWL anew"),
+    "more rows": (lambda m: setattr(m, "weight", nn.Parameter(torch.randn(7, 9))), "had 6 rows and now has 9"),
+    "expanded": (lambda m: setattr(m.weight, "data", torch.randn(7, 1).expand(7, 6)), "share memory"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("kind", [RowStep, CapturableStep])
+def test_a_layer_that_is_no_longer_what_it_was_is_refused(name: str, kind: type[RowStep | CapturableStep]) -> None:
+    torch.manual_seed(0)
+    modules = [nn.Linear(6, 5), nn.Linear(6, 7)]
+    lams, dead = [torch.full((6,), 0.1).double()] * 2, [torch.zeros(6, dtype=torch.bool)] * 2
+    step = kind(["a", "b"], modules, lams, dead, "input", 1)
+    step([1.0, 1.0], [1.0, 1.0], True)
+    change, words = CHANGES[name]
+    modules[0].weight.data = modules[0].weight.data.clone()  # this one only moved
+    change(modules[1])
+    before = modules[0].weight.clone()
+    for _ in range(2):
+        with pytest.raises(LayerError, match=f"layer 'b'.*{words}"):
+            step([1.0, 1.0], [1.0, 1.0], True)
+        assert torch.equal(modules[0].weight, before)
+
+
+def test_after_a_refusal_the_step_goes_on_with_weights_that_moved_meanwhile() -> None:
+    torch.manual_seed(0)
+    modules = [nn.Linear(6, 5), nn.Linear(6, 7)]
+    rows = on(modules, lam=0.05)
+    rows([1.0] * 2, [1.0] * 2, False)
+    whole, kept = modules[1].weight.data, modules[0].weight.data
+    modules[0].weight.data = kept.clone()
+    _narrowed(modules[1])
+    with pytest.raises(LayerError, match="'layer1' had 6 rows"):
+        rows([1.0] * 2, [1.0] * 2, False)
+    modules[1].weight.data = whole
+    expected = copy.deepcopy(modules)
+    on(expected, lam=0.05)([1.0] * 2, [1.0] * 2, False)
+    rows([1.0] * 2, [1.0] * 2, False)
+    for module, wanted in zip(modules, expected, strict=True):
+        assert torch.equal(module.weight, wanted.weight)
 
 
 def test_a_copied_penalty_works_on_its_own_copy() -> None:

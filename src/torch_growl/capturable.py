@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
 from torch_growl.layers import Side, row_norms, scale_rows_
+from torch_growl.layout import plain_weight
 from torch_growl.minmax import isotonic_minmax
 
 __all__ = ["CapturableStep"]
@@ -88,7 +89,12 @@ class CapturableStep:
 
         Returns:
             Nothing that happened in this step; :meth:`check` tells.
+
+        Raises:
+            LayerError: a weight is no longer what it was, see :func:`torch_growl.layout.plain_weight`.
         """
+        for i, (name, module) in enumerate(zip(self.names, self._modules, strict=True)):
+            plain_weight(name, module, self.side, self._bounds[i + 1] - self._bounds[i])
         rates = self._rates(lrs, strengths)
         norms = torch.cat([row_norms(module, self.side) for module in self._modules]).double()
         norms = norms.masked_fill(self._dead, 0.0)

@@ -50,6 +50,10 @@ def _linear_blocks(module: nn.Module, weight: Tensor, side: Side) -> Tensor:
     return (weight.t() if side == "input" else weight).unsqueeze(0)
 
 
+def _one_group(module: nn.Module) -> int:
+    return 1
+
+
 def _linear_resized(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
     old = cast(nn.Linear, module)
     factory: dict[str, Any] = {"device": old.weight.device, "dtype": old.weight.dtype}
@@ -105,7 +109,7 @@ def _conv_macs(module: nn.Module, x: Tensor, y: Tensor) -> int:
     return int(positions.numel() * (channels // old.groups) * taps)
 
 
-_LINEAR = LayerKind(_linear_blocks, -1, lambda module: 1, _linear_resized, _linear_macs)
+_LINEAR = LayerKind(_linear_blocks, -1, _one_group, _linear_resized, _linear_macs)
 
 
 def _convolution(blocks: Callable[[nn.Module, Tensor, Side], Tensor], dims: int) -> LayerKind:

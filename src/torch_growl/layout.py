@@ -7,15 +7,37 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from torch_growl.errors import LayerError
 from torch_growl.layers import Side, kind_of
 
-__all__ = ["Part", "dense_layout", "parts_of"]
+__all__ = ["Part", "dense_layout", "parts_of", "plain_weight"]
 
 Part = tuple[int, ...]  # address, is float64, groups, outer, rows, inner
 
 _DENSE = {torch.float32: 0, torch.float64: 1}
 _MOST = 8  # parts of a weight: each may need its own row sums
 _LEAST = 1 << 18  # weights that are worth a part
+
+
+def plain_weight(name: str, module: nn.Module, side: Side, n_rows: int) -> Tensor:
+    """A layer's weight, if a step may still be made on it.
+
+    Raises:
+        LayerError: since the layer was chosen, its weight was parametrized or pruned, its number of rows changed, or
+            its elements share memory with one another.
+    """
+    weight, kind = module._parameters.get("weight"), kind_of(module)
+    if weight is None or kind is None:
+        raise LayerError(
+            f"layer {name!r} no longer has a plain weight: parametrize or prune it before GrOWL is built, which then "
+            "leaves it out, or make that permanent first"
+        )
+    groups, rows = kind.blocks(module, weight.detach(), side).shape[:2]
+    if groups * rows != n_rows:
+        raise LayerError(f"layer {name!r} had {n_rows} rows and now has {groups * rows}; build GrOWL anew")
+    if any(step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)):
+        raise LayerError(f"layer {name!r}: elements of its weight share memory; give it a weight.clone()")
+    return weight
 
 
 def dense_layout(module: nn.Module, weight: Tensor, side: Side) -> Part | None:

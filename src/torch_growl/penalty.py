@@ -53,6 +53,12 @@ class _Penalised:
     def weight(self) -> Tensor:
         return cast(Tensor, self.info.module.weight)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it has been frozen since; an optimizer leaves it alone then, and so do we."""
+        weight = self.info.module._parameters.get("weight")
+        return weight is not None and not weight.requires_grad
+
 
 class GrOWL:
     """The group ordered weighted ℓ1 penalty over a network.
@@ -205,6 +211,8 @@ class GrOWL:
     def prox_(self, lr: float | Tensor | Mapping[str, float | Tensor]) -> None:
         """One proximal step on every layer, in place: rows are scaled, those that reach zero are dead from then on.
 
+        A layer that has been frozen since (``requires_grad=False``) is not shrunk.
+
         Args:
             lr: the step's learning rate, > 0 to have an effect; or one for each layer, by name.
 
@@ -214,7 +222,7 @@ class GrOWL:
             InvalidValueError: a learning rate is negative or not finite.
         """
         lrs = [lr[name] for name in self._layers] if isinstance(lr, Mapping) else [lr] * len(self._layers)
-        strengths = [self._strength_of(p) for p in self._layers.values()]
+        strengths = [0.0 if p.frozen else self._strength_of(p) for p in self._layers.values()]
         self._warn(self._step(lrs, strengths, self.form == "scale-free"))
         self.steps += 1
 

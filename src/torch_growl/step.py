@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch_growl._workers import run_all
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.layers import Side, row_norms, scale_rows_
-from torch_growl.layout import Part, dense_layout, parts_of
+from torch_growl.layout import Part, dense_layout, parts_of, plain_weight
 
 __all__ = ["RowStep"]
 
@@ -90,7 +90,8 @@ class RowStep:
             The layers that ``min_rows`` kept from being emptied.
 
         Raises:
-            LayerError: a weight has NaN or infinite values; nothing was changed.
+            LayerError: a weight has NaN or infinite values, or is no longer what it was (see
+                :func:`torch_growl.layout.plain_weight`); nothing was changed.
             InvalidValueError: a learning rate is negative or not finite; nothing was changed.
         """
         rates = [float(lr) * strength for lr, strength in zip(lrs, strengths, strict=True)]
@@ -171,8 +172,8 @@ class RowStep:
 
     def _look(self) -> list[Tensor]:
         """The weights; where one has moved, its line of the table is written anew."""
-        weights = [cast(Tensor, module._parameters["weight"]) for module in self._modules]
-        moved = False
+        weights = [cast(Tensor, module._parameters.get("weight")) for module in self._modules]
+        lines: dict[int, Part | None] = {}
         for i, weight in enumerate(weights):
             seen = self._seen[i]
             if (
@@ -181,12 +182,17 @@ class RowStep:
                 or weight.data_ptr() != seen[1]
                 or weight.stride() != seen[2]
                 or weight.dtype != seen[3]
+                or weight.shape != seen[4]
             ):
+                rows = int(self._offsets[i + 1] - self._offsets[i])
+                plain_weight(self.names[i], self._modules[i], self.side, rows)
                 plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
-                line = dense_layout(self._modules[i], weight, self.side) if plain else None
-                moved = moved or line != self._dense[i]
-                self._dense[i] = line
-                self._seen[i] = (weight, weight.data_ptr(), weight.stride(), weight.dtype) if line else None
+                lines[i] = dense_layout(self._modules[i], weight, self.side) if plain else None
+        moved = any(line != self._dense[i] for i, line in lines.items())
+        for i, line in lines.items():
+            weight = weights[i]
+            self._dense[i] = line
+            self._seen[i] = (weight, weight.data_ptr(), weight.stride(), weight.dtype, weight.shape) if line else None
         if moved:
             self._cut()
         return weights

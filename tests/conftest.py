@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
-import pytest
-import torch
+# The pinned torchvision is built for another torch: its operators cannot be loaded, and nothing here needs them.
+sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 hypothesis.settings.register_profile("torch-growl", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("torch-growl")

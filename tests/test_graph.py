@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_growl.graph import Link, Wiring, wiring_of
+from torch_growl.demand import needed_channels
+from torch_growl.graph import Wiring, wiring_of
 
 
 class Between(nn.Module):
@@ -39,50 +41,68 @@ SAME = [
 ]  # fmt: skip
 
 
+def left(found: Wiring, layer: str = "reader", source: str = "maker") -> list[list[int]]:
+    """For every channel of the source that may go, the inputs of the layer that go with it."""
+    inputs, outputs = found.inputs[layer], found.outputs[source]
+    return [np.flatnonzero(inputs == c).tolist() for c in outputs if not found.pinned[c]]
+
+
 @pytest.mark.parametrize("number", range(len(SAME)))
 def test_operations_on_each_channel_by_itself_are_followed(number: int) -> None:
     found = wired(Between(SAME[number], nn.Conv2d(4, 3, 1)), 2, 2, 4, 4)
-    assert found.links == {"maker": (Link("reader", 1),)}
+    assert left(found) == [[0], [1], [2], [3]]
     assert found.reasons == {"reader": "its output is an output of the network"}
+    assert [link.consumer for link in found.links["maker"]] == ["reader"]
 
 
-@pytest.mark.parametrize(
-    ("between", "block"),
-    [
-        (lambda x: x.flatten(1), 9),
-        (lambda x: torch.flatten(x, start_dim=1), 9),
-        (lambda x: x.view(x.size(0), -1), 9),
-        (lambda x: x.reshape(x.shape[0], -1), 9),
-        (lambda x: torch.reshape(x, (x.size(0), -1)), 9),
-        (lambda x: x.view((x.size()[0], -1)), 9),
-        (lambda x: x.flatten(2).flatten(1), 9),
-        (lambda x: x.mean((2, 3)), 1),
-        (lambda x: x.mean(3).amax(dim=2), 1),
-        (lambda x: torch.mean(x, dim=(-2, -1), keepdim=True).flatten(1), 1),
-        (lambda x: x.amax(3).flatten(-2), 3),
-    ],
-)
-def test_flattening_makes_a_block_of_inputs_of_every_channel(between: Callable[[Tensor], Tensor], block: int) -> None:
-    found = wired(Between(between, nn.Linear(4 * block, 3)), 2, 2, 3, 3)
-    assert found.links == {"maker": (Link("reader", block),)}
+MOVES = [
+    (lambda x: x.flatten(1), 36, [[*range(9 * c, 9 * c + 9)] for c in range(4)]),
+    (lambda x: x.view(x.size(0), -1), 36, [[*range(9 * c, 9 * c + 9)] for c in range(4)]),
+    (lambda x: x.reshape(x.shape[0], -1), 36, [[*range(9 * c, 9 * c + 9)] for c in range(4)]),
+    (lambda x: x.flatten(2).flatten(1), 36, [[*range(9 * c, 9 * c + 9)] for c in range(4)]),
+    (lambda x: x.transpose(1, 2).flatten(2).mean(1), 12, [[3 * c, 3 * c + 1, 3 * c + 2] for c in range(4)]),
+    (lambda x: x.permute(0, 2, 3, 1).flatten(1), 36, [[*range(c, 36, 4)] for c in range(4)]),
+    (lambda x: x.mean((2, 3)), 4, [[0], [1], [2], [3]]),
+    (lambda x: x.mean(3).amax(dim=2), 4, [[0], [1], [2], [3]]),
+    (lambda x: x.flip(1).amax((2, 3)), 4, [[3], [2], [1], [0]]),
+    (lambda x: torch.cat([x, x.flip(1)], 1).amax((2, 3)), 8, [[0, 7], [1, 6], [2, 5], [3, 4]]),
+    (lambda x: (x[:, :2] + x[:, 2:]).amax((2, 3)), 2, [[0], [1], [0], [1]]),
+    (lambda x: F.glu(x, 1).amax((2, 3)), 2, [[0], [1], [0], [1]]),
+    (lambda x: F.pixel_shuffle(x, 2).flatten(1), 36, None),
+    (lambda x: torch.stack([x, x], 4).sum(4).amax((2, 3)), 4, [[0], [1], [2], [3]]),
+    (lambda x: F.pad(x, (1, 1, 1, 1)).mean((2, 3)), 4, [[0], [1], [2], [3]]),
+    (lambda x: F.interpolate(x, scale_factor=2).mean((2, 3)), 4, [[0], [1], [2], [3]]),
+    (lambda x: x.mean((2, 3))[:, :, None].expand(-1, -1, 2).flatten(1), 8, [[0, 1], [2, 3], [4, 5], [6, 7]]),
+    (lambda x: (x + x.mean((2, 3), keepdim=True)).mean((2, 3)), 4, [[0], [1], [2], [3]]),
+    (lambda x: F.group_norm(x, 2).mean((2, 3)), 4, [[0, 1], [0, 1], [2, 3], [2, 3]]),
+    (lambda x: F.instance_norm(x).mean((2, 3)), 4, [[0], [1], [2], [3]]),
+    (lambda x: x.flatten(2).softmax(-1).amax(2), 4, [[0], [1], [2], [3]]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MOVES)))
+def test_channels_are_found_where_they_have_gone(number: int) -> None:
+    between, inputs, expected = MOVES[number]
+    found = wired(Between(between, nn.Linear(inputs, 3)), 2, 2, 3, 3)
+    got = left(found)
+    assert len(got) == 4
+    assert expected is None or got == expected
+    flat = {index for members in got for index in members}
+    assert flat == set(range(inputs))
 
 
 STOPS = [
-    (lambda x: x + x.flip(0), nn.Conv2d(4, 3, 1), "flip, which is not known|meets another tensor in add"),
-    (lambda x: torch.cat([x, x], 1), nn.Conv2d(8, 3, 1), "cat"),
-    (lambda x: x.permute(0, 2, 3, 1), nn.Linear(4, 3), "permute"),
-    (lambda x: x.softmax(1), nn.Conv2d(4, 3, 1), "softmax"),
-    (lambda x: x[:, :2], nn.Conv2d(2, 3, 1), "getitem"),
-    (lambda x: x.view(-1, 36), nn.Linear(36, 3), "view"),
-    (lambda x: x.flatten(2), nn.Linear(9, 3), "takes another dimension"),
-    (lambda x: x.transpose(1, 2).flatten(2), nn.Linear(12, 3), "transpose"),
-    (lambda x: x.mean(1, keepdim=True), nn.Conv2d(1, 3, 1), "mean"),
-    (lambda x: x.mean().reshape(1, 1), nn.Linear(1, 3), "mean"),
-    (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], nn.Conv2d(4, 3, 1), "max_pool2d"),
-    (lambda x: x / x.size(1), nn.Conv2d(4, 3, 1), "size"),
-    (lambda x: x * x.shape[1], nn.Conv2d(4, 3, 1), "getattr"),
-    (lambda x: x, nn.Conv2d(4, 6, 1, groups=2), "reader is a grouped convolution"),
-    (lambda x: x.flatten(0, 1).unsqueeze(0), nn.Conv2d(8, 3, 1), "flatten"),
+    (lambda x: x.softmax(1), nn.Conv2d(4, 3, 1), "read by _softmax .* which mixes channels"),
+    (lambda x: x.mean(1, keepdim=True), nn.Conv2d(1, 3, 1), "read by mean"),
+    (lambda x: x.mean().reshape(1, 1, 1, 1), nn.Conv2d(1, 3, 1), "read by mean"),
+    (lambda x: F.layer_norm(x.mean((2, 3)), (4,)), nn.Linear(4, 3), "normalised together with other channels"),
+    (lambda x: F.group_norm(x, 1), nn.Conv2d(4, 3, 1), "read by group_norm"),
+    (lambda x: x.cumsum(1), nn.Conv2d(4, 3, 1), "read by cumsum"),
+    (lambda x: x[:, [0, 2]], nn.Conv2d(2, 3, 1), "chooses channels by number"),
+    (lambda x: torch.linalg.inv(x + 9 * torch.eye(3)), nn.Conv2d(4, 3, 1), "read by .*inv.* not known to keep"),
+    (lambda x: x + torch.arange(4.0).reshape(4, 1, 1), nn.Conv2d(4, 3, 1), "meets a tensor that must stay"),
+    (lambda x: x.mean((2, 3)) @ torch.ones(4, 5), nn.Linear(5, 3), "multiplied with another|meets a tensor that must"),
+    (lambda x: x.mean((2, 3)).sort(1)[0], nn.Linear(4, 3), "read by sort"),
 ]
 
 
@@ -95,24 +115,19 @@ def test_everything_else_stops_with_its_name(number: int) -> None:
         raise AssertionError(found.reasons["maker"])
 
 
-def test_normalisations_on_the_way_are_noted_with_their_block() -> None:
+def test_parameters_go_with_their_channels() -> None:
     model = nn.Sequential(
-        nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 5), nn.Linear(5, 2)
+        nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.PReLU(4), nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 5)
     )
     found = wired(model, 2, 2, 3, 3)
-    assert found.norms["0"] == (("1", 1), ("3", 9))
-    assert found.links["0"] == (Link("4", 9),)
-    assert found.norms["4"] == ()
+    for name in ("1.weight", "1.bias", "1.running_mean", "1.running_var", "2.weight"):
+        assert (found.parameters[name] == found.outputs["0"]).all()
+    assert (found.parameters["4.weight"] == np.repeat(found.outputs["0"], 9)).all()
 
 
 def test_a_normalisation_of_another_dimension_stops() -> None:
     model = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(5), nn.Linear(6, 2))
     assert "not known to keep channels apart" in wired(model, 2, 5, 3).reasons["0"]
-
-
-def test_a_per_channel_parameter_that_is_not_understood_stops() -> None:
-    assert "0" in wired(nn.Sequential(nn.Conv2d(2, 4, 1), nn.PReLU(), nn.Conv2d(4, 2, 1)), 2, 2, 3, 3).links
-    assert "0" in wired(nn.Sequential(nn.Conv2d(2, 4, 1), nn.PReLU(4), nn.Conv2d(4, 2, 1)), 2, 2, 3, 3).reasons
 
 
 def test_what_must_stay_stops_those_before_it() -> None:
@@ -121,29 +136,83 @@ def test_what_must_stay_stops_those_before_it() -> None:
     assert wired(model, 2, 3, **{"1": "of sharing"}).reasons["0"] == "of sharing"
 
 
-def test_a_layer_called_twice_stays_and_stops_those_before_it() -> None:
+def test_a_layer_called_twice_has_the_same_channels_both_times() -> None:
     shared = nn.Linear(4, 4)
     found = wired(nn.Sequential(nn.Linear(3, 4), shared, nn.ReLU(), shared, nn.Linear(4, 2)), 2, 3)
-    assert found.links == {}
-    assert found.reasons["1"] == "it is called 2 times"
-    assert found.reasons["0"] == "its reader 1 must stay: it is called 2 times"
+    assert (found.inputs["1"] == found.outputs["0"]).all()
+    assert (found.inputs["1"] == found.outputs["1"]).all()
+    assert not found.pinned[found.outputs["1"]].any()
 
 
 def test_pooling_over_the_dimension_of_channels_stops() -> None:
     model = nn.Sequential(nn.Linear(3, 6), nn.MaxPool1d(2), nn.Linear(3, 2))
-    assert "read by 1" in wired(model, 2, 3).reasons["0"]
+    assert "read by max_pool" in wired(model, 2, 3).reasons["0"]
 
 
-def test_a_network_that_is_one_layer_or_cannot_be_traced_has_no_cuts() -> None:
-    assert wired(nn.Linear(3, 2), 2, 3).reasons == {"": "it is the whole network: its output is the network's"}
+def test_groups_of_a_convolution_go_whole_and_depthwise_ones_one_by_one() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1, groups=2), nn.Conv2d(4, 4, 1, groups=4))
+    found = wired(nn.Sequential(*model, nn.Conv2d(4, 2, 1)), 2, 3, 4, 4)
+    halves = found.outputs["0"].reshape(2, 4)
+    assert (halves == halves[:, :1]).all()
+    assert halves[0, 0] != halves[1, 0]
+    assert (found.outputs["1"] == halves[[0, 0, 1, 1], 0]).all()
+    assert (found.outputs["2"] == found.outputs["1"]).all()
 
+
+class Heads(nn.Module):
+    """Attention with grouped queries: 4 heads of 3, two of them for each key and value."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = nn.Linear(8, 12), nn.Linear(8, 6), nn.Linear(8, 6), nn.Linear(12, 5)
+        self.fused = fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (f(x).unflatten(-1, (-1, 3)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        else:
+            k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+            y = (q @ k.transpose(-2, -1)).div(3**0.5).softmax(-1) @ v
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_what_reads_a_head(fused: bool) -> None:
+    model = Heads(fused)
+    found = wired(model, 2, 4, 8)
+    values = found.outputs["v"].reshape(2, 3)
+    assert (found.inputs["o"].reshape(2, 2, 3) == values[:, None]).all()
+    assert not found.pinned[found.outputs["v"]].any()
+    assert not found.pinned[found.outputs["q"]].any()
+    queries, keys = found.outputs["q"].reshape(2, 2, 3), found.outputs["k"].reshape(2, 3)
+    assert (queries == keys[:, None]).all()
+    with torch.no_grad():
+        model.o.weight[:, :6] = 0  # both heads of the first group
+        model.o.weight[:, 6] = 0  # a single channel of another is not worth a cut: 9 with it, but 10 without
+    needed = needed_channels(dict(model.named_children()), found)
+    assert needed[values].tolist() == [[False] * 3, [True] * 3]
+    assert needed[keys].tolist() == [[False] * 3, [True] * 3]
+
+
+def test_a_network_that_is_one_layer_or_fails_has_no_cuts() -> None:
+    assert wired(nn.Linear(3, 2), 2, 3).reasons == {"": "its output is an output of the network"}
+
+    class Fails(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("of weather\nand wind")
+
+    found = wired(Fails(nn.Linear(3, 4), nn.Linear(4, 2)), 2, 3)
+    assert found.links == {}
+    assert found.reasons["0"] == "the network cannot be followed: RuntimeError: of weather"
+
+
+def test_branches_on_values_are_followed_as_they_went() -> None:
     class Branch(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x if x.sum() > 0 else -x)
 
-    found = wired(Branch(nn.Linear(3, 4), nn.Linear(4, 2)), 2, 3)
-    assert found.links == {}
-    assert "cannot be traced: symbolically traced variables" in found.reasons["0"]
+    assert left(wired(Branch(nn.Linear(3, 4), nn.Linear(4, 2)), 2, 3), "1", "0") == [[0], [1], [2], [3]]
 
 
 def test_nothing_reads_it() -> None:
@@ -156,6 +225,14 @@ def test_nothing_reads_it() -> None:
             self.a(x)
             return x if skip else self.b(x) * scale
 
-    assert wired(Forgets(), 2, 3).reasons["a"] == "nothing reads its output"
+    assert wired(Forgets(), 2, 3).links["a"] == ()
     found = wiring_of(Forgets(), (torch.randn(2, 3),), {"skip": True})
-    assert found.reasons["b"].startswith("it is not called in the trace")
+    assert found.reasons["b"].startswith("it is not called")
+
+
+def test_nothing_is_left_on_the_network() -> None:
+    model = Between(F.relu, nn.Conv2d(4, 3, 1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wired(model, 2, 2, 3, 3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -71,10 +71,22 @@ MUTATIONS = {
     ),
     "a device is asked": ("capturable.py", "fine = finite.all()", "fine = bool(finite.all())", "test_capturable.py"),
     "later epochs stay in the log": ("run_folder.py", "<= epoch)", ">= 0)", "test_run_folder.py"),
-    "flattened channels are shifted": (
-        "structure.py",
-        "channel * block + offset",
-        "channel + offset * block",
+    "channels that meet are not coupled": (
+        "recording.py",
+        "self.edges.append(couples(a, b))",
+        "self.edges.append(couples(a, b)[:0])",
+        "test_graph.py",
+    ),
+    "what is left may be ragged": (
+        "demand.py",
+        "            _complete(needed, grid)\n",
+        "            pass\n",
+        "test_graph.py",
+    ),
+    "a nonzero weight is overlooked": (
+        "demand.py",
+        "links[name][:, needed[outputs]].any(axis=1)",
+        "links[name][:, needed[outputs]].all(axis=1)",
         "test_compaction.py",
     ),
     "tied inputs are not summed": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -13,15 +14,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from compact_battery import MLP, NETS, Net, TiedWeight, settle_, vgg, zero_and_tie_
+from torch_growl.bit_packing import pack
 from torch_growl.compaction import compact, structure_of
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.storage import load, load_dense, save
+
+DATA = Path(__file__).parent / "data"
 
 
 def outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
@@ -111,19 +115,61 @@ def test_half_precision_files_load_into_the_networks_own_type(tmp_path: Path) ->
         assert abs(sizes["float32"] - sizes[half] - 2 * sum(p.numel() for p in small.parameters())) < 64
 
 
-def test_indices_take_the_smallest_type(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("live", "tied", "code", "size"),
+    [
+        (500, 500, "ranks", 75),  # 600 flags
+        (500, 32, "kept", 75 + 313),  # and 5 bits for each of 500
+        (598, 32, "kept", 75 + 374),
+        (600, 32, "all", 450),  # 0 … 32 in 6 bits
+        (600, 31, "all", 375),  # 0 … 31 in 5 bits
+        (510, 32, "kept", 75 + 319),
+    ],
+)
+def test_indices_take_the_shortest_code(live: int, tied: int, code: str, size: int, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(600, 20))
     with torch.no_grad():
-        model[0].weight[:, :100] = 0
-    for live, dtype in ((500, torch.int16), (254, torch.uint8), (255, torch.uint8), (256, torch.int16)):
-        with torch.no_grad():
-            model[0].weight[:, live:] = 0
-            model[0].weight[:, :live] = torch.randn(20, live)
-        save(compact(model, torch.randn(2, 600)), tmp_path / "f")
-        with safe_open(tmp_path / "f", framework="pt") as file:
-            assert file.get_tensor("growl.labels.0").dtype == dtype
-        assert structure_of(load(tmp_path / "f", nn.Sequential(nn.Linear(600, 20)))).layers[0].width == live
-        nn.init.normal_(model[0].weight)
+        model[0].weight[:, tied:] = model[0].weight[:, torch.randperm(600 - tied) % tied]
+        model[0].weight[:, live:] = 0
+    small = compact(model, torch.randn(2, 600))
+    save(small, tmp_path / "f")
+    with safe_open(tmp_path / "f", framework="pt") as file:
+        assert json.loads(file.metadata()["structure"])["layers"][0]["labels"] == code
+        assert file.get_tensor("growl.labels.0").shape == (size,)
+    found = structure_of(load(tmp_path / "f", nn.Sequential(nn.Linear(600, 20))))
+    assert found == structure_of(small)
+    assert found.layers[0].width == tied
+
+
+def test_files_of_version_1_are_still_read(tmp_path: Path) -> None:
+    """Written by the code of that time: a chain with tied rows, cut channels, a normalisation and a flatten."""
+    expected = load_file(DATA / "version-1-expected.safetensors")
+
+    def build() -> nn.Module:
+        first, second, last = nn.Conv2d(2, 12, 3), nn.Conv2d(12, 8, 3), nn.Linear(32, 6)
+        return nn.Sequential(first, nn.BatchNorm2d(12), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), last).eval()
+
+    small = load(DATA / "version-1.safetensors", build())
+    assert [layer.outputs_left for layer in structure_of(small).layers] == [9, 6, 6]
+    torch.testing.assert_close(outputs(small, expected["x"])[0], expected["y"])
+    dense = load_dense(DATA / "version-1.safetensors", build())
+    torch.testing.assert_close(outputs(dense, expected["x"])[0], expected["y"])
+    assert torch.equal(dense[6].weight, expected["dense.6.weight"])
+    save(small, tmp_path / "f")
+    assert structure_of(load(tmp_path / "f", build())) == structure_of(small)
+    with pytest.raises(FileFormatError, match="is not a layer of this network"):
+        load(DATA / "version-1.safetensors", MLP())
+
+
+@pytest.mark.parametrize("position", range(0, 4000, 13))
+def test_a_file_of_version_1_with_changed_bytes_never_does_anything_else(position: int, tmp_path: Path) -> None:
+    data = bytearray((DATA / "version-1.safetensors").read_bytes())
+    data[position % len(data)] ^= 1 << (position % 8)
+    (tmp_path / "f").write_bytes(data)
+    first, second, last = nn.Conv2d(2, 12, 3), nn.Conv2d(12, 8, 3), nn.Linear(32, 6)
+    model = nn.Sequential(first, nn.BatchNorm2d(12), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), last)
+    with contextlib.suppress(FileFormatError):
+        load(tmp_path / "f", model)
 
 
 def test_the_same_network_makes_the_same_bytes(tmp_path: Path) -> None:
@@ -263,8 +309,12 @@ def layer(number: int, **fields: Any) -> Callable[..., None]:
     return lambda data, tensors, header: data["layers"][number].update(fields)
 
 
-def norm(number: int, **fields: Any) -> Callable[..., None]:
-    return lambda data, tensors, header: data["norms"][number].update(fields)
+def cut(number: int, **fields: Any) -> Callable[..., None]:
+    return lambda data, tensors, header: data["parameters"][number].update(fields)
+
+
+def attribute(number: int, **fields: Any) -> Callable[..., None]:
+    return lambda data, tensors, header: data["attributes"][number].update(fields)
 
 
 def tensor(name: str, value: Tensor) -> Callable[..., None]:
@@ -285,14 +335,14 @@ def gone(part: str, key: Any) -> Callable[..., None]:
 # Layers 0..4 are modules "0", "4", "8", "13", "17" of the VGG-like network.
 FAULTS: list[tuple[Callable[..., Any], str]] = [
     (head(format="other"), "not a torch-growl file: its format is 'other'"),
-    (head(version="2"), "version '2' is not understood; this torch-growl reads 1"),
+    (head(version="3"), "version '3' is not understood; understood are 1, 2"),
     (head(structure="{"), "structure is not JSON"),
     (head(structure="[" * 100_000), "structure is not JSON"),
-    (head(structure="[]"), "must be an object with the fields layers and norms"),
+    (head(structure="[]"), "must be an object with the fields attributes, layers, parameters"),
     (lambda data, tensors, header: header.pop("structure") is not None, "header has no structure"),
-    (gone("data", "norms"), "must be an object with the fields"),
+    (gone("data", "parameters"), "must be an object with the fields"),
     (lambda data, tensors, header: data.update(layers={}), "layers must be a list of objects"),
-    (lambda data, tensors, header: data.update(norms=[1]), "norms must be a list of objects"),
+    (lambda data, tensors, header: data.update(parameters=[1]), "parameters must be a list of objects"),
     (lambda data, tensors, header: data.update(op="exec"), "must be an object with the fields"),
     (layer(0, op="exec"), r"layer '0' of the structure has unknown fields \['op'\]"),
     (layer(0, name=3), "layer 0 of the structure: name must be str, got 3"),
@@ -304,35 +354,59 @@ FAULTS: list[tuple[Callable[..., Any], str]] = [
     (layer(0, reason=None), "layer '0': reason must be str"),
     (layer(1, outputs=13), r"layer '4': the file is for \(inputs, outputs, groups\) \(8, 13, 1\).* has \(8, 12, 1\)"),
     (layer(1, name="0"), "layer '0': the file is for|is in the structure twice"),
-    (lambda data, tensors, header: data["layers"].append({**data["layers"][2]}), "layer '8' is in the structure twice"),
-    (layer(0, block=2), "layer '0': block must be 1 without a source"),
-    (layer(1, source="13", block=1), "layer '4': 16 channels of '13' × block 1 are not its 8 inputs"),
-    (layer(1, source="17"), "layer '4': its source '17' has no output channels removed"),
-    (layer(1, source="nowhere"), "layer '4': its source 'nowhere' has no output channels"),
-    (layer(1, source=4), "layer '4': source must be str"),
-    (layer(3, block=5), "layer '13': 10 channels of '8' × block 5 are not its 40 inputs"),
-    (layer(1, width=0), r"layer '4': width must be 1..6 and a multiple of 1, got 0"),
+    (lambda data, tensors, header: data["layers"].append({**data["layers"][0]}), "layer '0': labels are missing"),
+    (layer(0, source="4"), r"layer '0' of the structure has unknown fields \['source'\]"),
+    (layer(1, width=0), r"layer '4': width must be 1..6 and a multiple of 1, got 0|are of a layer without inputs"),
     (layer(1, width=7), r"layer '4': width must be 1..6"),
-    (layer(1, width=3), "layer '4': input . has label 3, outside its group's inputs"),
-    (gone("tensors", "growl.labels.1"), "layer '4': 6 inputs arrive, but its width is 4 and it has no labels"),
-    (tensor("growl.labels.1", torch.ones(7, dtype=torch.uint8)), "layer '4': 6 inputs arrive, but it has 7 labels"),
-    (tensor("growl.labels.1", torch.ones(6)), "layer '4': labels must be a list of uint8, int16 or int32"),
-    (tensor("growl.labels.1", torch.full((6,), -5, dtype=torch.int32)), "label -6, outside"),
+    (layer(1, width=3), "layer '4': (its labels must be|input . has label 3, outside its group's inputs)"),
+    (layer(1, labels="exec"), "layer '4': labels are missing, or their code 'exec' is none of"),
+    (layer(1, labels=3), "layer '4': labels must be str"),
+    (gone("tensors", "growl.labels.1"), "layer '4': labels are missing"),
+    (tensor("growl.labels.1", torch.ones(4, dtype=torch.uint8)), "layer '4': its labels must be 3 bytes of uint8"),
+    (tensor("growl.labels.1", torch.ones(3)), "layer '4': its labels must be 3 bytes of uint8, got .* torch.float32"),
+    (tensor("growl.labels.1", torch.full((3,), 255, dtype=torch.uint8)), "its labels has bits set|label 6, outside"),
+    (tensor("growl.labels.1", pack([7] * 6, 3)), "layer '4': input 0 has label 6, outside its group's inputs"),
+    (
+        lambda data, tensors, header: (
+            data["layers"].append(dict(data["layers"][2])),
+            tensors.update({"growl.labels.5": tensors["growl.labels.2"].clone()}),
+            tensors.update({"growl.arriving.5": tensors["growl.arriving.2"].clone()}),
+        ),
+        "layer '8' is in the structure twice",
+    ),
+    (gone("tensors", "growl.arriving.2"), "layer '8': its labels must be 5 bytes of uint8"),
+    (tensor("growl.arriving.1", torch.zeros(1, dtype=torch.uint8)), "'4': the mask of arriving inputs is empty"),
     (tensor("growl.kept.0", torch.zeros(1, dtype=torch.uint8)), "layer '0': the mask of kept outputs is empty"),
     (tensor("growl.kept.0", torch.zeros(2, dtype=torch.uint8)), "layer '0': the mask of kept outputs must be 1 bytes"),
-    (tensor("growl.kept.1", torch.full((2,), 255, dtype=torch.uint8)), "names more than 12"),
+    (tensor("growl.kept.1", torch.full((2,), 255, dtype=torch.uint8)), "has bits set after its last number"),
+    (layer(0, groups_left=1), "layer '0': it has one group, of which none can be cut"),
+    (cut(0, module="nowhere"), "parameters of 'nowhere': the network has no such module, or it is a layer"),
+    (cut(0, module="0"), "parameters of '0': the network has no such module, or it is a layer"),
+    (cut(0, module=2), "entry 0 of the structure's parameters: module must be str"),
+    (cut(0, size=9), "parameters of '1': the network has no 'weight' of size 9 along dimension 0"),
+    (cut(0, dim=1), "parameters of '1': the network has no 'weight' of size 8 along dimension 1"),
+    (cut(0, dim=-1), "parameters of '1': the network has no 'weight' of size 8 along dimension -1"),
+    (cut(0, names=["exec"]), "parameters of '1': the network has no 'exec'"),
+    (cut(0, names="weight"), "parameters of '1': names must be a list of names"),
+    (cut(0, op="exec"), "parameters of '1' must have the fields"),
+    (gone("tensors", "growl.parameters.0"), "parameters of '1': the mask of what is left is missing"),
+    (lambda data, tensors, header: data["parameters"].append(data["parameters"][0]), "mask of what is left is missing"),
     (
-        tensor("growl.kept.0", torch.full((1,), 255, dtype=torch.uint8)),
-        "layer '4': 8 inputs arrive, but it has 6 labels",
+        lambda data, tensors, header: (
+            data["parameters"].append(data["parameters"][0]),
+            tensors.update({"growl.parameters.5": tensors["growl.parameters.0"].clone()}),
+        ),
+        "a parameter is cut twice",
     ),
-    (norm(0, name="2"), "normalisation '2' of the file is not a normalisation of this network"),
-    (norm(0, name=2), "a normalisation of the structure: name must be str"),
-    (norm(0, features=9), "normalisation '1': the file is for 9 features, this network's has 8"),
-    (norm(0, source="17"), "normalisation '1': its source '17' has no output channels removed"),
-    (norm(0, block=2), "normalisation '1': 8 channels of '0' × block 2 are not its 8"),
-    (norm(0, op="exec"), "normalisation '1' must have the fields"),
-    (lambda data, tensors, header: data["norms"].append(data["norms"][0]), "a normalisation is in the structure twice"),
-    (lambda data, tensors, header: data["norms"].pop(0), "'1.(weight|bias|running_mean|running_var)' must have shape"),
+    (attribute(0, name="__class__"), "attribute '__class__' of '1': must be 8 in this network"),
+    (attribute(0, name="forward"), "attribute 'forward' of '1': must be 8 in this network"),
+    (attribute(0, after="6"), "attribute 'num_features' of '1': after must be int"),
+    (attribute(0, after=9), "attribute 'num_features' of '1': must be 8 in this network and become smaller, is 8"),
+    (attribute(0, before=7), "attribute 'num_features' of '1': must be 7 in this network and become smaller, is 8"),
+    (attribute(0, module="nowhere"), "attribute 'num_features' of 'nowhere'"),
+    (attribute(0, op="exec"), "an attribute of the structure must have the fields"),
+    (lambda data, tensors, header: data["attributes"].append(data["attributes"][0]), "attribute is changed twice"),
+    (lambda data, tensors, header: data["parameters"].pop(), "'14.(weight|bias|running_mean|running_var)' must|tensor"),
     (gone("tensors", "17.layer.bias"), "the file has no tensor '17.layer.bias'"),
     (tensor("other", torch.zeros(1)), "the network has no tensor 'other'"),
     (tensor("growl.kept.9", torch.zeros(1)), "the network has no tensor 'growl.kept.9'"),
@@ -363,20 +437,26 @@ def test_grouped_layers_have_their_own_faults(tmp_path: Path) -> None:
     save(compact(model, torch.randn(2, 1)), tmp_path / "f")
     good = (tmp_path / "f").read_bytes()
     load(tmp_path / "f", build())
-    swapped = torch.tensor([3, 4, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0], dtype=torch.uint8)
+    swapped = pack([3, 4, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0], 3)
+
+    def swap(data: dict[str, Any], tensors: dict[str, Tensor], header: Any) -> None:
+        data["layers"][1]["labels"] = "all"
+        tensors["growl.labels.1"] = swapped
+
     with pytest.raises(FileFormatError, match="input 0 has label 2, outside its group's inputs"):
-        load(changed(good, tmp_path / "f", tensor("growl.labels.1", swapped)), build())
-    with pytest.raises(FileFormatError, match="output channels of a grouped layer"):
+        load(changed(good, tmp_path / "f", swap), build())
+    with pytest.raises(FileFormatError, match="of a grouped layer, groups go with their inputs and outputs"):
         load(changed(good, tmp_path / "f", tensor("growl.kept.1", torch.ones(1, dtype=torch.uint8))), build())
-    with pytest.raises(FileFormatError, match=r"width must be 1..12 and a multiple of 2"):
+    with pytest.raises(FileFormatError, match=r"width must be 1..12 and a multiple of 2|its labels"):
         load(changed(good, tmp_path / "f", layer(1, width=3)), build())
 
-    def reads_removed(data: dict[str, Any], tensors: dict[str, Tensor], header: Any) -> None:
-        tensors["growl.kept.0"] = torch.tensor([255, 1], dtype=torch.uint8)
-        data["layers"][1].update(source="0", block=1)
+    def half_a_group(data: dict[str, Any], tensors: dict[str, Tensor], header: Any) -> None:
+        tensors["growl.kept.1"] = torch.tensor([0b00000111], dtype=torch.uint8)
+        tensors["growl.arriving.1"] = torch.tensor([0b00111111, 0], dtype=torch.uint8)
+        data["layers"][1].update(groups_left=1)
 
-    with pytest.raises(FileFormatError, match="a grouped layer cannot read removed channels"):
-        load(changed(good, tmp_path / "f", reads_removed), build())
+    with pytest.raises(FileFormatError, match="what is left of a grouped layer must be whole groups"):
+        load(changed(good, tmp_path / "f", half_a_group), build())
 
 
 def test_another_networks_file_is_refused(good: bytes, tmp_path: Path) -> None:

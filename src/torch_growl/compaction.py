@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -17,9 +18,10 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from torch_growl.demand import Flags, bundles
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.examples import Inputs, split_inputs
-from torch_growl.graph import Wiring, wiring_of
+from torch_growl.graph import Wiring, no_wiring, wiring_of
 from torch_growl.inspection import plain_model
 from torch_growl.layers import kind_of
 from torch_growl.parametrized import make_plain_
@@ -31,7 +33,9 @@ from torch_growl.structure import Structure, structure_of
 __all__ = ["compact", "plain_copy", "structure_of"]
 
 
-def compact(model: nn.Module, example_inputs: Any, *, full: bool = True, tolerance: float = 1e-5) -> nn.Module:
+def compact(
+    model: nn.Module, example_inputs: Any, *, full: bool = True, round_to: int = 1, tolerance: float = 1e-5
+) -> nn.Module:
     """A smaller network with the same outputs: a plain ``nn.Module``, in the mode the given one is in.
 
     Modules keep their dotted names; a layer whose inputs are selected or summed becomes a Sequential of ``inputs`` and
@@ -42,6 +46,8 @@ def compact(model: nn.Module, example_inputs: Any, *, full: bool = True, toleran
         model: the network; not modified, and not run (a copy is). Parametrizations are permanent in the copy.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
         full: remove output channels too; otherwise each layer's own inputs only.
+        round_to: numbers of channels and rows that are left are a multiple of this, where a layer has so many; hardware
+            often likes 8.
         tolerance: how far outputs may differ, as a part of the largest output, in (0, 1); half precision has its own
             table, :data:`torch_growl.proof.HALF_TOLERANCE`.
 
@@ -53,8 +59,10 @@ def compact(model: nn.Module, example_inputs: Any, *, full: bool = True, toleran
         raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not 0 < tolerance < 1:
         raise InvalidValueError(f"tolerance must be in (0, 1), got {tolerance}")
+    if not isinstance(round_to, int) or isinstance(round_to, bool) or round_to < 1:
+        raise InvalidValueError(f"round_to must be an integer ≥ 1, got {round_to!r}")
     inputs = split_inputs(example_inputs)
-    return _Maker(plain_copy(model), inputs, full, tolerance).smallest()
+    return _Maker(plain_copy(model), inputs, full, round_to, tolerance).smallest()
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
@@ -80,10 +88,11 @@ def plain_copy(model: nn.Module) -> nn.Module:
 class _Maker:
     """Plans a structure, proves it, and gives way where a network's own code does not allow a cut."""
 
-    def __init__(self, dense: nn.Module, inputs: Inputs, full: bool, tolerance: float) -> None:
+    def __init__(self, dense: nn.Module, inputs: Inputs, full: bool, round_to: int, tolerance: float) -> None:
         self.dense = dense
         self.inputs = inputs
         self.full = full
+        self.round_to = round_to
         self.layers = {name: module for name, module in dense.named_modules() if kind_of(module) is not None}
         self.fixed = fixed_modules(dense)
         for name, module in self.layers.items():
@@ -96,16 +105,16 @@ class _Maker:
     def smallest(self) -> nn.Module:
         """The smallest network that answers as the dense one."""
         wiring = self._wiring()
-        plan, small, fault = self._attempt(wiring)
-        if fault:
+        found = self._attempt(wiring)
+        if found.fault:
             if self._leave_faulty_layers():
                 wiring = self._wiring()
-                plan, small, fault = self._attempt(wiring)
-            if fault:
-                plan, small = self._without_faulty_cuts(wiring, fault)
-        if not any(layer.changed for layer in plan.layers):
-            warnings.warn(_unchanged(plan), GrowlWarning, stacklevel=3)
-        return small
+                found = self._attempt(wiring)
+            if found.fault:
+                found = self._without_faulty_cuts(wiring, found)
+        if not any(layer.changed for layer in found.plan.layers):
+            warnings.warn(_unchanged(found.plan), GrowlWarning, stacklevel=3)
+        return found.small
 
     def _wiring(self) -> Wiring:
         if not self.full:
@@ -114,43 +123,79 @@ class _Maker:
             return wiring_of(self.reference, *self.inputs, self.fixed)
 
     def _uncut(self, reason: str) -> Wiring:
-        return Wiring({}, {}, dict.fromkeys(self.layers, reason))
+        return no_wiring(list(self.layers), reason)
 
-    def _attempt(self, wiring: Wiring) -> tuple[Structure, nn.Module, str]:
-        plan = plan_structure(self.layers, wiring, self.fixed)
+    def _attempt(self, wiring: Wiring) -> _Attempt:
+        """Carry out what a wiring allows; where that fails, with the modules' own numbers of sizes changed too."""
+        found = self._try(wiring, sizes=False)
+        if found.fault and any(layer.kept is not None for layer in found.plan.layers):
+            other = self._try(wiring, sizes=True)
+            if not other.fault:
+                return other
+        return found
+
+    def _try(self, wiring: Wiring, *, sizes: bool) -> _Attempt:
+        plan, needed = plan_structure(self.dense, self.layers, wiring, self.fixed, round_to=self.round_to, sizes=sizes)
         small = shrink_(copy.deepcopy(self.dense), plan)
-        return plan, small, self.proof.fault(copy.deepcopy(small).eval())
+        return _Attempt(plan, needed, small, self.proof.fault(copy.deepcopy(small).eval()))
 
     def _leave_faulty_layers(self) -> bool:
         """Find, without any cut, the layers whose weight other code than their own forward reads; fix them."""
-        plan, _, fault = self._attempt(self._uncut(""))
-        if not fault:
+        found = self._attempt(self._uncut(""))
+        if not found.fault:
             return False
-        changed = [layer.name for layer in plan.layers if layer.changed]
+        changed = [layer.name for layer in found.plan.layers if layer.changed]
         fixed = dict(self.fixed)
         for name in changed:
             self.fixed = {**fixed, **{other: "" for other in changed if other != name}}
-            alone = self._attempt(self._uncut(""))[2]
+            alone = self._attempt(self._uncut("")).fault
             if alone:
                 fixed[name] = f"a smaller layer was tried in its place and given up: {alone}"
         self.fixed = fixed
-        if all(name in fixed for name in changed) or self._attempt(self._uncut(""))[2]:
-            raise CompactionError(f"the smaller network does not answer as the given one: {fault}")
+        if all(name in fixed for name in changed) or self._attempt(self._uncut("")).fault:
+            raise CompactionError(f"the smaller network does not answer as the given one: {found.fault}")
         return True
 
-    def _without_faulty_cuts(self, wiring: Wiring, fault: str) -> tuple[Structure, nn.Module]:
-        """Try each layer's removal of output channels alone and keep those that hold; if they fail together, none."""
-        reasons = dict(wiring.reasons)
-        for name, links in wiring.links.items():
-            alone = self._attempt(Wiring({name: links}, wiring.norms, wiring.reasons))[2]
-            if alone:
-                reasons[name] = f"removing its output channels was tried and given up: {alone}"
-        sound = {name: links for name, links in wiring.links.items() if name not in reasons}
-        plan, small, rest = self._attempt(Wiring(sound, wiring.norms, reasons))
-        if rest:
-            given_up = f"removing output channels was tried and given up: {fault}"
-            plan, small, _ = self._attempt(Wiring({}, {}, {**dict.fromkeys(wiring.links, given_up), **reasons}))
-        return plan, small
+    def _without_faulty_cuts(self, wiring: Wiring, failed: _Attempt) -> _Attempt:
+        """Keep the removals of channels that hold, found by halving; those that do not are named in the reasons."""
+        sets = bundles(wiring, failed.needed)
+        faults: dict[int, str] = {}
+
+        def attempt(chosen: list[int]) -> _Attempt:
+            given_up = wiring
+            for number in set(range(len(sets))) - set(chosen):
+                text = faults.get(number, failed.fault)
+                given_up = given_up.without(
+                    sets[number], f"removing its output channels was tried and given up: {text}"
+                )
+            return self._attempt(given_up)
+
+        def sound(sure: list[int], chosen: list[int]) -> list[int]:
+            """Those of the chosen that can go beside the sure ones."""
+            found = attempt(sure + chosen)
+            if not found.fault:
+                return sure + chosen
+            if len(chosen) == 1:
+                faults[chosen[0]] = found.fault
+                return sure
+            half = len(chosen) // 2
+            return sound(sound(sure, chosen[:half]), chosen[half:])
+
+        left = sound([], list(range(len(sets)))) if sets else []
+        found = attempt(left)
+        if found.fault:
+            raise CompactionError(f"the smaller network does not answer as the given one: {found.fault}")
+        return found
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One structure that was carried out, and what was wrong with it."""
+
+    plan: Structure
+    needed: Flags
+    small: nn.Module
+    fault: str
 
 
 def _unchanged(plan: Structure) -> str:

@@ -1,240 +1,177 @@
-"""Who makes and who reads each channel: which layers' output channels may be removed, and why the others' may not.
+"""Who makes and who reads each channel: the wiring of a network, found by recording one run.
 
-The network is traced with ``torch.fx`` and run once on the example inputs for the shapes. From every registered layer
-its output channels are followed forward through operations that act on each channel by itself; they may be cut when
-every path ends in a registered layer. Whatever is not understood stops the cut with a reason. That such a cut is
-right is not believed but proven afterwards, by comparing outputs.
+Channels that can only go together (they are added to one another, normalised as one group, belong to one group of a
+convolution …) are one *class*. Class 0 is what must stay.
 """
 
 from __future__ import annotations
 
-import inspect
-import operator
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from torch_growl.channelwise import NORMS, after, argument
+from torch_growl.channels import FIXED, Classes, partition
 from torch_growl.layers import kind_of
+from torch_growl.operations import follow
+from torch_growl.recording import Recording, record
 
-__all__ = ["Link", "Wiring", "wiring_of"]
+__all__ = ["Grid", "Link", "Wiring", "no_wiring", "wiring_of"]
 
 
 @dataclass(frozen=True)
 class Link:
-    """One reader of a layer's output channels.
-
-    Attributes:
-        consumer: the reading layer's name.
-        block: how many of its inputs one channel makes; channel c is inputs ``c * block … c * block + block - 1``.
-    """
+    """One reader of a layer's output channels: a layer, and for each of its inputs the channel's class."""
 
     consumer: str
-    block: int
+    inputs: Classes
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Classes of a tensor whose remainder must be a grid; ``needs`` are classes along some of its axes."""
+
+    classes: Classes
+    needs: tuple[tuple[tuple[int, ...], Classes], ...] = ()
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """What may be cut.
+    """What a recorded run showed, in classes.
 
     Attributes:
-        links: for every layer whose output channels may be cut, all of its readers.
-        norms: for every such layer, the normalisations on the way: ``(name, features)``-blocks as for readers.
-        reasons: for every other registered layer, why its output channels may not be cut.
+        count: classes are 0 … count − 1; 0 must stay.
+        inputs: for every layer, the class of each of its inputs.
+        outputs: for every layer, the class of each of its output channels.
+        parameters: for other parameters and buffers (normalisations, embeddings …), their classes, of their shape.
+        pinned: ``(count,)`` bool: what must stay.
+        why: for every pinned class but 0, the reason.
+        reads: ``(n, 2)``: the first class is needed while the second is.
+        grids: see :class:`Grid`.
+        shapes: ``(module, classes)`` of tensors that the module shaped itself.
+        groups: group normalisations: classes of their channels, and the number of groups.
+        reasons: for every layer none of whose output channels may go, why.
     """
 
-    links: Mapping[str, tuple[Link, ...]]
-    norms: Mapping[str, tuple[tuple[str, int], ...]]
-    reasons: Mapping[str, str]
+    count: int = 1
+    inputs: Mapping[str, Classes] = field(default_factory=dict)
+    outputs: Mapping[str, Classes] = field(default_factory=dict)
+    parameters: Mapping[str, Classes] = field(default_factory=dict)
+    pinned: NDArray[np.bool_] = field(default_factory=lambda: np.ones(1, dtype=np.bool_))
+    why: Mapping[int, str] = field(default_factory=dict)
+    reads: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    grids: tuple[Grid, ...] = ()
+    shapes: tuple[tuple[str, Classes], ...] = ()
+    groups: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def links(self) -> dict[str, tuple[Link, ...]]:
+        """For every layer of whose output channels some may go, the layers that read them."""
+        found = {}
+        for name, classes in self.outputs.items():
+            free = classes[~self.pinned[classes]]
+            if len(free):
+                readers = [
+                    Link(reader, inputs)
+                    for reader, inputs in self.inputs.items()
+                    if reader != name and np.isin(inputs, free).any()
+                ]
+                found[name] = tuple(readers)
+        return found
+
+    def without(self, classes: Collection[int], reason: str) -> Wiring:
+        """The same with more that must stay."""
+        pinned = self.pinned.copy()
+        pinned[list(classes)] = True
+        why = {**dict.fromkeys(classes, reason), **self.why}
+        reasons = dict(self.reasons)
+        for name, outputs in self.outputs.items():
+            if name not in reasons and np.isin(outputs, list(classes)).any():
+                reasons[name] = reason
+        values = {**self.__dict__, "pinned": pinned, "why": why, "reasons": reasons}
+        return Wiring(**values)
 
 
-class _Stop(Exception):
-    """The channels cannot be followed any further; the text is the reason."""
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return kind_of(m) is not None or super().is_leaf_module(m, module_qualified_name)
-
-
-class _Shapes(fx.Interpreter):
-    """Runs the graph once and notes the shape of every tensor."""
-
-    def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
-        super().__init__(module, graph=graph)
-        self.shapes: dict[fx.Node, torch.Size] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if isinstance(value, Tensor):
-            self.shapes[n] = value.shape
-        return value
+def no_wiring(names: Collection[str], reason: str) -> Wiring:
+    """Nothing may go: every layer keeps its output channels, and all of its inputs arrive."""
+    return Wiring(reasons=dict.fromkeys(names, reason))
 
 
 def wiring_of(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], fixed: Mapping[str, str] | None = None
 ) -> Wiring:
-    """Trace a network and find the layers whose output channels may be cut.
+    """Run a network once, watched, and find which channels may go and what goes with them.
 
     Args:
-        model: the network in eval mode, parametrizations removed; it is run once and not modified.
+        model: the network in eval mode, parametrizations removed; it is not modified.
         args: positional inputs to run it on.
         kwargs: inputs by name.
-        fixed: layers and normalisations that must stay as they are, with the reason.
+        fixed: modules that must stay as they are, with the reason.
     """
     fixed = fixed or {}
     names = [name for name, module in model.named_modules() if kind_of(module) is not None]
-    if kind_of(model) is not None:
-        return Wiring({}, {}, {"": "it is the whole network: its output is the network's"})
     try:
-        graph, shapes = _trace(model, args, kwargs)
-    except Exception as error:  # whatever a user's forward raises while traced
+        found = record(model, args, kwargs, fixed, follow)
+    except Exception as error:  # whatever a user's forward raises while it is watched
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Wiring({}, {}, dict.fromkeys(names, f"the network cannot be traced: {first}"))
-    return _Walk(model, graph, shapes, fixed).wiring(names)
+        return no_wiring(names, f"the network cannot be followed: {type(error).__name__}: {first}")
+    return _in_classes(found, names, fixed)
 
 
-def _trace(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[fx.Graph, dict[fx.Node, torch.Size]]:
-    signature = inspect.signature(model.forward)
-    bound = signature.bind(*args, **kwargs)
-    given = dict(bound.arguments)
-    constants = {}
-    for name, parameter in signature.parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        value = given.get(name, parameter.default)
-        if name not in given or value is None or isinstance(value, bool | int | float | str):
-            constants[name] = value
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = _Tracer().trace(model, concrete_args=constants or None)
-        runner = _Shapes(model, graph)
-        runner.run(*_placeholder_values(signature, given))
-    return graph, runner.shapes
+def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) -> Wiring:
+    of = torch.from_numpy(partition(found.count, found.edges))
+
+    def classes(ids: torch.Tensor) -> Classes:
+        taken: Classes = of[ids].numpy()
+        return taken
+
+    count = int(of.max()) + 1
+    pinned = np.zeros(count, dtype=np.bool_)
+    pinned[FIXED] = True
+    why: dict[int, str] = {}
+    for ids, reason in found.pins:
+        for number in np.unique(classes(ids)).tolist():
+            pinned[number] = True
+            why.setdefault(number, reason)
+    outputs = {name: classes(ids) for name, ids in found.outputs.items()}
+    reasons = {}
+    for name in names:
+        if name in fixed:
+            reasons[name] = fixed[name]
+        elif name not in outputs:
+            reasons[name] = "it is not called (unused, or its weight is read by other code)"
+        elif pinned[outputs[name]].all():
+            known = (why[c] for c in outputs[name].tolist() if c in why)
+            reasons[name] = next(known, "its output meets a tensor that must stay as it is")
+    reads = torch.cat([torch.empty((0, 2), dtype=torch.int64), *found.reads])
+    return Wiring(
+        count,
+        {name: classes(ids) for name, ids in found.inputs.items()},
+        outputs,
+        {name: classes(ids) for name, ids in found.parameters.items()},
+        pinned,
+        why,
+        np.unique(classes(reads), axis=0),
+        tuple(Grid(classes(g.ids), tuple((axes, classes(ids)) for axes, ids in g.needs)) for g in found.grids),
+        tuple((resize.module, _grid_of(classes, resize.ids)) for resize in found.resizes),
+        {name: (classes(ids), groups) for name, (ids, groups) in found.groups.items()},
+        reasons,
+    )
 
 
-def _placeholder_values(signature: inspect.Signature, given: Mapping[str, Any]) -> list[Any]:
-    """The inputs in the order of the traced graph's placeholders: named ones, then ``*args``."""
-    values, rest = [], []
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            rest = list(given.get(name, ()))
-        elif parameter.kind is not parameter.VAR_KEYWORD:
-            values.append(given.get(name, parameter.default))
-    return values + rest
+def _grid_of(classes: Any, ids: torch.Tensor) -> Classes:
+    """Classes of a tensor, with one entry along the dimensions that have no channels but their true sizes kept."""
+    found: Classes = np.broadcast_to(classes(_thin(ids)), ids.shape)
+    return found
 
 
-class _Walk:
-    """Follows every layer's output channels forward."""
-
-    def __init__(
-        self, model: nn.Module, graph: fx.Graph, shapes: dict[fx.Node, torch.Size], fixed: Mapping[str, str]
-    ) -> None:
-        self.modules = dict(model.named_modules())
-        self.shapes = shapes
-        self.fixed = fixed
-        self.calls: dict[str, list[fx.Node]] = {}
-        for node in graph.nodes:
-            if node.op == "call_module":
-                self.calls.setdefault(node.target, []).append(node)
-
-    def wiring(self, names: list[str]) -> Wiring:
-        links: dict[str, tuple[Link, ...]] = {}
-        norms: dict[str, tuple[tuple[str, int], ...]] = {}
-        reasons: dict[str, str] = {}
-        for name in names:
-            try:
-                found: list[Link] = []
-                passed: list[tuple[str, int]] = []
-                self._start(name, found, passed)
-                links[name], norms[name] = tuple(found), tuple(passed)
-            except _Stop as stop:
-                reasons[name] = str(stop)
-        return Wiring(links, norms, reasons)
-
-    def _start(self, name: str, found: list[Link], passed: list[tuple[str, int]]) -> None:
-        kind = kind_of(self.modules[name])
-        assert kind is not None
-        node = self._only_call(name)
-        if kind.groups(self.modules[name]) != 1:
-            raise _Stop("its output channels are made in groups")
-        self._follow(node, len(self.shapes[node]) + kind.channel_dim, 1, found, passed)
-        if not found:
-            raise _Stop("nothing reads its output")
-
-    def _only_call(self, name: str) -> fx.Node:
-        if name in self.fixed:
-            raise _Stop(self.fixed[name])
-        calls = self.calls.get(name, [])
-        if not calls:
-            raise _Stop("it is not called in the trace (unused, or inside a module that is taken whole)")
-        if len(calls) > 1:
-            raise _Stop(f"it is called {len(calls)} times")
-        return calls[0]
-
-    def _follow(self, node: fx.Node, axis: int, block: int, found: list[Link], passed: list[tuple[str, int]]) -> None:
-        for user in node.users:
-            if self._only_asks_shape(user, axis):
-                continue
-            if user.op == "output":
-                raise _Stop("its output is an output of the network")
-            if [argument for argument in user.all_input_nodes if argument in self.shapes] != [node]:
-                raise _Stop(f"its output meets another tensor in {_name(user)} (residual or concatenation)")
-            if user.op == "call_module" and kind_of(self.modules[str(user.target)]) is not None:
-                self._read(user, node, axis, block, found)
-                continue
-            after = self._through(user, node, axis, block, passed)
-            if after is None:
-                raise _Stop(f"its output is read by {_name(user)}, which is not known to keep channels apart")
-            self._follow(user, *after, found, passed)
-
-    def _read(self, user: fx.Node, node: fx.Node, axis: int, block: int, found: list[Link]) -> None:
-        name = str(user.target)
-        module, kind = self.modules[name], kind_of(self.modules[name])
-        assert kind is not None
-        try:
-            self._only_call(name)
-        except _Stop as stop:
-            raise _Stop(f"its reader {name} must stay: {stop}") from None
-        if kind.groups(module) != 1:
-            raise _Stop(f"its reader {name} is a grouped convolution")
-        if axis != len(self.shapes[node]) + kind.channel_dim:
-            raise _Stop(f"its reader {name} takes another dimension as channels")
-        found.append(Link(name, block))
-
-    def _through(
-        self, user: fx.Node, node: fx.Node, axis: int, block: int, passed: list[tuple[str, int]]
-    ) -> tuple[int, int] | None:
-        """The channels' axis and block after an operation; None when it is not understood."""
-        if user not in self.shapes:  # several outputs
-            return None
-        module = self.modules[str(user.target)] if user.op == "call_module" else None
-        if type(module) in NORMS:
-            if axis != 1:
-                return None
-            self._only_call(str(user.target))
-            passed.append((str(user.target), block))
-            return axis, block
-        return after(user, module, self.shapes[node], self.shapes[user], axis, block)
-
-    def _only_asks_shape(self, user: fx.Node, axis: int) -> bool:
-        """Whether a node asks for the size of other dimensions only."""
-        if user.op == "call_method" and user.target == "dim":
-            return True
-        if user.op == "call_method" and user.target == "size" and len(user.args) + len(user.kwargs) == 2:
-            return argument(user, 1, "dim", None) == 0 and axis != 0
-        whole = (user.op == "call_method" and user.target == "size") or (
-            user.op == "call_function" and user.target is getattr and user.args[1] == "shape"
-        )
-        return whole and axis != 0 and all(use.target is operator.getitem and use.args[1] == 0 for use in user.users)
-
-
-def _name(node: fx.Node) -> str:
-    target = node.target
-    return target if isinstance(target, str) else str(getattr(target, "__name__", target))
+def _thin(ids: torch.Tensor) -> torch.Tensor:
+    for dim in range(ids.ndim):
+        if ids.shape[dim] > 1 and ids.stride(dim) == 0:
+            ids = ids.narrow(dim, 0, 1)
+    return ids

@@ -127,6 +127,26 @@ _KINDS: dict[type[nn.Module], LayerKind] = {
 }
 
 
+def _transposed_linear_blocks(module: nn.Module, weight: Tensor, side: Side) -> Tensor:
+    # weight: (in, out)
+    return (weight if side == "input" else weight.t()).unsqueeze(0)
+
+
+def _transposed_linear_resized(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
+    old = cast(Any, module)
+    cls = cast(Any, parametrize.type_before_parametrizations(module))
+    with torch.random.fork_rng(devices=[]):  # it fills its weight with random numbers
+        return cast(nn.Module, cls(outputs, inputs).to(device=old.weight.device, dtype=old.weight.dtype))
+
+
+# Types of packages that need not be installed, by name.
+_BY_NAME: dict[str, LayerKind] = {
+    "transformers.pytorch_utils.Conv1D": LayerKind(
+        _transposed_linear_blocks, -1, _one_group, _transposed_linear_resized, _linear_macs
+    ),
+}
+
+
 def register_layer(cls: type[nn.Module], kind: LayerKind | type[nn.Module]) -> None:
     """Teach the library a layer type.
 
@@ -146,7 +166,8 @@ def register_layer(cls: type[nn.Module], kind: LayerKind | type[nn.Module]) -> N
 
 def kind_of(module: nn.Module) -> LayerKind | None:
     """What is known of the module's exact type, parametrized or not; None when it is not registered."""
-    return _KINDS.get(cast(type[nn.Module], parametrize.type_before_parametrizations(module)))
+    cls = cast(type[nn.Module], parametrize.type_before_parametrizations(module))
+    return _KINDS.get(cls) or _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
 
 
 def _weight_blocks(module: nn.Module, side: Side, weight: Tensor | None = None) -> Tensor:

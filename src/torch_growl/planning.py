@@ -1,25 +1,28 @@
 """What can go, read off the weights: from zero rows, bit-equal rows and the wiring to a network's structure.
 
-An output channel goes when all rows of all its readers that it feeds are zero. Without it some rows of the layer
-that made it may become zero in turn, so that rows are read again until nothing changes.
+Which output channels go is :mod:`torch_growl.demand`'s answer; without them, the rows of every layer are read for
+what it can drop or sum by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from torch_growl.cut_sizes import changed_attributes, cut_parameters
+from torch_growl.demand import Flags, needed_channels
 from torch_growl.graph import Wiring
 from torch_growl.inputs import index_bytes
 from torch_growl.layers import LayerKind, Side, kind_of, rows_of
 from torch_growl.partition import PRUNED, Partition
-from torch_growl.rewriting import cut_outputs, fed_groups
-from torch_growl.structure import Form, LayerCut, NormCut, Structure
+from torch_growl.rewriting import cut_channels, fed_groups
+from torch_growl.structure import Form, LayerCut, Structure
 
 __all__ = ["fixed_modules", "plan_structure"]
 
@@ -49,94 +52,96 @@ def fixed_modules(model: nn.Module) -> dict[str, str]:
 
 
 @torch.no_grad()
-def plan_structure(layers: Mapping[str, nn.Module], wiring: Wiring, fixed: Mapping[str, str]) -> Structure:
+def plan_structure(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    wiring: Wiring,
+    fixed: Mapping[str, str],
+    *,
+    round_to: int = 1,
+    sizes: bool = False,
+) -> tuple[Structure, Flags]:
     """The structure that the weights allow.
 
     Args:
+        model: the dense network; not modified.
         layers: every layer of a registered type by name; not modified.
-        wiring: which output channels may be cut.
+        wiring: which channels go together, and which must stay.
         fixed: layers that stay as they are, with the reason.
+        round_to: rows and output channels that are left are a multiple of this where there are so many.
+        sizes: whether numbers that modules keep about sizes (heads, groups) follow what is cut.
+
+    Returns:
+        The structure, and which classes of channels are needed.
     """
-    kept, restricted = _cascade(layers, wiring)
-    sources = {link.consumer: (producer, link.block) for producer in kept for link in wiring.links[producer]}
+    needed = needed_channels(layers, wiring, round_to)
     cuts = []
     for name, module in layers.items():
-        inputs, outputs, groups = (_count(module, "input"), _count(module, "output"), _groups(module))
-        source, block = sources.get(name, (None, 1))
-        cut = LayerCut(name, inputs, outputs, groups, None, inputs, kept.get(name), source, block)
+        cut = _channels_left(name, module, wiring, needed)
         if name in fixed:
             cuts.append(replace(cut, reason=fixed[name]))
             continue
-        arriving = [c * block + offset for c in kept[source] for offset in range(block)] if source else range(inputs)
-        cut, why = _read_rows(cut, restricted[name], list(arriving))
-        form: Form = "full" if cut.kept is not None or source else "local" if cut.labels is not None else "none"
+        cut, why = _read_rows(cut, module, round_to)
+        full = cut.kept is not None or cut.arriving is not None
+        form: Form = "full" if full else "local" if cut.labels is not None else "none"
         reason = "; ".join(text for text in (why, wiring.reasons.get(name, "")) if text)
         cuts.append(replace(cut, form=form, reason=reason))
-    norms = tuple(
-        NormCut(name, _count(layers[producer], "output") * block, producer, block)
-        for producer in wiring.links
-        if producer in kept
-        for name, block in wiring.norms[producer]
-    )
-    return Structure(tuple(cuts), norms)
+    parameters = cut_parameters(wiring, needed)
+    attributes = changed_attributes(model, wiring, needed, parameters, sizes=sizes)
+    return Structure(tuple(cuts), parameters, attributes), needed
 
 
-def _cascade(
-    layers: Mapping[str, nn.Module], wiring: Wiring
-) -> tuple[dict[str, tuple[int, ...]], dict[str, nn.Module]]:
-    """The output channels that are left of each layer that loses some, and every layer restricted to them."""
-    kept: dict[str, tuple[int, ...]] = {}
-    restricted = dict(layers)
-    changed = True
-    while changed:
-        changed = False
-        for producer, links in reversed(list(wiring.links.items())):
-            outputs = _count(layers[producer], "output")
-            needed = torch.zeros(outputs, dtype=torch.bool)
-            for link in links:
-                used = (rows_of(restricted[link.consumer]).detach() != 0).any(dim=1).cpu()
-                needed |= used.reshape(outputs, link.block).any(dim=1)
-            before = kept.get(producer, tuple(range(outputs)))
-            left = tuple(channel for channel in before if needed[channel]) or before[:1]
-            if len(left) < len(before):
-                kept[producer] = left
-                restricted[producer] = cut_outputs(layers[producer], left)
-                changed = True
-    return kept, restricted
+def _channels_left(name: str, module: nn.Module, wiring: Wiring, needed: Flags) -> LayerCut:
+    inputs, outputs, groups = _count(module, "input"), _count(module, "output"), _groups(module)
+    cut = LayerCut(name, inputs, outputs, groups, None, inputs)
+    if name not in wiring.inputs:
+        return cut
+    arriving, kept = needed[wiring.inputs[name]], needed[wiring.outputs[name]]
+    if not arriving.all():
+        cut = replace(cut, arriving=tuple(np.flatnonzero(arriving).tolist()), width=int(arriving.sum()))
+    if not kept.all():
+        cut = replace(cut, kept=tuple(np.flatnonzero(kept).tolist()))
+        if groups > 1:
+            cut = replace(cut, groups_left=int(kept.reshape(groups, -1)[:, 0].sum()))
+    return cut
 
 
-def _read_rows(cut: LayerCut, layer: nn.Module, arriving: Sequence[int]) -> tuple[LayerCut, str]:
+def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCut, str]:
     """Which arriving inputs are dropped or summed, where that saves more than its index takes; and what to say."""
-    rows = rows_of(layer).detach()
+    rows = rows_of(cut_channels(module, cut)).detach()
+    if cut.arriving is not None and cut.groups_left is None:
+        rows = rows[torch.tensor(cut.arriving, device=rows.device)]
+    arriving, groups = len(rows), cut.groups_after
     found = Partition.from_rows(rows).labels
-    per_group = len(arriving) // cut.groups
+    per_group = arriving // groups
     slots: list[dict[int, int]] = []  # of each group: the number of every label in it
-    for group in range(cut.groups):
-        own = (found[index] for index in arriving[group * per_group : (group + 1) * per_group])
+    for group in range(groups):
+        own = found[group * per_group : (group + 1) * per_group]
         slots.append(
             {label: number for number, label in enumerate(dict.fromkeys(label for label in own if label != PRUNED))}
         )
     why = "" if any(slots) else "all its rows are zero; one is kept"
     most = max(1, *map(len, slots))
+    most = min(per_group, -(-most // round_to) * round_to)
     labels: list[int] = []
-    for place, index in enumerate(arriving):
-        group, label = place // per_group, found[index]
+    for place, label in enumerate(found):
+        group = place // per_group
         if label != PRUNED:
             labels.append(group * most + slots[group][label])
         else:  # a group without nonzero rows keeps its first
             labels.append(group * most if not slots[group] and place % per_group == 0 else PRUNED)
-    smaller = replace(cut, labels=tuple(labels), width=most * cut.groups)
-    as_it_is = replace(cut, width=len(arriving))
-    saved = (len(arriving) - smaller.width) * rows.shape[1] * rows.element_size()
+    smaller = replace(cut, labels=tuple(labels), width=most * groups)
+    as_it_is = replace(cut, width=arriving)
+    saved = (arriving - smaller.width) * rows.shape[1] * rows.element_size()
     if not saved:
         return as_it_is, why
     members: list[list[int]] = [[] for _ in range(smaller.width)]
     for place, label in enumerate(labels):
         if label != PRUNED:
             members[label].append(place)
-    cost = index_bytes(fed_groups(members, cut.groups, len(arriving)), len(arriving))
+    cost = index_bytes(fed_groups(members, groups, arriving), arriving)
     if cost >= saved:
-        few = f"{len(arriving) - smaller.width} rows could go, but their index would take more bytes than they do"
+        few = f"{arriving - smaller.width} rows could go, but their index would take more bytes than they do"
         return as_it_is, "; ".join(text for text in (why, few) if text)
     return smaller, why
 

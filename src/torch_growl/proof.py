@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from torch_growl.errors import CompactionError
 from torch_growl.examples import Inputs, call, random_like
 
-__all__ = ["HALF_TOLERANCE", "Proof"]
+__all__ = ["HALF_TOLERANCE", "Proof", "exact_arithmetic", "tensors_in"]
 
 HALF_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
@@ -94,7 +94,7 @@ class Proof:
         with exact_arithmetic(model):
             torch.manual_seed(0)
             result = call(model, pytree.tree_map_only(Tensor, torch.clone, inputs))
-        return [(f"output{path}", value.detach().clone()) for path, value in _tensors(result, "")]
+        return [(f"output{path}", value.detach().clone()) for path, value in tensors_in(result, "")]
 
 
 @contextmanager
@@ -112,19 +112,19 @@ def exact_arithmetic(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _tensors(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+def tensors_in(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in nested tuples, lists, mappings and objects with fields, with its path."""
     if isinstance(value, Tensor):
         yield path, value
     elif isinstance(value, dict) or (hasattr(value, "keys") and hasattr(value, "__getitem__")):
         for key in value:
-            yield from _tensors(value[key], f"{path}[{key!r}]")
+            yield from tensors_in(value[key], f"{path}[{key!r}]")
     elif isinstance(value, tuple | list):
         for number, item in enumerate(value):
-            yield from _tensors(item, f"{path}[{number}]")
+            yield from tensors_in(item, f"{path}[{number}]")
     elif hasattr(value, "__dict__"):
         for key, item in vars(value).items():
-            yield from _tensors(item, f"{path}.{key}")
+            yield from tensors_in(item, f"{path}.{key}")
 
 
 def _first_line(error: Exception) -> str:

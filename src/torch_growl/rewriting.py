@@ -6,6 +6,7 @@ comes back.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 
 from torch_growl.inputs import make_inputs
 from torch_growl.layers import LayerKind, Side, kind_of
-from torch_growl.structure import LayerCut, Structure, record_, structure_of
+from torch_growl.structure import LayerCut, ParameterCut, Structure, record_, structure_of
 
-__all__ = ["cut_outputs", "expand_", "fed_groups", "shrink_"]
+__all__ = ["cut_channels", "expand_", "fed_groups", "shrink_"]
 
 
 def replace_(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
@@ -39,38 +40,41 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         model: the dense network; modified in place. A network that *is* one layer is returned as a new one.
         plan: its structure.
     """
-    for norm in plan.norms:
-        _cut_norm_(model.get_submodule(norm.name), plan.arriving(norm.source, norm.block, norm.features))
+    replaced: dict[int, nn.Parameter] = {}  # a parameter under several names stays one
+    for cut in plan.parameters:
+        _cut_parameters_(model.get_submodule(cut.module), cut, replaced)
+    for change in plan.attributes:
+        setattr(model.get_submodule(change.module), change.name, change.after)
     for layer in plan.layers:
         if layer.changed:
-            model = replace_(model, layer.name, _smaller(model.get_submodule(layer.name), layer, plan))
+            model = replace_(model, layer.name, _smaller(model.get_submodule(layer.name), layer))
     return record_(model, plan)
 
 
 @torch.no_grad()
-def _smaller(old: nn.Module, layer: LayerCut, plan: Structure) -> nn.Module:
+def _smaller(old: nn.Module, layer: LayerCut) -> nn.Module:
     kind = cast(LayerKind, kind_of(old))
-    slots = plan.slots(layer)
-    fed = fed_groups(slots, layer.groups, layer.inputs)
+    arriving = layer.arrivals
+    position = {index: place for place, index in enumerate(arriving)}
+    slots = [[position[index] for index in members] for members in layer.slots]
+    fed = fed_groups(slots, layer.groups_after, len(arriving))
     weight = cast(Tensor, old.weight)
-    if layer.kept is not None:
-        old = cut_outputs(old, layer.kept)
-    new = kind.resized(old, layer.width, layer.outputs_left)
-    rows = _blocks(old, "input").flatten(0, 1)
+    cut = cut_channels(old, layer)
+    new = kind.resized(cut, layer.width, layer.outputs_left)
+    rows = _blocks(cut, "input").flatten(0, 1)
+    if layer.groups_left is None:
+        rows = rows[torch.tensor(list(arriving), device=rows.device)] if layer.arriving is not None else rows
     chosen = rows[torch.tensor([members[0] for members in fed], device=rows.device)]
     padding = [number for number, slot in enumerate(slots) if not slot]
     chosen[torch.tensor(padding, dtype=torch.int64, device=rows.device)] = 0
     target = _blocks(new, "input")
     target.copy_(chosen.reshape(target.shape))
     if getattr(new, "bias", None) is not None:
-        cast(Tensor, new.bias).copy_(cast(Tensor, old.bias))
+        cast(Tensor, new.bias).copy_(cast(Tensor, cut.bias))
     _carry_(old, new, weight)
 
-    arriving = plan.arriving(layer.source, layer.block, layer.inputs)
-    position = {index: place for place, index in enumerate(arriving)}
     device = None if weight.is_meta else weight.device
-    groups = [[position[index] for index in members] for members in fed]
-    inputs = make_inputs(groups, len(arriving), kind.channel_dim, device=device)
+    inputs = make_inputs(fed, len(arriving), kind.channel_dim, device=device)
     if inputs is None:
         return new
     whole = nn.Sequential()
@@ -80,22 +84,41 @@ def _smaller(old: nn.Module, layer: LayerCut, plan: Structure) -> nn.Module:
     return whole
 
 
-def fed_groups(slots: Sequence[Sequence[int]], groups: int, inputs: int) -> list[Sequence[int]]:
-    """The slots with the first input of the same group in place of every empty one (its weights are zero)."""
+def fed_groups(slots: Sequence[Sequence[int]], groups: int, arriving: int) -> list[Sequence[int]]:
+    """The slots with the first input of the same group in place of every empty one (its weights are zero).
+
+    Args:
+        slots: for every input of the smaller layer, the places of those that it sums.
+        groups: of the smaller layer.
+        arriving: how many inputs arrive.
+    """
     width = len(slots) // groups
-    return [members or [number // width * (inputs // groups)] for number, members in enumerate(slots)]
+    return [members or [number // width * (arriving // groups)] for number, members in enumerate(slots)]
 
 
 @torch.no_grad()
-def cut_outputs(old: nn.Module, kept: Sequence[int]) -> nn.Module:
-    """A layer with some of the output channels of an ungrouped one: a new module, values included."""
+def cut_channels(old: nn.Module, layer: LayerCut) -> nn.Module:
+    """A layer with the output channels that are left (of a grouped one: the groups, with their inputs too).
+
+    Returns:
+        A new module, values included; the same one where nothing goes.
+    """
+    if layer.kept is None:
+        return old
     kind = cast(LayerKind, kind_of(old))
-    inputs = _blocks(old, "input").flatten(0, 1).shape[0]
-    new = kind.resized(old, inputs, len(kept))
-    index = torch.tensor(kept, device=cast(Tensor, old.weight).device)
-    _blocks(new, "output").copy_(_blocks(old, "output").index_select(1, index))
+    kept = torch.tensor(layer.kept, device=cast(Tensor, old.weight).device)
+    if layer.groups_left is None:
+        inputs = _blocks(old, "input").flatten(0, 1).shape[0]
+        new = kind.resized(old, inputs, len(kept))
+        _blocks(new, "output").copy_(_blocks(old, "output").index_select(1, kept))
+    else:
+        blocks = _blocks(old, "output")  # (groups, channels of each, …)
+        proxy = copy.copy(old)  # of the same settings but one
+        cast(Any, proxy).groups = layer.groups_left
+        new = kind.resized(proxy, len(layer.arrivals), len(kept))
+        _blocks(new, "output").copy_(blocks.flatten(0, 1)[kept].reshape(_blocks(new, "output").shape))
     if getattr(old, "bias", None) is not None:
-        cast(Tensor, new.bias).copy_(cast(Tensor, old.bias)[index])
+        cast(Tensor, new.bias).copy_(cast(Tensor, old.bias)[kept])
     _carry_(old, new, cast(Tensor, old.weight))
     return new
 
@@ -114,14 +137,19 @@ def _carry_(old: nn.Module, new: nn.Module, weight: Tensor) -> None:
         parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
-def _cut_norm_(norm: nn.Module, kept: Sequence[int]) -> None:
-    for name, parameter in list(norm.named_parameters(recurse=False)):
-        index = torch.tensor(kept, device=parameter.device)
-        setattr(norm, name, nn.Parameter(parameter.detach()[index], requires_grad=parameter.requires_grad))
-    for name, buffer in list(norm.named_buffers(recurse=False)):
-        if buffer.ndim:
-            setattr(norm, name, buffer[torch.tensor(kept, device=buffer.device)])
-    cast(Any, norm).num_features = len(kept)
+def _cut_parameters_(module: nn.Module, cut: ParameterCut, replaced: dict[int, nn.Parameter]) -> None:
+    for name in cut.names:
+        value = module._parameters.get(name)
+        if value is None:
+            buffer = cast(Tensor, module._buffers[name])
+            module._buffers[name] = buffer.index_select(cut.dim, torch.tensor(cut.kept, device=buffer.device))
+            continue
+        if id(value) not in replaced:
+            index = torch.tensor(cut.kept, device=value.device)
+            less = nn.Parameter(value.detach().index_select(cut.dim, index), requires_grad=value.requires_grad)
+            replaced[id(value)] = less
+            replaced[id(less)] = less
+        module._parameters[name] = replaced[id(value)]
 
 
 @torch.no_grad()
@@ -134,35 +162,49 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
     """
     plan = structure_of(small)
     cuts = {layer.name: layer for layer in plan.layers if layer.changed}
-    norms = {norm.name: norm for norm in plan.norms}
+    parts: dict[tuple[str, str], list[ParameterCut]] = {}
+    for cut in plan.parameters:
+        for key in cut.names:
+            parts.setdefault((cut.module, key), []).append(cut)
     for name, module in model.named_modules():
         twin = small.get_submodule(name)
         if name in cuts:
             inner = twin.get_submodule("layer") if isinstance(twin, nn.Sequential) else twin
-            _expand_layer_(module, inner, cuts[name], plan)
+            _expand_layer_(module, inner, cuts[name])
             continue
-        norm = norms.get(name)
-        kept = None if norm is None else plan.arriving(norm.source, norm.block, norm.features)
         values = {**twin._parameters, **twin._buffers}
         for key, target in {**module._parameters, **module._buffers}.items():
             value = values.get(key)
             if target is None or value is None:
                 continue
-            if kept is None or not target.ndim:
-                target.copy_(value)
-            else:
+            removed = parts.get((name, key), [])
+            if removed:
                 target.fill_(1 if key == "running_var" else 0)
-                target[torch.tensor(kept, device=target.device)] = value.to(target)
+            place = tuple(torch.arange(size, device=target.device) for size in target.shape)
+            for cut in removed:
+                kept = torch.tensor(cut.kept, device=target.device)
+                place = (*place[: cut.dim], kept, *place[cut.dim + 1 :])
+            if removed:
+                target[torch.meshgrid(*place, indexing="ij")] = value.to(target)
+            else:
+                target.copy_(value)
     return model
 
 
-def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut, plan: Structure) -> None:
+def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut) -> None:
     kind = cast(LayerKind, kind_of(dense))
-    whole = kind.resized(dense, layer.inputs, layer.outputs_left)
+    cut = cut_channels(dense, layer)  # for its shapes
+    if layer.groups_left is None:
+        whole = kind.resized(cut, layer.inputs, layer.outputs_left)
+        members = layer.slots
+    else:
+        whole = kind.resized(cut, len(layer.arrivals), layer.outputs_left)
+        position = {index: place for place, index in enumerate(layer.arrivals)}
+        members = [[position[index] for index in slot] for slot in layer.slots]
     source = _blocks(small, "input").flatten(0, 1)
     target = torch.zeros_like(_blocks(whole, "input").flatten(0, 1))
-    for number, members in enumerate(plan.slots(layer)):
-        target[members] = source[number].to(target)
+    for number, slot in enumerate(members):
+        target[slot] = source[number].to(target)
     blocks = _blocks(whole, "input")
     blocks.copy_(target.reshape(blocks.shape))
     weight, bias = cast(Tensor, dense.weight), cast("Tensor | None", getattr(dense, "bias", None))
@@ -173,7 +215,9 @@ def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut, plan: St
         return
     kept = torch.tensor(layer.kept, device=weight.device)
     weight.zero_()
-    _blocks(dense, "output").index_copy_(1, kept, _blocks(whole, "output"))
+    outputs = _blocks(dense, "output")  # (groups, channels of each, …)
+    per_group = outputs.shape[1]
+    outputs[kept // per_group, kept % per_group] = _blocks(whole, "output").flatten(0, 1)
     if bias is not None:
         bias.zero_()
         bias[kept] = cast(Tensor, small.bias).to(bias)

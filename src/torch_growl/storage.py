@@ -19,6 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from torch_growl import structure_v1
 from torch_growl.compaction import plain_copy
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.inspection import plain_model
@@ -28,7 +29,8 @@ from torch_growl.structure_codec import STRUCTURE, decode, encode
 
 __all__ = ["load", "load_dense", "save"]
 
-_FORMAT, _VERSION = "torch-growl", "1"
+_FORMAT, _VERSION = "torch-growl", "2"
+_DECODERS = {"1": structure_v1.decode, "2": decode}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -100,8 +102,8 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise InvalidValueError("model is on the meta device; build it on the device it will run on")
     dense = plain_copy(model)
-    text, tensors = _read(Path(path))
-    structure = decode(text, tensors, dense)
+    version, text, tensors = _read(Path(path))
+    structure = _DECODERS[version](text, tensors, dense)
     small = shrink_(dense, structure)
     _fill_(small, tensors)
     return small
@@ -133,14 +135,16 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+def _read(path: Path) -> tuple[str, str, dict[str, Tensor]]:
+    """A file's version, structure and tensors."""
     if not path.is_file():
         raise FileFormatError(f"{path}: there is no such file")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             _check_header(path, header)
-            return header[STRUCTURE], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return header["version"], header[STRUCTURE], tensors
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, FileFormatError):
             raise
@@ -150,10 +154,9 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
 def _check_header(path: Path, header: Mapping[str, Any]) -> None:
     if header.get("format") != _FORMAT:
         raise FileFormatError(f"{path}: not a torch-growl file: its format is {header.get('format')!r}")
-    if header.get("version") != _VERSION:
-        raise FileFormatError(
-            f"{path}: version {header.get('version')!r} is not understood; this torch-growl reads {_VERSION}"
-        )
+    if header.get("version") not in _DECODERS:
+        known = ", ".join(_DECODERS)
+        raise FileFormatError(f"{path}: version {header.get('version')!r} is not understood; understood are {known}")
     if not isinstance(header.get(STRUCTURE), str):
         raise FileFormatError(f"{path}: the header has no structure")
 

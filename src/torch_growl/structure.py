@@ -5,8 +5,8 @@ Compaction finds a structure, :mod:`torch_growl.rewriting` carries it out, the f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 from torch import nn
@@ -14,7 +14,16 @@ from torch import nn
 from torch_growl.errors import InvalidValueError
 from torch_growl.partition import PRUNED
 
-__all__ = ["Form", "LayerCut", "NormCut", "Structure", "record_", "recorded", "structure_of"]
+__all__ = [
+    "AttributeChange",
+    "Form",
+    "LayerCut",
+    "ParameterCut",
+    "Structure",
+    "record_",
+    "recorded",
+    "structure_of",
+]
 
 Form = Literal["full", "local", "none"]
 RECORD = "_growl_structure"
@@ -29,12 +38,12 @@ class LayerCut:
         inputs: rows before.
         outputs: output channels before.
         groups: its number of groups (1 for all but grouped convolutions).
-        labels: for every input that still arrives (see ``source``), the input of the smaller layer it is added to, or
-            −1 where it is dropped; None: they are read as they come.
+        labels: for every input that still arrives, the input of the smaller layer it is added to, or −1 where it is
+            dropped; None: they are read as they come.
         width: inputs of the smaller layer. An input that no label names is fed by its group's first, with zero weights.
         kept: the output channels that are left; None: all.
-        source: the layer whose output channels were cut before this layer; None: all inputs arrive.
-        block: how many inputs of this layer each output channel of ``source`` makes (more than 1 after a flatten).
+        arriving: the inputs that still arrive, in order, where those before were cut; None: all.
+        groups_left: its number of groups after whole ones were cut; None: all.
         form: ``"full"``: it also took part in a removal of channels; ``"local"``: only its own inputs are selected or
             summed; ``"none"``: as it was.
         reason: why it is not cut further; empty when nothing more could go.
@@ -47,8 +56,8 @@ class LayerCut:
     labels: tuple[int, ...] | None = None
     width: int = 0
     kept: tuple[int, ...] | None = None
-    source: str | None = None
-    block: int = 1
+    arriving: tuple[int, ...] | None = None
+    groups_left: int | None = None
     form: Form = "none"
     reason: str = ""
 
@@ -58,19 +67,59 @@ class LayerCut:
         return self.outputs if self.kept is None else len(self.kept)
 
     @property
+    def groups_after(self) -> int:
+        """Groups after."""
+        return self.groups if self.groups_left is None else self.groups_left
+
+    @property
     def changed(self) -> bool:
         """Whether the layer is another one than before."""
         return self.width != self.inputs or self.kept is not None
 
+    @property
+    def arrivals(self) -> Sequence[int]:
+        """The inputs that still arrive, as original numbers."""
+        return range(self.inputs) if self.arriving is None else self.arriving
+
+    @property
+    def slots(self) -> list[list[int]]:
+        """For every input of the smaller layer, the original inputs it sums; an empty list is padding."""
+        if self.labels is None:
+            return [[index] for index in self.arrivals]
+        slots: list[list[int]] = [[] for _ in range(self.width)]
+        for index, label in zip(self.arrivals, self.labels, strict=True):
+            if label != PRUNED:
+                slots[label].append(index)
+        return slots
+
 
 @dataclass(frozen=True)
-class NormCut:
-    """A normalisation between a cut layer and its readers: its features went with the channels of ``source``."""
+class ParameterCut:
+    """Parameters and buffers of a module that is no layer (a normalisation, an embedding) whose channels were cut.
 
+    Attributes:
+        module: its dotted name.
+        names: the parameters and buffers, all of the same size along the dimension.
+        dim: the dimension.
+        size: how many entries it had.
+        kept: those that are left.
+    """
+
+    module: str
+    names: tuple[str, ...]
+    dim: int
+    size: int
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AttributeChange:
+    """A number that a module keeps about sizes that were cut: heads, groups, features."""
+
+    module: str
     name: str
-    features: int
-    source: str
-    block: int = 1
+    before: int
+    after: int
 
 
 @dataclass(frozen=True)
@@ -78,29 +127,8 @@ class Structure:
     """How a compact network follows from the dense one; a plain value that survives copying and pickling."""
 
     layers: tuple[LayerCut, ...]
-    norms: tuple[NormCut, ...] = ()
-
-    @cached_property
-    def _by_name(self) -> dict[str, LayerCut]:
-        return {layer.name: layer for layer in self.layers}
-
-    def arriving(self, source: str | None, block: int, total: int) -> list[int]:
-        """Which of ``total`` inputs (or features) still arrive after ``source`` was cut, as original numbers."""
-        kept = self._by_name[source].kept if source is not None else None
-        if kept is None:
-            return list(range(total))
-        return [channel * block + offset for channel in kept for offset in range(block)]
-
-    def slots(self, layer: LayerCut) -> list[list[int]]:
-        """For every input of the smaller layer, the original inputs it sums; an empty list is padding."""
-        arriving = self.arriving(layer.source, layer.block, layer.inputs)
-        if layer.labels is None:
-            return [[index] for index in arriving]
-        slots: list[list[int]] = [[] for _ in range(layer.width)]
-        for index, label in zip(arriving, layer.labels, strict=True):
-            if label != PRUNED:
-                slots[label].append(index)
-        return slots
+    parameters: tuple[ParameterCut, ...] = ()
+    attributes: tuple[AttributeChange, ...] = ()
 
     def to_records(self) -> list[dict[str, Any]]:
         """The report's list of cuts: layer, form, rows and outputs before and after, and the reason."""

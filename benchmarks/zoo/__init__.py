@@ -20,7 +20,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils import _pytree as pytree  # noqa: E402
 
 from benchmarks.zoo import language, own, timm_models, torchvision_models  # noqa: E402
-from torch_growl.examples import call, split_inputs  # noqa: E402
+from torch_growl.examples import batch_of, call, split_inputs  # noqa: E402
 
 __all__ = ["ARCHITECTURES", "SOURCES", "build", "fresh_inputs"]
 
@@ -82,8 +82,8 @@ def _leave_no_constants_(model: nn.Module) -> None:
 
 
 def _spread_(weight: Tensor) -> None:
-    """Weights drawn with a spread of 0.02, as transformers are, leave outputs that hardly depend on the inputs."""
-    usual = (weight.numel() / len(weight)) ** -0.5
+    """Weights drawn small, as transformers' and old networks' are, leave outputs that hardly depend on the inputs."""
+    usual = (2 / (weight.numel() / len(weight))) ** 0.5
     spread = float(weight.std())
     if 0 < spread < usual / 2:
         weight.mul_(usual / spread)
@@ -100,12 +100,14 @@ def _calibrate_(model: nn.Module, inputs: Any) -> None:
         norm.momentum = None  # the batch's own
         norm.reset_running_stats()
         norm.train()
-    call(model, split_inputs(fresh_inputs(inputs, 1)))
+    args, kwargs = batch_of(split_inputs(inputs), 8)
+    call(model, fresh_inputs((args, kwargs), 1))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
         norm.eval()
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        norm.running_var.clamp_(min=1e-3)
+        # a channel that hardly varies in so few examples must not be blown up with all its rounding
+        norm.running_var.clamp_(min=0.1 * float(norm.running_var.mean()))
         norm.running_mean += 0.1 * torch.randn_like(norm.running_mean) * norm.running_var.sqrt()
         norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.25)

@@ -43,8 +43,9 @@ def damage_(model: nn.Module, seed: int = 0) -> nn.Module:
         zero = _zero_rows(len(rows), name, seed)
         rows[zero] = 0.0
         generator = _generator(f"tied {name}", seed)
-        alive = torch.tensor([i for i in torch.randperm(len(rows), generator=generator).tolist() if i not in set(zero)])
-        left = alive[: int(TIED * len(alive))].tolist()
+        gone = set(zero)
+        alive = [i for i in torch.randperm(len(rows), generator=generator).tolist() if i not in gone]
+        left = alive[: int(TIED * len(alive))]
         while len(left) > 1:
             size = int(torch.randint(2, 5, (), generator=generator))
             group, left = left[:size], left[size:]
@@ -56,7 +57,8 @@ def damage_(model: nn.Module, seed: int = 0) -> nn.Module:
 def _zero_rows(count: int, name: str, seed: int) -> list[int]:
     common = torch.randperm(count, generator=_generator(f"{count} rows", seed))[: int(SHARED * count)].tolist()
     rest = torch.randperm(count, generator=_generator(f"zero {name}", seed)).tolist()
-    own = [i for i in rest if i not in set(common)][: int(ZERO * count) - len(common)]
+    agreed = set(common)
+    own = [i for i in rest if i not in agreed][: int(ZERO * count) - len(common)]
     return common + own
 
 

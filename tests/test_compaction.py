@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from torch.utils import _pytree as pytree
 from compact_battery import MLP, NETS, FanOut, LeNet, Net, Shared, settle_, vgg, zero_and_tie_
 from torch_growl.compaction import compact, structure_of
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.inputs import SelectInputs, SumInputs
+from torch_growl.inputs import SelectInputs, SharedInputs, SumInputs
+from torch_growl.layers import rows_of, write_rows_
 from torch_growl.proof import HALF_TOLERANCE
+from torch_growl.storage import load, load_dense, save
 from torch_growl.structure import Structure
 
 
@@ -454,3 +457,158 @@ def test_no_warnings_of_others_are_swallowed_or_made() -> None:
         warnings.simplefilter("always")
         compact(pruned_mlp(), torch.randn(3, 20))
     assert seen == []
+
+
+def settled(*layers: nn.Module) -> nn.Sequential:
+    return settle_(nn.Sequential(*layers)).eval()
+
+
+CHAINS = {
+    "two linear layers": (lambda: settled(nn.Linear(9, 20), nn.Linear(20, 4), nn.ReLU()), (3, 9)),
+    "without biases": (lambda: settled(nn.Linear(9, 20, bias=False), nn.Linear(20, 4, bias=False)), (3, 9)),
+    "dropout and pooling": (
+        lambda: settled(nn.Conv2d(3, 20, 3), nn.Dropout(), nn.AvgPool2d(2), nn.Conv2d(20, 4, 1), nn.ReLU()),
+        (2, 3, 8, 8),
+    ),
+    "a batch normalisation": (
+        lambda: settled(nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.Conv2d(20, 4, 1), nn.ReLU()),
+        (2, 3, 6, 6),
+    ),
+    "one after a bias-free convolution": (
+        lambda: settled(nn.Conv2d(3, 20, 3, bias=False), nn.BatchNorm2d(20), nn.Conv2d(20, 4, 1)),
+        (2, 3, 6, 6),
+    ),
+    "transposed": (
+        lambda: settled(nn.ConvTranspose2d(3, 20, 2), nn.BatchNorm2d(20), nn.ConvTranspose2d(20, 4, 1)),
+        (2, 3, 6, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_in_a_linear_chain_the_layer_before_makes_the_sums(name: str, tmp_path: Path) -> None:
+    build, shape = CHAINS[name]
+    model, x = build(), torch.randn(shape)
+    with torch.no_grad():
+        reader = [module for module in model if type(module) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)][1]
+        rows = rows_of(reader).clone()
+        rows[6:12], rows[13:16] = rows[5].clone(), rows[12].clone()
+        rows[[17, 19]] = 0
+        write_rows_(reader, rows)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    small = compact(model, x)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    first, second = structure_of(small).layers
+    assert (first.outputs_left, second.width) == (9, 9)
+    assert not any(isinstance(module, SumInputs | SelectInputs) for module in small.modules())
+    torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)
+    save(small, tmp_path / "f")
+    assert torch.equal(load(tmp_path / "f", build())(x), small(x))
+    torch.testing.assert_close(load_dense(tmp_path / "f", build())(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.ReLU(), nn.Sequential(nn.BatchNorm1d(20), nn.Tanh()), nn.BatchNorm1d(20, affine=False), nn.PReLU(20)],
+)
+def test_sums_are_not_moved_through_what_is_not_linear(between: nn.Module) -> None:
+    model = settled(nn.Linear(9, 20), between, nn.Linear(20, 12))
+    with torch.no_grad():
+        model[2].weight[:, 6:] = model[2].weight[:, 5:6]
+    small = compact(model, torch.randn(3, 9))
+    assert structure_of(small).layers[0].outputs_left == 20
+    assert isinstance(small[2].inputs, SumInputs)
+
+
+def test_sums_are_not_moved_where_another_layer_reads_the_same() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(9, 20), nn.Linear(20, 12), nn.Linear(20, 12)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            x = self.a(x)
+            return self.b(x), self.c(x)
+
+    model = Two()
+    with torch.no_grad():
+        model.b.weight[:, 6:] = model.b.weight[:, 5:6]
+    small = compact(model, torch.randn(3, 9))
+    assert structure_of(small).layers[0].outputs_left == 20
+
+
+class Three(nn.Module):
+    """Three layers that read the same tensor, two of which take the same of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.a, self.b, self.c = nn.LayerNorm(20), nn.Linear(20, 12), nn.Linear(20, 9), nn.Linear(20, 9)
+        with torch.no_grad():
+            for layer in (self.a, self.b, self.c):
+                layer.weight[:, 6:] = layer.weight[:, 5:6]
+            self.c.weight[:, :3] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(x))
+        return torch.cat([self.a(x), self.b(x), self.c(x)], -1)
+
+
+def test_what_two_layers_take_alike_is_computed_once(tmp_path: Path) -> None:
+    model = Three()
+    x = torch.randn(3, 20)
+    small = compact(model, x)
+    assert [layer.shares for layer in structure_of(small).layers] == [None, "a", None]
+    assert small.a.inputs is small.b.inputs
+    calls: list[int] = []
+    for module in small.modules():
+        if isinstance(module, SumInputs):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(3):
+        torch.testing.assert_close(small(x), model(x))
+    assert len(calls) == 6
+    save(small, tmp_path / "f")
+    loaded = load(tmp_path / "f", Three())
+    assert loaded.a.inputs is loaded.b.inputs
+    assert structure_of(loaded) == structure_of(small)
+    torch.testing.assert_close(load_dense(tmp_path / "f", Three())(x), model(x))
+    exported = torch.export.export(loaded, (x,)).module()
+    torch.testing.assert_close(exported(x), model(x))
+    loaded(x).sum().backward()
+    assert loaded.b.layer.weight.grad is not None
+    copied = copy.deepcopy(loaded)
+    assert copied.a.inputs is copied.b.inputs
+    torch.testing.assert_close(pickle.loads(pickle.dumps(copied))(x), model(x))
+
+
+def test_what_is_held_for_others_is_never_that_of_another_tensor() -> None:
+    shared = SharedInputs(SelectInputs([0, 2], -1), 2)
+    x = torch.randn(2, 3)
+    first = shared(x)
+    x.mul_(2)  # the same tensor, changed since
+    assert torch.equal(shared(x), 2 * first)
+    y = torch.randn(2, 3)
+    shared(y)
+    assert torch.equal(shared(x), x[:, [0, 2]])
+    with torch.no_grad():
+        shared(y)
+    z = y.clone().requires_grad_()
+    shared(z)
+    assert shared(z).requires_grad
+    with torch.inference_mode():
+        a = torch.randn(2, 3)
+        assert torch.equal(shared(a), a[:, [0, 2]])
+    assert torch.equal(shared(y), y[:, [0, 2]])
+
+
+@pytest.mark.parametrize("round_to", [4, 8])
+def test_what_is_left_can_be_a_multiple(round_to: int) -> None:
+    model, x = pruned_mlp(), torch.randn(3, 20)
+    small = compact(model, x, round_to=round_to)
+    assert_same_outputs(model, small, x)
+    sizes = [(layer.inputs, layer.width, layer.outputs, layer.outputs_left) for layer in structure_of(small).layers]
+    for inputs, width, outputs, left in sizes:
+        assert width % round_to == 0 or width == inputs
+        assert left % round_to == 0 or left == outputs
+    assert any(width < inputs for inputs, width, _, _ in sizes)
+    with pytest.raises(InvalidValueError, match="round_to must be an integer ≥ 1"):
+        compact(model, x, round_to=0)

@@ -54,6 +54,7 @@ NETWORKS = {
     "products",
     "demand",
     "cut_sizes",
+    "folding",
     "structure_v1",
     "examples",
     "proof",

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from torch_growl.demand import Flags, bundles
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.examples import Inputs, split_inputs
+from torch_growl.folding import fold_chains_
 from torch_growl.graph import Wiring, no_wiring, wiring_of
 from torch_growl.inspection import plain_model
 from torch_growl.layers import kind_of
@@ -89,11 +90,10 @@ class _Maker:
     """Plans a structure, proves it, and gives way where a network's own code does not allow a cut."""
 
     def __init__(self, dense: nn.Module, inputs: Inputs, full: bool, round_to: int, tolerance: float) -> None:
-        self.dense = dense
+        self._take(dense)
         self.inputs = inputs
         self.full = full
         self.round_to = round_to
-        self.layers = {name: module for name, module in dense.named_modules() if kind_of(module) is not None}
         self.fixed = fixed_modules(dense)
         for name, module in self.layers.items():
             weight = module._parameters.get("weight")
@@ -105,7 +105,7 @@ class _Maker:
     def smallest(self) -> nn.Module:
         """The smallest network that answers as the dense one."""
         wiring = self._wiring()
-        found = self._attempt(wiring)
+        found = self._folded(wiring) or self._attempt(wiring)
         if found.fault:
             if self._leave_faulty_layers():
                 wiring = self._wiring()
@@ -121,6 +121,22 @@ class _Maker:
             return self._uncut("its output channels were left alone, as asked")
         with exact_arithmetic(self.reference):
             return wiring_of(self.reference, *self.inputs, self.fixed)
+
+    def _folded(self, wiring: Wiring) -> _Attempt | None:
+        """With the sums of linear chains moved into the layers before them; None where there are none, or it fails."""
+        dense, folded = self.dense, copy.deepcopy(self.dense)
+        if not fold_chains_(folded, wiring, self.fixed):
+            return None
+        self._take(folded)
+        found = self._attempt(wiring)
+        if not found.fault:
+            return found
+        self._take(dense)
+        return None
+
+    def _take(self, dense: nn.Module) -> None:
+        self.dense = dense
+        self.layers = {name: module for name, module in dense.named_modules() if kind_of(module) is not None}
 
     def _uncut(self, reason: str) -> Wiring:
         return no_wiring(list(self.layers), reason)

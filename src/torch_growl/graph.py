@@ -18,7 +18,7 @@ from torch import nn
 from torch_growl.channels import FIXED, Classes, partition
 from torch_growl.layers import kind_of
 from torch_growl.operations import follow
-from torch_growl.recording import Recording, record
+from torch_growl.recording import Chain, Recording, record
 
 __all__ = ["Grid", "Link", "Wiring", "no_wiring", "wiring_of"]
 
@@ -54,6 +54,8 @@ class Wiring:
         grids: see :class:`Grid`.
         shapes: ``(module, classes)`` of tensors that the module shaped itself.
         groups: group normalisations: classes of their channels, and the number of groups.
+        chains: for layers that read one other layer's output linearly, that layer and the batch normalisations between.
+        sources: for every layer, a number that says which tensor it read.
         reasons: for every layer none of whose output channels may go, why.
     """
 
@@ -67,6 +69,8 @@ class Wiring:
     grids: tuple[Grid, ...] = ()
     shapes: tuple[tuple[str, Classes], ...] = ()
     groups: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+    sources: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -160,6 +164,8 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         tuple(Grid(classes(g.ids), tuple((axes, classes(ids)) for axes, ids in g.needs)) for g in found.grids),
         tuple((resize.module, _grid_of(classes, resize.ids)) for resize in found.resizes),
         {name: (classes(ids), groups) for name, (ids, groups) in found.groups.items()},
+        {name: chain for name, chain in found.chains.items() if found.calls[name] == found.calls[chain[0]] == 1},
+        {name: number for name, number in found.sources.items() if found.calls[name] == 1},
         reasons,
     )
 

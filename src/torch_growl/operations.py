@@ -55,6 +55,10 @@ _NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_
           "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_no_update"}  # fmt: skip
 
 
+_LINEAR = {"clone", "contiguous", "alias", "detach", "mean", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+           "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d"}  # fmt: skip
+
+
 def follow(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
     """Note what an operation does to the channels of the tensors it reads.
 
@@ -69,6 +73,7 @@ def follow(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         return
     name = func.__name__.partition(".")[0]
     base = name.removesuffix("_") if not name.startswith("_") else name
+    _chain(watch, leaves, result, name, base)
     if name in _SAME or base in _SAME:
         _same(watch, leaves, result)
     elif base in _MOVES:
@@ -97,6 +102,18 @@ def follow(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         _pointwise(watch, leaves, result, inplace=name.endswith("_") and name != "_to_copy")
     else:
         _unknown(watch, leaves, name)
+
+
+def _chain(watch: Watch, leaves: list[Tensor], result: Any, name: str, base: str) -> None:
+    """Follow what is linear and the same for every channel; a batch normalisation is noted, for it is not the same."""
+    chain = watch.chain(leaves[0])
+    if chain is None or not isinstance(_tensors(result)[0] if _tensors(result) else None, Tensor):
+        return
+    if name in _NORMS and all(value.ndim <= 1 for value in leaves[1:]):
+        watch.chained(_tensors(result)[0], (chain[0], (*chain[1], watch.module)))
+    elif len(leaves) == 1 and (name in _LINEAR or base in _MOVES):
+        for value in _tensors(result):
+            watch.chained(value, chain)
 
 
 def _unknown(watch: Watch, leaves: list[Tensor], name: str) -> None:

@@ -86,9 +86,23 @@ def plan_structure(
         form: Form = "full" if full else "local" if cut.labels is not None else "none"
         reason = "; ".join(text for text in (why, wiring.reasons.get(name, "")) if text)
         cuts.append(replace(cut, form=form, reason=reason))
+    cuts = _shared(cuts, wiring)
     parameters = cut_parameters(wiring, needed)
     attributes = changed_attributes(model, wiring, needed, parameters, sizes=sizes)
     return Structure(tuple(cuts), parameters, attributes), needed
+
+
+def _shared(cuts: list[LayerCut], wiring: Wiring) -> list[LayerCut]:
+    """Name, for every layer that reads what another one before it reads and takes the same of it, that one."""
+    first: dict[tuple[object, ...], str] = {}
+    found = []
+    for cut in cuts:
+        number = wiring.sources.get(cut.name)
+        if cut.labels is not None and number is not None and cut.groups == 1:
+            owner = first.setdefault((number, cut.arriving, cut.labels), cut.name)
+            cut = cut if owner == cut.name else replace(cut, shares=owner)
+        found.append(cut)
+    return found
 
 
 def _channels_left(name: str, module: nn.Module, wiring: Wiring, needed: Flags) -> LayerCut:

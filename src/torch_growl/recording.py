@@ -23,7 +23,7 @@ from torch_growl.channels import FIXED, couples, expanded, squashed, varying
 from torch_growl.layers import LayerKind, kind_of
 from torch_growl.proof import tensors_in
 
-__all__ = ["Follow", "Grid", "Recording", "Resize", "Watch", "record"]
+__all__ = ["Chain", "Follow", "Grid", "Recording", "Resize", "Watch", "record"]
 
 Follow = Callable[["Watch", Any, tuple[Any, ...], dict[str, Any], Any], None]
 _MANY = 1 << 16  # elements of a parameter: in larger ones only the last dimension has channels
@@ -51,6 +51,9 @@ class Resize:
     ids: Tensor
 
 
+Chain = tuple[str, tuple[str, ...]]
+
+
 @dataclass
 class Recording:
     """What the run showed, in identities.
@@ -67,6 +70,9 @@ class Recording:
         resizes: see :class:`Resize`.
         groups: group normalisations by name: identities of their channels, and the number of groups.
         calls: how often each layer was called.
+        chains: for layers whose input follows from one other layer's output by linear operations that are the same for
+            every channel: that layer, and the batch normalisations on the way.
+        sources: for every layer, a number that says which tensor it read.
         outside: layers whose weight was read by other code than their own, and by which.
     """
 
@@ -81,6 +87,8 @@ class Recording:
     resizes: list[Resize] = field(default_factory=list)
     groups: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
     outside: dict[str, str] = field(default_factory=dict)
 
     def fresh(self, number: int) -> Tensor:
@@ -126,6 +134,9 @@ class Watch(TorchDispatchMode):
         self.fixed = fixed
         self._follow = follow
         self._ids = WeakTensorKeyDictionary()
+        self._chains = WeakTensorKeyDictionary()
+        self._numbers = WeakTensorKeyDictionary()
+        self._count = 0
         self._inside = 0  # calls of registered layers that are being run
         self._modules: list[str] = []
         self._whose: dict[int, str] = {}  # parameters and buffers by id
@@ -175,6 +186,14 @@ class Watch(TorchDispatchMode):
         elif value in self._ids:
             del self._ids[value]
 
+    def chain(self, value: Tensor) -> Chain | None:
+        """Which layer's output a tensor follows from linearly."""
+        return cast("Chain | None", self._chains.get(value))
+
+    def chained(self, value: Tensor, chain: Chain) -> None:
+        """Note that it does."""
+        self._chains[value] = chain
+
     @property
     def module(self) -> str:
         """The module whose own code is running."""
@@ -218,6 +237,15 @@ class Watch(TorchDispatchMode):
         found, kind = self.found, cast(LayerKind, kind_of(module))
         found.calls[name] = found.calls.get(name, 0) + 1
         inputs = self._read(name, x, x.ndim + kind.channel_dim)
+        if x not in self._numbers:
+            self._count += 1
+            self._numbers[x] = self._count
+        found.sources[name] = self._numbers[x]
+        chain = self.chain(x)
+        if chain is not None:
+            found.chains[name] = chain
+        if y is not x:
+            self.chained(y, (name, ()))
         dim = y.ndim + kind.channel_dim
         if name not in found.outputs:
             found.inputs[name], found.outputs[name] = inputs, found.fresh(y.shape[dim])

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torch_growl.inputs import make_inputs
+from torch_growl.inputs import SharedInputs, make_inputs
 from torch_growl.layers import LayerKind, Side, kind_of
 from torch_growl.structure import LayerCut, ParameterCut, Structure, record_, structure_of
 
@@ -48,6 +48,15 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
     for layer in plan.layers:
         if layer.changed:
             model = replace_(model, layer.name, _smaller(model.get_submodule(layer.name), layer))
+    readers: dict[str, list[str]] = {}
+    for layer in plan.layers:
+        if layer.shares is not None:
+            readers.setdefault(layer.shares, [layer.shares]).append(layer.name)
+    for first, names in readers.items():
+        shared = SharedInputs(model.get_submodule(f"{first}.inputs"), len(names))
+        shared.training = shared.inputs.training
+        for name in names:
+            model.get_submodule(name).add_module("inputs", shared)
     return record_(model, plan)
 
 

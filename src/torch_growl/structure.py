@@ -44,6 +44,7 @@ class LayerCut:
         kept: the output channels that are left; None: all.
         arriving: the inputs that still arrive, in order, where those before were cut; None: all.
         groups_left: its number of groups after whole ones were cut; None: all.
+        shares: the layer before it that reads the same tensor and selects or sums the same of it; None: none does.
         form: ``"full"``: it also took part in a removal of channels; ``"local"``: only its own inputs are selected or
             summed; ``"none"``: as it was.
         reason: why it is not cut further; empty when nothing more could go.
@@ -58,6 +59,7 @@ class LayerCut:
     kept: tuple[int, ...] | None = None
     arriving: tuple[int, ...] | None = None
     groups_left: int | None = None
+    shares: str | None = None
     form: Form = "none"
     reason: str = ""
 

@@ -31,6 +31,8 @@ def encode(structure: Structure) -> tuple[str, dict[str, Tensor]]:
         entry |= {"groups": layer.groups, "width": layer.width, "form": layer.form, "reason": layer.reason}
         if layer.groups_left is not None:
             entry["groups_left"] = layer.groups_left
+        if layer.shares is not None:
+            entry["shares"] = layer.shares
         if layer.arriving is not None:
             tensors[f"{_ARRIVING}{number}"] = pack_flags(layer.arriving, layer.inputs)
         if layer.kept is not None:
@@ -82,6 +84,8 @@ def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module) -> Structure
         if layer.name in layers:
             raise FileFormatError(f"layer {layer.name!r} is in the structure twice")
         layers[layer.name] = layer
+    for layer in layers.values():
+        _check_shared(layer, layers)
     parameters = tuple(
         _parameters(entry, number, modules, tensors)
         for number, entry in enumerate(objects(data["parameters"], "parameters"))
@@ -146,11 +150,13 @@ def check_layer(
 
 
 def _layer(entry: dict[str, Any], number: int, modules: dict[str, nn.Module], tensors: dict[str, Tensor]) -> LayerCut:
-    plain, where = check_layer(entry, number, modules, {"groups_left", "labels"})
+    plain, where = check_layer(entry, number, modules, {"groups_left", "labels", "shares"})
     kept = _mask(tensors, f"{_KEPT}{number}", plain.outputs, f"{where}: the mask of kept outputs")
     arriving = _mask(tensors, f"{_ARRIVING}{number}", plain.inputs, f"{where}: the mask of arriving inputs")
     groups_left = _field(entry, "groups_left", int, where) if "groups_left" in entry else None
-    cut = LayerCut(**{**plain.__dict__, "kept": kept, "arriving": arriving, "groups_left": groups_left})
+    shares = _field(entry, "shares", str, where) if "shares" in entry else None
+    left = {"kept": kept, "arriving": arriving, "groups_left": groups_left, "shares": shares}
+    cut = LayerCut(**{**plain.__dict__, **left})
     _check_groups(cut, where)
     labels = None
     if "labels" in entry:
@@ -198,6 +204,15 @@ def _check_groups(cut: LayerCut, where: str) -> None:
         or cut.arriving != tuple(g * rows + i for g in left for i in range(rows))
     ):
         raise FileFormatError(f"{where}: what is left of a grouped layer must be whole groups")
+
+
+def _check_shared(layer: LayerCut, layers: dict[str, LayerCut]) -> None:
+    if layer.shares is None:
+        return
+    first = layers.get(layer.shares)
+    same = first is not None and first is not layer and first.shares is None and first.groups == layer.groups == 1
+    if not same or layer.labels is None or (first.labels, first.arriving) != (layer.labels, layer.arriving):  # type: ignore[union-attr]
+        raise FileFormatError(f"layer {layer.name!r}: it cannot share the inputs of {layer.shares!r}")
 
 
 def _shape(module: nn.Module, kind: LayerKind) -> tuple[int, int, int]:

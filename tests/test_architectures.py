@@ -14,12 +14,6 @@ from benchmarks.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs
 from benchmarks.zoo.compare import difference, spread
 from benchmarks.zoo.damage import damage_
 
-pytestmark = [
-    # what the packages say about their own and torch's ways, none of it about this library
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
-
 TOLERANCE = 1e-5
 
 
@@ -36,7 +30,7 @@ def test_a_damaged_network_is_compacted_exactly(name: str) -> None:
     small = tg.compact(model, inputs)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     fresh = fresh_inputs(inputs, 7)
-    assert spread(model, fresh, inputs) > 0.01  # a network that answers the same to everything would prove nothing
+    assert spread(model, fresh, inputs) > 100 * TOLERANCE  # one that answers the same to everything proves nothing
     assert difference(model, small, fresh) <= TOLERANCE
     dense_size, size = (tg.measure(network, inputs, latency=False) for network in (model, small))
     assert size.weights < dense_size.weights

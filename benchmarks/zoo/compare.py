@@ -11,28 +11,26 @@ from torch.utils import _pytree as pytree
 
 from torch_growl.examples import call, split_inputs
 
-__all__ = ["difference", "outputs_of", "rounding", "spread"]
+__all__ = ["difference", "leaves", "outputs_of", "rounding", "spread"]
 
 
 @torch.no_grad()
 def outputs_of(model: nn.Module, inputs: Any) -> list[Tensor]:
     """Every floating tensor of the output, in order."""
-    found = call(model, split_inputs(pytree.tree_map_only(Tensor, torch.clone, inputs)))
-    if hasattr(found, "to_tuple"):  # transformers
-        found = found.to_tuple()
-    leaves = [x for x in _leaves(found) if isinstance(x, Tensor) and x.is_floating_point()]
-    assert leaves
-    return leaves
+    found = leaves(call(model, split_inputs(pytree.tree_map_only(Tensor, torch.clone, inputs))))
+    assert found
+    return found
 
 
-def _leaves(value: Any) -> list[Any]:
+def leaves(value: Any) -> list[Tensor]:
+    """The floating tensors in nested sequences, mappings and transformers' outputs."""
     if hasattr(value, "to_tuple"):
         value = value.to_tuple()
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [value]
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value] if isinstance(value, Tensor) and value.is_floating_point() else []
 
 
 def difference(dense: nn.Module, small: nn.Module, inputs: Any) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from torch_growl.layers import LayerKind, kind_of, register_layer
+
 __all__ = ["BUILDERS"]
 
 Built = tuple[nn.Module, Any]
@@ -26,6 +28,24 @@ def _text(config: str, network: str, **settings: Any) -> Built:
 
     made = getattr(transformers, config)(vocab_size=_VOCABULARY, use_cache=False, **settings)
     return getattr(transformers, network)(made), {"input_ids": _tokens()}
+
+
+def _gpt2() -> Built:
+    """Its layers are of a type of transformers' own, a Linear with its weight lying on its side."""
+    from transformers.pytorch_utils import Conv1D
+
+    if kind_of(Conv1D(1, 1)) is None:
+        register_layer(
+            Conv1D,
+            LayerKind(
+                blocks=lambda module, weight, side: (weight if side == "input" else weight.t()).unsqueeze(0),
+                channel_dim=-1,
+                groups=lambda module: 1,
+                resized=lambda module, inputs, outputs: Conv1D(outputs, inputs).to(module.weight),
+                macs=lambda module, x, y: y.numel() * x.shape[-1],
+            ),
+        )
+    return _text("GPT2Config", "GPT2LMHeadModel", **_GPT2)
 
 
 def _t5() -> Built:
@@ -77,7 +97,7 @@ BUILDERS: dict[str, Callable[[], Built]] = {
     "BERT": partial(_text, "BertConfig", "BertForSequenceClassification", max_position_embeddings=32, **_SHAPE),
     "DistilBERT": partial(_text, "DistilBertConfig", "DistilBertForSequenceClassification", **_DISTIL),
     "RoBERTa": partial(_text, "RobertaConfig", "RobertaForMaskedLM", max_position_embeddings=32, **_SHAPE),
-    "GPT-2": partial(_text, "GPT2Config", "GPT2LMHeadModel", **_GPT2),
+    "GPT-2": _gpt2,
     "Llama": partial(_text, "LlamaConfig", "LlamaForCausalLM", max_position_embeddings=32, **_SHAPE),
     "Mistral, grouped queries": partial(_text, "MistralConfig", "MistralForCausalLM", head_dim=12, **_GROUPED),
     "Qwen2": partial(_text, "Qwen2Config", "Qwen2ForCausalLM", **_GROUPED),

@@ -76,7 +76,7 @@ class Traced:
             warnings.warn(
                 f"the batch size is fixed at {size}, for the network's code does not leave it open: {reason}",
                 GrowlWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         try:
             self.program = self._trace(given, None)

@@ -25,7 +25,7 @@ from benchmarks.subjects import NETWORKS, build
 from benchmarks.targets import judge, show, show_rows
 from torch_growl import compact, export_executorch, export_onnx, export_program
 
-__all__ = ["main", "one_form", "one_network", "targets"]
+__all__ = ["main", "one_form", "one_network", "shape_of", "targets"]
 
 # inputs, of which so many are kept, in so many groups; shape of what follows the channels; batch sizes
 SUMS = (
@@ -161,7 +161,7 @@ def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
         right = [form for form in FORMS if form not in (ours, "ScatterND", "0/1 matrix")]
         for batch, times in case["times"].items():
             best = min(times[form]["median"] for form in right)
-            against[f"{_label(case)}, batch {batch}"] = times[ours]["median"] / best
+            against[f"{shape_of(case)}, batch {batch}"] = times[ours]["median"] / best
     for case in data["networks"]:
         for label, files in case["files"].items():
             folded[f"{case['network']}, {label}"] = files["folded"] / files["state"]
@@ -173,7 +173,8 @@ def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _label(case: dict[str, Any]) -> str:
+def shape_of(case: dict[str, Any]) -> str:
+    """A shape in short."""
     rest = "".join(f" × {size}" for size in case["rest"])
     return f"{case['inputs']}{rest}, {case['kept']} → {case['groups']}"
 
@@ -196,7 +197,7 @@ def _print(data: dict[str, Any]) -> None:
             "nodes",
             "wrong, 2 threads",
         ]
-        show_rows(_label(case), head, rows)
+        show_rows(shape_of(case), head, rows)
     threads = data["threads"]
     rows = [[form, f"{count} of {threads['tries']}"] for form, count in threads["wrong"].items()]
     show_rows("two threads", ["form", "wrong"], rows)

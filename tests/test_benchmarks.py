@@ -12,7 +12,22 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import command, figures, growth, held, pat, prox, prox_peers, step, step_memory, tables, timing
+from benchmarks import (
+    command,
+    export,
+    export_forms,
+    export_tables,
+    figures,
+    growth,
+    held,
+    pat,
+    prox,
+    prox_peers,
+    step,
+    step_memory,
+    tables,
+    timing,
+)
 from benchmarks.prox_inputs import KINDS
 from benchmarks.subjects import STATES, Snapshot, build, nudge_
 from benchmarks.targets import judge
@@ -256,3 +271,28 @@ def test_figures_are_drawn_from_the_results(name: str) -> None:
     figure = draw(timing.load(result))
     assert all(axes.lines or axes.patches for axes in figure.axes)
     assert figure.axes
+
+
+# ── exports ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("rest", [(), (3, 2)], ids=["linear", "convolution"])
+@pytest.mark.parametrize("form", export_forms.FORMS)
+def test_every_form_of_a_sum_in_onnx_is_the_sum(form: str, rest: tuple[int, ...]) -> None:
+    import onnxruntime
+
+    groups = export.some_groups(20, 14, 5)
+    assert sorted(map(len, groups)) != [1] * 5
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    data = export_forms.model(form, groups, (20, *rest))
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).integers(-8, 8, (3, 20, *rest)).astype(np.float32)
+    wanted = np.stack([x[:, members].sum(1) for members in groups], 1)
+    assert np.array_equal(session.run(None, {"x": x})[0], wanted)
+
+
+def test_the_export_page_shows_what_was_measured() -> None:
+    page = export_tables.PAGE.read_text("utf-8")
+    assert export_tables.filled(page) == page
+    assert all(f"<!-- table: {name} -->" in page for name in export_tables.TABLES)

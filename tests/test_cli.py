@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from torch_growl import cli
@@ -86,13 +87,39 @@ def test_report_and_bench_work_on_a_finished_run(capsys: pytest.CaptureFixture[s
     assert "dense / compact" in out
 
 
+def test_export_writes_the_compact_network(capsys: pytest.CaptureFixture[str], finished: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    status, out, err = growl(capsys, "export", str(finished))
+    assert (status, str(finished / "model.onnx") in out) == (0, True), err
+    assert "any batch size" in out
+    session = onnxruntime.InferenceSession(str(finished / "model.onnx"), providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    assert session.run(None, {entry.name: np.zeros((3, *entry.shape[1:]), np.float32)})[0].shape == (3, 10)
+    status, _, err = growl(capsys, "export", str(finished), "--format", "pt2", "--out", str(tmp_path / "mine.pt2"))
+    assert (status, (tmp_path / "mine.pt2").is_file()) == (0, True), err
+    (finished / "model.onnx").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--format", "tflite"], "--format"), (["--out", "nowhere/a.onnx"], "nowhere")]
+)
+def test_export_says_what_is_wrong(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], finished: Path
+) -> None:
+    before = {path.name for path in finished.iterdir()}
+    status, _, err = growl(capsys, "export", str(finished), *arguments)
+    assert (status, words in err, len(err.strip().splitlines())) == (2, True, 1)
+    assert {path.name for path in finished.iterdir()} == before
+
+
 def test_recipes_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = growl(capsys, "recipes")
     assert status == 0
     assert {"digits", "mnist-growl-l2", "mnist-best", "vgg16-cifar10-growl-l2", "lenet5-mnist"} <= set(out.split())
     status, out, _ = growl(capsys, "--help")
     assert status == 0
-    for command in ("run", "train", "tie", "retrain", "compact", "eval", "report", "bench", "recipes"):
+    for command in ("run", "train", "tie", "retrain", "compact", "eval", "report", "bench", "export", "recipes"):
         assert command in out
     assert growl(capsys, "--version")[1].startswith("torch-growl ")
 
@@ -102,6 +129,8 @@ def test_a_broken_run_folder_stage_order_is_an_error(capsys: pytest.CaptureFixtu
     assert growl(capsys, "run", "digits", "--out", str(out), "--until", "train", *QUICK)[0] == 0
     status, _, err = growl(capsys, "retrain", str(out))
     assert (status, "stage 'tie' is not done yet" in err) == (2, True)
+    status, _, err = growl(capsys, "export", str(out))
+    assert (status, "stage 'compact' is not done yet" in err) == (2, True)
 
 
 BAD = {

@@ -63,6 +63,8 @@ NETWORKS = {
     "compaction",
     "measurement",
     "storage",
+    "tracing",
+    "exporting",
 }
 PARALLEL = [("penalty", "tying"), ("penalty", "tied"), ("compaction", "penalty"), ("compaction", "owl")]
 

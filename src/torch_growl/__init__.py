@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch_growl.clustering import cluster_rows
     from torch_growl.compaction import compact
     from torch_growl.errors import GrowlError, GrowlWarning
+    from torch_growl.exporting import export_executorch, export_onnx, export_program
     from torch_growl.inspection import inspect_layers
     from torch_growl.layers import LayerKind, register_layer
     from torch_growl.measurement import measure
@@ -35,6 +36,9 @@ __all__ = [
     "Tying",
     "cluster_rows",
     "compact",
+    "export_executorch",
+    "export_onnx",
+    "export_program",
     "find_tying",
     "group_slope",
     "inspect_layers",
@@ -61,6 +65,7 @@ _HOME = {
     "clustering": ["cluster_rows"],
     "compaction": ["compact"],
     "errors": ["GrowlError", "GrowlWarning"],
+    "exporting": ["export_executorch", "export_onnx", "export_program"],
     "inspection": ["inspect_layers"],
     "layers": ["LayerKind", "register_layer"],
     "measurement": ["measure"],

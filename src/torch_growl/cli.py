@@ -210,6 +210,37 @@ def bench(
 
 
 @app.command()
+def export(
+    run: RunArgument,
+    format: Annotated[
+        str, typer.Option("--format", help="onnx, pt2 (torch.export) or pte (ExecuTorch).", show_default=True)
+    ] = "onnx",
+    data: DataOption = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="(default: RUN/model.FORMAT)")] = None,
+) -> None:
+    """Write the compact network for another runtime; kept only if it gives the same outputs there."""
+    from torch_growl import exporting
+    from torch_growl.pipeline import Pipeline
+    from torch_growl.run_folder import RunFolder
+    from torch_growl.storage import load
+
+    writers = {
+        "onnx": exporting.export_onnx,
+        "pt2": exporting.export_program,
+        "pte": exporting.export_executorch,
+    }
+    if format not in writers:
+        raise GrowlError(f"--format must be one of {', '.join(writers)}; got {format!r}")
+    folder = RunFolder(run)
+    pipeline = Pipeline(folder, data_dir=data)
+    if not folder.model_file.is_file():
+        raise GrowlError(f"{run}: stage 'compact' is not done yet; go on with `growl run … --resume`")
+    small = load(folder.model_file, pipeline.network())
+    written = writers[format](small, pipeline.example(), out or run / f"model.{format}")
+    console.print(str(written), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def recipes() -> None:
     """List the built-in recipes."""
     from torch_growl.recipes import builtin_recipes

@@ -24,6 +24,10 @@ class CompactionError(GrowlError, RuntimeError):
     """A smaller network with the same outputs could not be made; the given network is unchanged."""
 
 
+class ExportError(GrowlError, RuntimeError):
+    """A network could not be written for another runtime, or does not answer there as it does here."""
+
+
 class FileFormatError(InvalidValueError):
     """A file is not what it should be: malformed, cut off, or of another network."""
 

@@ -54,6 +54,10 @@ NETWORKS = {
     "rewriting",
     "compaction",
     "measurement",
+    "container",
+    "index_codec",
+    "program",
+    "quantization",
     "storage",
 }
 PARALLEL = [("penalty", "tying"), ("penalty", "tied"), ("compaction", "penalty"), ("compaction", "owl")]

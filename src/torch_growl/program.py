@@ -6,13 +6,15 @@ the archive and evaluates expressions in it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import inspect
+import io
 import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,13 @@ def write_program(small: nn.Module, example_inputs: Any, path: Path, belongs_to:
     """
     small = small.eval().cpu()
     inputs: Inputs = pytree.tree_map_only(Tensor, lambda x: x.detach().cpu(), split_inputs(example_inputs))
+    proof = Proof(small, inputs, _TOLERANCE)
     program, why = _dynamic(small, inputs)
     if program is None:
         program, fault = _exported(small, inputs, None)
-        fault = fault or _fault(small, program, inputs)
-        if fault:
+        if program is not None:
+            fault = proof.fault(program.module())
+        if program is None or fault:
             raise CompactionError(f"the network cannot be exported: {fault}")
         warnings.warn(
             f"the program takes the batch size of example_inputs only; any other: {why}",
@@ -138,8 +142,13 @@ def _dynamic(small: nn.Module, inputs: Inputs) -> tuple[torch.export.ExportedPro
         return {0: torch.export.Dim.DYNAMIC} if leaf.ndim and len(leaf) == len(first) else {}
 
     program, fault = _exported(small, example, pytree.tree_map(batch, example))
+    if program is None:
+        return None, fault
     for size in (3, 1, 8):
-        fault = fault or _fault(small, program, batch_of(inputs, size))
+        try:
+            fault = fault or Proof(small, batch_of(inputs, size), _TOLERANCE).fault(program.module())
+        except CompactionError as error:  # the network itself does not take so many
+            fault = str(error)
     return (None if fault else program), fault
 
 
@@ -155,8 +164,6 @@ def _exported(small: nn.Module, inputs: Inputs, shapes: Any) -> tuple[torch.expo
 
 def _by_parameter(small: nn.Module, inputs: Inputs, shapes: Any) -> Any:
     """Dynamic shapes in the order of the inputs; all by name when there are named inputs."""
-    import inspect
-
     args, kwargs = shapes
     if not kwargs:
         return args
@@ -165,22 +172,14 @@ def _by_parameter(small: nn.Module, inputs: Inputs, shapes: Any) -> Any:
     return dict(bound.arguments)
 
 
-def _fault(small: nn.Module, program: torch.export.ExportedProgram | None, inputs: Inputs) -> str:
-    assert program is not None
-    try:
-        return Proof(small, inputs, _TOLERANCE).fault(program.module())
-    except CompactionError as error:  # the network itself does not run on these inputs
-        return str(error)
-
-
-@contextmanager
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither torch's own warnings nor its log lines about failed attempts are the user's business."""
+    """Torch's own warnings and what it prints about attempts that fail are left out: our messages say it."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it prints whole graphs there
             warnings.simplefilter("ignore")
             yield
     finally:

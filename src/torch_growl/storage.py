@@ -98,6 +98,8 @@ def _stored(small: nn.Module, dtype: str | None) -> dict[str, Tensor]:
     for name, value in _state(small).items():
         if name.startswith(_OWN):
             raise InvalidValueError(f"{name!r}: names that begin with {_OWN!r} are the file's own; rename the module")
+        if value.layout != torch.strided:
+            raise InvalidValueError(f"{name!r} is a tensor of layout {value.layout}, which cannot be stored")
         if name in layers:
             tensors[name], tensors[_SCALE + name] = quantize(layers[name], name)
             continue
@@ -170,6 +172,7 @@ def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         if name not in tensors:
             raise FileFormatError(f"the file has no tensor {name!r}: it was made from another network")
     values: dict[str, Tensor] = {}
+    used: set[str] = set()
     scales = {name for name in tensors if name.startswith(_SCALE) and name not in state}
     for name, value in tensors.items():
         if name in scales:
@@ -183,7 +186,7 @@ def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             )
         scale = _SCALE + name
         if scale in scales and name in layers and value.dtype == torch.int8:
-            scales.remove(scale)
+            used.add(scale)
             value = dequantize(layers[name], name, value, tensors[scale])
         elif value.dtype != target.dtype and not (
             target.is_floating_point() and value.dtype in (*_DTYPES.values(), torch.float64)
@@ -191,7 +194,7 @@ def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             missing = " without its scales" if value.dtype == torch.int8 else ""
             raise FileFormatError(f"{name!r} must be {target.dtype}, the file's is {value.dtype}{missing}")
         values[name] = value
-    if scales:
-        raise FileFormatError(f"{min(scales)!r} are scales of no int8 weight of this network")
+    if scales > used:
+        raise FileFormatError(f"{min(scales - used)!r} are scales of no int8 weight of this network")
     for name, value in values.items():
         state[name].copy_(value)

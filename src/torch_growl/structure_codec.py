@@ -246,6 +246,8 @@ def _labelled(layer: LayerCut, arriving: int, stored: Tensor | None, version: Ve
     wrong = np.flatnonzero(~fits & (found != PRUNED))
     if len(wrong):
         raise FileFormatError(f"{where}: input {wrong[0]} has label {labels[wrong[0]]}, outside its group's inputs")
+    if layer.source is not None and len(set(labels) - {PRUNED}) < width:  # padding is fed by an input that may be gone
+        raise FileFormatError(f"{where}: some of its {width} inputs are fed by none of {layer.source!r}'s channels")
     return replace(layer, labels=labels)
 
 

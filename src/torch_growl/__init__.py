@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch_growl.owl import owl_dual_norm, owl_norm, prox_growl, prox_owl
     from torch_growl.partition import Partition
     from torch_growl.penalty import GrOWL
+    from torch_growl.program import load_program
     from torch_growl.sequences import group_slope, lasso, oscar, pld, slope
     from torch_growl.similarity import row_similarity
     from torch_growl.storage import load, load_dense, save
@@ -45,6 +46,7 @@ __all__ = [
     "lasso",
     "load",
     "load_dense",
+    "load_program",
     "measure",
     "oscar",
     "owl_dual_norm",
@@ -72,6 +74,7 @@ _HOME = {
     "owl": ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"],
     "partition": ["Partition"],
     "penalty": ["GrOWL"],
+    "program": ["load_program"],
     "sequences": ["group_slope", "lasso", "oscar", "pld", "slope"],
     "similarity": ["row_similarity"],
     "storage": ["load", "load_dense", "save"],

@@ -10,11 +10,10 @@ from torch import nn
 
 from torch_growl.demand import Flags
 from torch_growl.graph import Wiring
-from torch_growl.structure import AttributeChange, ParameterCut
+from torch_growl.structure import SIZES_OF_PARAMETERS, AttributeChange, ParameterCut
 
 __all__ = ["changed_attributes", "cut_parameters"]
 
-_OF_PARAMETERS = ("num_features", "num_channels", "num_parameters", "embedding_dim")
 _OF_SIZES = re.compile("head|group|chan|dim|size|width|embed|inner|split|num|n_")
 
 
@@ -56,8 +55,8 @@ def changed_attributes(
             found.setdefault((module, name), AttributeChange(module, name, before, after))
 
     for cut in parameters:
-        for name in _OF_PARAMETERS:
-            if getattr(model.get_submodule(cut.module), name, None) == cut.size:
+        for name in SIZES_OF_PARAMETERS:
+            if vars(model.get_submodule(cut.module)).get(name) == cut.size:
                 change(cut.module, name, cut.size, len(cut.kept))
     for where, (classes, groups) in wiring.groups.items():
         if type(model.get_submodule(where)) is nn.GroupNorm:

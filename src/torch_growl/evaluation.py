@@ -29,7 +29,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
 
     Raises:
         GrowlError: rows of a group are not equal, a pruned row is not zero, or the compact network predicts another
-            class than the tied one: our own bug, never to be passed over.
+            class than the tied one though its file is in float32: our own bug, never to be passed over.
     """
     recipe, folder, test = run.recipe, run.folder, run.splits.test
     tying = run.tying()
@@ -42,7 +42,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
     expected, truth = predictions(retrained, test, run.device)
     got, _ = predictions(small, test, run.device)
     differing = int((expected != got).sum())
-    if differing:
+    if differing and recipe.compact.dtype == "float32":  # another type rounds the weights: its answers are its own
         raise GrowlError(f"the compact network predicts {differing} of {len(truth)} test examples otherwise")
 
     example = run.example()
@@ -86,6 +86,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
             "network": before.bytes / after.bytes,
             "file": dense_file_bytes(dense.cpu()) / folder.model_file.stat().st_size,
         },
+        "file_dtype": recipe.compact.dtype,
         "file_bytes": {"dense": dense_file_bytes(dense), "compact": folder.model_file.stat().st_size},
         "parameters": {"dense": before.weights, "compact": after.weights},
         "bytes": {"dense": before.bytes, "compact": after.bytes},

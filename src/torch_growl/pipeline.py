@@ -255,7 +255,7 @@ class Pipeline:
             return
         self.watcher.stage("compact", 0, 0)
         small = compact(self.trained("retrain").cpu(), self.example(), full=self.recipe.compact.full)
-        save(small, self.folder.model_file)
+        save(small, self.folder.model_file, dtype=self.recipe.compact.dtype)
 
     def _eval(self) -> None:
         if self.folder.result_file.is_file():

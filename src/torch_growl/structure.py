@@ -15,6 +15,7 @@ from torch_growl.errors import InvalidValueError
 from torch_growl.partition import PRUNED
 
 __all__ = [
+    "SIZES_OF_PARAMETERS",
     "AttributeChange",
     "Form",
     "LayerCut",
@@ -27,6 +28,8 @@ __all__ = [
 
 Form = Literal["full", "local", "none"]
 RECORD = "_growl_structure"
+# What modules of torch that are no layers call the size of their parameters.
+SIZES_OF_PARAMETERS = ("num_features", "num_channels", "num_parameters", "embedding_dim")
 
 
 @dataclass(frozen=True)

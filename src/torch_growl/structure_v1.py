@@ -13,23 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torch_growl.container import Version
 from torch_growl.errors import FileFormatError
 from torch_growl.structure import AttributeChange, LayerCut, ParameterCut, Structure
-from torch_growl.structure_codec import check_labels, check_layer, fields, objects
+from torch_growl.structure_codec import check_labels, check_layer, check_width, fields, objects
 
 __all__ = ["decode"]
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module) -> Structure:
+def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Version = (1, 0)) -> Structure:
     """The structure in a file of version 1; arguments and errors are those of the present version's decoder."""
-    data = fields(text, {"layers", "norms"})
+    data = fields(text, ("layers", "norms"), version)
     modules = dict(dense.named_modules())
     layers: dict[str, LayerCut] = {}
     sources: dict[str, tuple[Any, Any]] = {}
     for number, entry in enumerate(objects(data["layers"], "layers")):
-        plain, where = check_layer(entry, number, modules, {"source", "block"})
+        plain, where = check_layer(entry, number, modules, {"source", "block"}, version)
         if plain.name in layers:
             raise FileFormatError(f"{where} is in the structure twice")
         kept, labels = tensors.pop(f"growl.kept.{number}", None), tensors.pop(f"growl.labels.{number}", None)
@@ -50,7 +51,9 @@ def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module) -> Structure
     for name, layer in layers.items():
         if layer.arriving is not None and layer.groups != 1:
             raise FileFormatError(f"layer {name!r}: a grouped layer cannot read removed channels")
-        check_labels(layer, f"layer {name!r}")
+        check_width(layer, layer.labels is not None, f"layer {name!r}")
+        if layer.labels is not None:
+            check_labels(layer, f"layer {name!r}")
     parameters, attributes = [], []
     for entry in objects(data["norms"], "norms"):
         cut = _norm(entry, modules, layers)

@@ -159,6 +159,10 @@ class Compact(Settings):
     """How the smaller network is made."""
 
     full: bool = Field(default=True, description="Also remove the channels that only fed pruned inputs.")
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] = Field(
+        default="float32",
+        description="Of the weights in model.safetensors; compact accuracy and compression.file are those of the file.",
+    )
 
 
 class Measure(Settings):

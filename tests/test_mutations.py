@@ -89,6 +89,36 @@ MUTATIONS = {
         "links[name][:, needed[outputs]].all(axis=1)",
         "test_compaction.py",
     ),
+    "int8 is rounded down": (
+        "quantization.py",
+        "/ divisor[part]).round()",
+        "/ divisor[part]).floor()",
+        "test_quantization.py",
+    ),
+    "scales are those of other channels": (
+        "quantization.py",
+        "mul_(scale.reshape(",
+        "mul_(scale.flip(0).reshape(",
+        "test_quantization.py",
+    ),
+    "a damaged file is believed": (
+        "container.py",
+        'if f"{value:08x}" != claimed:',
+        "if False:",
+        "test_storage_faults.py",
+    ),
+    "packed groups are mixed up": (
+        "index_codec.py",
+        "labels[alive] = group * (width // groups) + local",
+        "labels[alive] = local",
+        "test_index_codec.py",
+    ),
+    "the program is of the network before rounding": (
+        "storage.py",
+        "            _fill_(as_stored, tensors)\n",
+        "",
+        "test_program.py",
+    ),
     "tied inputs are not summed": (
         "inputs.py",
         "return sums.index_add_(self.dim, self.targets, x.index_select(self.dim, self.others))",

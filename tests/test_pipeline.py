@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,31 @@ def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(whole: t
     assert len(a) == result["dataset"]["test"]
     assert torch.equal(a, b)
     assert result["accuracy"]["retrained"] == result["accuracy"]["compact"]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_the_figures_are_those_of_the_file_as_stored(
+    dtype: str, whole: tuple[Pipeline, dict[str, Any]], tmp_path: Path
+) -> None:
+    from torch_growl.evaluation import dense_file_bytes
+    from torch_growl.storage import load
+    from torch_growl.training import evaluate
+
+    shutil.copytree(whole[0].folder.path, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.drop_from("compact")
+    folder.write_text(folder.recipe_file, load_recipe("digits", {**QUICK, "compact.dtype": dtype}).to_yaml())
+    pipeline = Pipeline(folder)
+    pipeline.run()
+    result, float32 = folder.result(), whole[1]
+    size = folder.model_file.stat().st_size
+    assert (result["file_dtype"], float32["file_dtype"]) == (dtype, "float32")
+    assert size < float32["file_bytes"]["compact"] * (0.45 if dtype == "int8" else 0.62)
+    assert result["compression"]["file"] == dense_file_bytes(pipeline.trained("dense").cpu()) / size
+    assert result["compression"]["network"] == float32["compression"]["network"]
+    small = load(folder.model_file, pipeline.network())
+    assert result["accuracy"]["compact"] == evaluate(small, pipeline.splits.test, pipeline.device)
+    assert abs(result["accuracy"]["compact"] - result["accuracy"]["retrained"]) < 0.02
 
 
 def test_the_same_seed_gives_the_same_result_and_another_another(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,29 @@ def test_a_program_is_held_to_its_file(tmp_path: Path) -> None:
     assert load_program(tmp_path / "m.pt2")(x).shape == (3, 5)
     with pytest.raises(InvalidValueError, match="call the compact file NAME.safetensors"):
         save(MLP(), tmp_path / "m.pt2")
+
+
+def test_nothing_of_the_machine_is_in_it(tmp_path: Path) -> None:
+    save(
+        compact(zero_and_tie_(MLP()), torch.randn(3, 20)), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20)
+    )
+    with zipfile.ZipFile(tmp_path / "m.pt2") as archive:
+        for name in archive.namelist():
+            text = name.encode() + archive.read(name)
+            assert not any(part in text for part in (b".py", b".tmp", str(tmp_path).encode())), name
+
+
+def test_an_interrupted_save_leaves_both_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+
+    def fails(source: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("torch_growl.storage.os.replace", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
 
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:

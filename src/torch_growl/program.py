@@ -27,7 +27,7 @@ from torch_growl.errors import CompactionError, FileFormatError, GrowlWarning, I
 from torch_growl.examples import Inputs, batch_of, split_inputs
 from torch_growl.proof import Proof
 
-__all__ = ["load_program", "program_path", "warn_if_stale", "write_program"]
+__all__ = ["load_program", "make_program", "program_path", "warn_if_stale"]
 
 _TOLERANCE = 1e-5
 _RECORD = "growl.json"
@@ -54,14 +54,16 @@ def warn_if_stale(path: Path) -> None:
         )
 
 
-def write_program(small: nn.Module, example_inputs: Any, path: Path, belongs_to: str) -> None:
-    """Export a network and hold the program's answers against the network's before it is written.
+def make_program(small: nn.Module, example_inputs: Any, belongs_to: str) -> bytes:
+    """Export a network and hold the program's answers against the network's.
 
     Args:
         small: the network; it is put into eval mode and onto the CPU.
         example_inputs: as for ``compact``.
-        path: a file whose name ends in ``.pt2``.
         belongs_to: the checksum of the compact file it stands beside.
+
+    Returns:
+        The ``.pt2`` file's bytes.
 
     Raises:
         CompactionError: the network cannot be run or exported, or the program answers otherwise.
@@ -81,9 +83,12 @@ def write_program(small: nn.Module, example_inputs: Any, path: Path, belongs_to:
             GrowlWarning,
             stacklevel=4,
         )
-    record = json.dumps({"compact_file": belongs_to})
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # source lines and paths of the machine it was made on
+    file = io.BytesIO()  # a file on disk would leave its temporary name in the archive
     with _quiet():
-        torch.export.save(program, path, extra_files={_RECORD: record})
+        torch.export.save(program, file, extra_files={_RECORD: json.dumps({"compact_file": belongs_to})})
+    return file.getvalue()
 
 
 def load_program(path: str | os.PathLike[str]) -> nn.Module:

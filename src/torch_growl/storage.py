@@ -21,7 +21,7 @@ from torch_growl.compaction import plain_copy
 from torch_growl.container import checksum, pack, read
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.inspection import plain_model
-from torch_growl.program import program_path, warn_if_stale, write_program
+from torch_growl.program import make_program, program_path, warn_if_stale
 from torch_growl.quantization import dequantize, quantizable, quantize
 from torch_growl.rewriting import expand_, shrink_
 from torch_growl.structure import Structure, recorded
@@ -76,13 +76,13 @@ def save(
     tensors = _stored(small, dtype)
     data = pack(text, {**structural, **tensors})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    program = beside.with_name(f".{path.name}.{os.getpid()}.tmp.pt2")
+    program = beside.with_name(f".{beside.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
         if example_inputs is not None:
             as_stored = copy.deepcopy(small)
             _fill_(as_stored, tensors)
-            write_program(as_stored, example_inputs, program, checksum(temporary))
+            program.write_bytes(make_program(as_stored, example_inputs, checksum(temporary)))
             os.replace(program, beside)
         os.replace(temporary, path)
     finally:

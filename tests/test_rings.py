@@ -55,6 +55,7 @@ NETWORKS = {
     "compaction",
     "measurement",
     "storage",
+    "carrying",
 }
 PARALLEL = [("penalty", "tying"), ("penalty", "tied"), ("compaction", "penalty"), ("compaction", "owl")]
 

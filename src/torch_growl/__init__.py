@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch_growl.carrying import compact_like, compact_optimizer, compact_scheduler
     from torch_growl.clustering import cluster_rows
     from torch_growl.compaction import compact
     from torch_growl.errors import GrowlError, GrowlWarning
@@ -35,6 +36,9 @@ __all__ = [
     "Tying",
     "cluster_rows",
     "compact",
+    "compact_like",
+    "compact_optimizer",
+    "compact_scheduler",
     "find_tying",
     "group_slope",
     "inspect_layers",
@@ -58,6 +62,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "carrying": ["compact_like", "compact_optimizer", "compact_scheduler"],
     "clustering": ["cluster_rows"],
     "compaction": ["compact"],
     "errors": ["GrowlError", "GrowlWarning"],

@@ -56,6 +56,7 @@ NETWORKS = {
     "measurement",
     "storage",
     "carrying",
+    "diagnosis",
 }
 PARALLEL = [("penalty", "tying"), ("penalty", "tied"), ("compaction", "penalty"), ("compaction", "owl")]
 

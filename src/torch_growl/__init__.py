@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch_growl.carrying import compact_like, compact_optimizer, compact_scheduler
     from torch_growl.clustering import cluster_rows
     from torch_growl.compaction import compact
+    from torch_growl.diagnosis import doctor
     from torch_growl.errors import GrowlError, GrowlWarning
     from torch_growl.inspection import inspect_layers
     from torch_growl.layers import LayerKind, register_layer
@@ -39,6 +40,7 @@ __all__ = [
     "compact_like",
     "compact_optimizer",
     "compact_scheduler",
+    "doctor",
     "find_tying",
     "group_slope",
     "inspect_layers",
@@ -65,6 +67,7 @@ _HOME = {
     "carrying": ["compact_like", "compact_optimizer", "compact_scheduler"],
     "clustering": ["cluster_rows"],
     "compaction": ["compact"],
+    "diagnosis": ["doctor"],
     "errors": ["GrowlError", "GrowlWarning"],
     "inspection": ["inspect_layers"],
     "layers": ["LayerKind", "register_layer"],

@@ -68,6 +68,8 @@ NETWORKS = {
     "storage",
     "tracing",
     "exporting",
+    "carrying",
+    "diagnosis",
 }
 PARALLEL = [("penalty", "tying"), ("penalty", "tied"), ("compaction", "penalty"), ("compaction", "owl")]
 

@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch_growl.carrying import compact_like, compact_optimizer, compact_scheduler
     from torch_growl.clustering import cluster_rows
     from torch_growl.compaction import compact
+    from torch_growl.diagnosis import doctor
     from torch_growl.errors import GrowlError, GrowlWarning
     from torch_growl.exporting import export_executorch, export_onnx, export_program
     from torch_growl.inspection import inspect_layers
@@ -37,6 +39,10 @@ __all__ = [
     "Tying",
     "cluster_rows",
     "compact",
+    "compact_like",
+    "compact_optimizer",
+    "compact_scheduler",
+    "doctor",
     "export_executorch",
     "export_onnx",
     "export_program",
@@ -64,8 +70,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "carrying": ["compact_like", "compact_optimizer", "compact_scheduler"],
     "clustering": ["cluster_rows"],
     "compaction": ["compact"],
+    "diagnosis": ["doctor"],
     "errors": ["GrowlError", "GrowlWarning"],
     "exporting": ["export_executorch", "export_onnx", "export_program"],
     "inspection": ["inspect_layers"],

@@ -241,6 +241,27 @@ def export(
 
 
 @app.command()
+def doctor(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A recipe, a run's folder, or package.module:function.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="SHAPE", help="For a function: 1,3,32,32 or 1,16:int64; several allowed."),
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Say before any training which layers can be made smaller, why not the others, and what it could save."""
+    from torch_growl.command_inputs import network_and_example
+    from torch_growl.diagnosis import doctor as diagnose
+
+    network, example, layers, side = network_and_example(model, inputs or [], data)
+    found = diagnose(network, example, layers=layers, side=side)
+    console.print(found.table())
+    console.print(f"{found.weights:,} weights, {found.macs:,} MACs at batch 1", highlight=False)
+
+
+@app.command()
 def recipes() -> None:
     """List the built-in recipes."""
     from torch_growl.recipes import builtin_recipes

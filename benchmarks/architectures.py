@@ -8,13 +8,12 @@ a run that was cut off goes on where it was. ``--table`` writes the result into 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
 import time
 import warnings
 from collections import Counter
+from importlib import import_module
+from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks import architectures_table, timing
@@ -73,16 +72,29 @@ SIDES = {"ours": ours, "Torch-Pruning": peer}
 
 
 def in_a_process(side: str, name: str) -> dict[str, Any]:
-    """One side on one network, in a process that is ended when it does not come back."""
-    command = [sys.executable, "-m", "benchmarks.architectures", "--one", side, name]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    """One side on one network, in a process of its own that is ended when it does not come back."""
+    context = multiprocessing.get_context("fork")  # what was imported is shared
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, side, name))
+    process.start()
+    sender.close()
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=12 * LIMIT, env=environment)
-    except subprocess.TimeoutExpired:
-        return {"verdict": "did not finish", "error": f"ended after {12 * LIMIT:.0f} s"}
-    if found.returncode:
-        return {"verdict": "failed", "error": (found.stderr.strip() or f"code {found.returncode}").splitlines()[-1]}
-    return dict(json.loads(found.stdout.splitlines()[-1]))
+        if not receiver.poll(12 * LIMIT):
+            process.kill()
+            return {"verdict": "did not finish", "error": f"ended after {12 * LIMIT:.0f} s"}
+        return dict(receiver.recv())
+    except EOFError:
+        process.join()
+        return {"verdict": "failed", "error": f"the process ended with code {process.exitcode}"}
+    finally:
+        process.join()
+
+
+def _answer(sender: Connection, side: str, name: str) -> None:
+    try:
+        sender.send(SIDES[side](name))
+    except Exception as error:  # of either side; it is the result
+        sender.send({"verdict": "failed", "error": f"{type(error).__name__}: {_first_line(error)}"})
 
 
 def _first_line(error: Exception) -> str:
@@ -93,18 +105,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Run what is not there yet, keep the result, write the table."""
     parser = options(__doc__)
     parser.add_argument("--table", action="store_true", help="only write docs/architectures.md from the kept result")
-    parser.add_argument("--one", nargs=2, metavar=("SIDE", "NETWORK"), help="one side on one network, printed as JSON")
     parser.add_argument("--only", choices=SIDES, help="measure this side again; the other one is as it was kept")
     given = parser.parse_args(arguments)
-    if given.one:
-        import torch
-
-        torch.set_num_threads(1)
-        print("\n" + json.dumps(SIDES[given.one[0]](given.one[1])))
-        return
     if not given.table:
         from benchmarks.zoo import ARCHITECTURES, SOURCES
 
+        timing.one_thread()
+        for package in ("torch_growl.compaction", "timm", "torchvision", "transformers", "torch_pruning"):
+            import_module(package)
         kept = Kept(given.name or ("architectures-quick" if given.quick else "architectures"))
         before = timing.load("architectures")["networks"] if given.only else {}
         found: dict[str, Any] = {}

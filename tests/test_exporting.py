@@ -360,7 +360,7 @@ EXECUTORCH = {
 }
 
 
-@pytest.mark.parametrize("name", EXECUTORCH)
+@pytest.mark.parametrize("name", ["mlp", "lenet5", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_executorch_runs_the_reference_networks(name: str, tmp_path: Path) -> None:
     made, shape = EXECUTORCH[name]()
     blocks = {"lenet5": 16}.get(name, 1)

@@ -36,7 +36,7 @@ SUMS = (
     (512, 400, 200, (4, 4), (1, 32, 256)),
     (512, 512, 200, (8, 8), (1, 32)),
 )
-CHOSEN = {"linear": "by size, channels first", "convolution": "by size, in place"}
+CHOSEN = {"linear": "pairs", "convolution": "by size, in place"}
 ROUNDS = 40
 THREADED = (784, 600, 7, (), (512,))
 TRIES = 100  # calls with two threads

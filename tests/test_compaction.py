@@ -17,9 +17,10 @@ from torch.utils import _pytree as pytree
 from compact_battery import MLP, NETS, FanOut, LeNet, Net, Shared, settle_, vgg, zero_and_tie_
 from torch_growl.compaction import compact, structure_of
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.inputs import SelectInputs, SharedInputs, SumInputs
+from torch_growl.inputs import SelectInputs, SumInputs
 from torch_growl.layers import rows_of, write_rows_
 from torch_growl.proof import HALF_TOLERANCE
+from torch_growl.shared_inputs import SharedInputs
 from torch_growl.storage import load, load_dense, save
 from torch_growl.structure import Structure
 

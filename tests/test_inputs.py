@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.inputs import SelectInputs, SumInputs, index_bytes, make_inputs
+from torch_growl.inputs import SelectInputs, SumInputs, index_bytes, make_inputs, sum_without_scatter
 
 GROUPS = [[4, 0, 3], [1], [5, 2]]
 
@@ -27,12 +27,23 @@ def test_sum_is_the_sum_of_every_group(shape: tuple[int, ...], dim: int, dtype: 
     found = SumInputs(GROUPS, dim)(x)
     assert found.dtype == dtype
     assert torch.equal(found, by_hand(x, GROUPS, dim))
+    assert torch.equal(sum_without_scatter(x, GROUPS, dim), found)
 
 
 @pytest.mark.parametrize(("shape", "dim"), [((3, 7), -1), ((2, 7, 4, 4), -3)])
 def test_select_takes_inputs_in_order(shape: tuple[int, ...], dim: int) -> None:
     x = torch.randn(shape)
     assert torch.equal(SelectInputs([5, 1, 1], dim)(x), torch.stack([x.select(dim, i) for i in (5, 1, 1)], dim))
+
+
+@pytest.mark.parametrize("dim", [-1, -3])
+@pytest.mark.parametrize("sizes", [[1], [4], [1, 1], [2, 2, 2], [13, 1, 8, 7, 2, 1], [31]])
+def test_sums_without_a_scatter_are_the_same_for_groups_of_any_sizes(sizes: list[int], dim: int) -> None:
+    order = torch.randperm(sum(sizes) + 3).tolist()
+    groups = [[order.pop() for _ in range(size)] for size in sizes]
+    shape = (2, sum(sizes) + 3) if dim == -1 else (2, sum(sizes) + 3, 2, 2)
+    x = torch.randint(-8, 8, shape).float()
+    assert torch.equal(sum_without_scatter(x, groups, dim), by_hand(x, groups, dim))
 
 
 def test_the_input_is_not_modified_and_gradients_reach_every_member() -> None:

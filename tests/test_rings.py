@@ -45,6 +45,7 @@ NETWORKS = {
     "tied",
     "parametrized",
     "inputs",
+    "shared_inputs",
     "graph",
     "structure",
     "structure_codec",

@@ -59,8 +59,8 @@ def export_onnx(
 ) -> Exported:
     """Write a network as one ONNX file, checked in onnxruntime.
 
-    Tied inputs are summed by Gather and ReduceSum, which no constant folding can turn back into full-size weights and
-    which any runtime computes alike with any number of threads. The file holds no paths and no source lines.
+    Tied inputs are summed by Gather, Add and ReduceSum, which no constant folding can turn back into full-size weights
+    and which any runtime computes alike with any number of threads. The file holds no paths and no source lines.
 
     Args:
         model: the network, compact or not; not modified. A copy in eval mode is exported.
@@ -85,7 +85,7 @@ def export_onnx(
         import onnxruntime
         import onnxscript  # noqa: F401  (the exporter needs it)
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-    traced = Traced(model, example_inputs, dynamic_batch=dynamic_batch, tolerance=tolerance, by_size=True)
+    traced = Traced(model, example_inputs, dynamic_batch=dynamic_batch, tolerance=tolerance, scatter_free=True)
     floating = [*traced.network.parameters(), *tensors(traced.example)]
     if any(value.dtype == torch.bfloat16 for value in floating):
         raise ExportError("onnxruntime does not compute in bfloat16; export a copy in float32 (model.float())")
@@ -142,7 +142,7 @@ def export_program(
         ExportError: the network cannot be traced, or the program read back gives other outputs.
     """
     target = _target(path)
-    traced = Traced(model, example_inputs, dynamic_batch=dynamic_batch, tolerance=tolerance, by_size=False)
+    traced = Traced(model, example_inputs, dynamic_batch=dynamic_batch, tolerance=tolerance, scatter_free=False)
 
     def check(temporary: Path) -> float:
         buffer = io.BytesIO()
@@ -185,7 +185,7 @@ def export_executorch(
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
         from executorch.runtime import Runtime
-    traced = Traced(model, example_inputs, dynamic_batch=False, tolerance=tolerance, by_size=True)
+    traced = Traced(model, example_inputs, dynamic_batch=False, tolerance=tolerance, scatter_free=True)
     try:
         with quiet():
             lowered = to_edge_transform_and_lower(traced.program, partitioner=[XnnpackPartitioner()])

@@ -24,25 +24,21 @@ shape, inputs → groups      first+add   index_add  0/1 matrix  segment_reduce 
 The matrix wins by 17 µs at batch 1 and would need more bytes than it saves. On a CPU the order of the additions is
 fixed; on CUDA it is under ``torch.use_deterministic_algorithms(True)``.
 
-For ONNX and ExecuTorch the sum is written *by size*: the groups of one size are gathered as a block and reduced, and
-the blocks put in order. onnxruntime's ScatterND, which ``index_add_`` becomes, adds members of one group from several
-threads at once and gives wrong sums; a 0/1 matrix is made full-size weights again by constant folding. docs/export.md
-has the measurements.
+For ONNX and ExecuTorch the sum is written without a scatter: onnxruntime's ScatterND, which ``index_add_`` becomes,
+adds members of one group from several threads at once and gives wrong sums; a 0/1 matrix is made full-size weights
+again by constant folding. docs/export.md has the measurements.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import InvalidValueError
 
-__all__ = ["SelectInputs", "SharedInputs", "SumInputs", "make_inputs", "sum_by_size"]
+__all__ = ["SelectInputs", "SumInputs", "make_inputs", "sum_without_scatter"]
 
 
 class SelectInputs(nn.Module):
@@ -80,8 +76,8 @@ class SumInputs(nn.Module):
         device: where the indices are kept.
 
     Attributes:
-        by_size: write the sum as gathered and reduced blocks, for runtimes that cannot scatter; always so inside
-            ``torch.onnx.export``.
+        scatter_free: take the sum by selections and additions alone, for runtimes that cannot scatter; always so
+            inside ``torch.onnx.export``.
     """
 
     first: Tensor
@@ -95,7 +91,7 @@ class SumInputs(nn.Module):
         _check(dim, [index for members in groups for index in members])
         self.dim = dim
         self.groups = tuple(tuple(members) for members in groups)
-        self.by_size = False
+        self.scatter_free = False
         rest = sorted((index, target) for target, members in enumerate(groups) for index in members[1:])
         indices = {
             "first": [members[0] for members in groups],
@@ -107,8 +103,8 @@ class SumInputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The groups' sums: ``x`` with ``len(groups)`` channels, in ``x``'s type."""
-        if self.by_size or torch.onnx.is_in_onnx_export():
-            return sum_by_size(x, self.groups, self.dim)
+        if self.scatter_free or torch.onnx.is_in_onnx_export():
+            return sum_without_scatter(x, self.groups, self.dim)
         sums = x.index_select(self.dim, self.first)
         return sums.index_add_(self.dim, self.targets, x.index_select(self.dim, self.others))
 
@@ -121,73 +117,50 @@ class SumInputs(nn.Module):
         return f"{len(self.first) + len(self.others)} -> {len(self.first)}, dim={self.dim}"
 
 
-class SharedInputs(nn.Module):
-    """A selection or sum that several layers read from the same tensor: the first one computes it for all.
+def sum_without_scatter(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tensor:
+    """The sums that :class:`SumInputs` takes, by selection, addition and concatenation alone; for exporters.
 
-    What was computed is held until the last of them has it. Under ``torch.compile`` and ``torch.export`` it is written
-    out for each of them, for these find the same computation themselves.
-
-    Args:
-        inputs: what to compute.
-        readers: how many layers read it.
+    Before a Linear, channels are brought to the front (gathering whole rows is several times as fast as gathering
+    single numbers) and members added in pairs, at most log2 of the largest group times. Before a convolution, channels
+    stay where they are, and groups of one size are gathered as a block and reduced.
     """
-
-    def __init__(self, inputs: nn.Module, readers: int) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.readers = readers
-        self._held: dict[int, tuple[Any, int, bool, Tensor, int]] = {}  # by thread
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies hold nothing."""
-        return {**self.__dict__, "_held": {}}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What ``inputs`` gives."""
-        if torch.compiler.is_compiling() or type(x) is not Tensor:
-            return self.inputs(x)  # type: ignore[no-any-return]
-        thread, version = threading.get_ident(), -1 if x.is_inference() else x._version
-        held = self._held.pop(thread, None)
-        if held is not None and held[0]() is x and held[1:3] == (version, torch.is_grad_enabled()):
-            result, left = held[3], held[4] - 1
-        else:
-            result, left = self.inputs(x), self.readers - 1
-        if left:
-            self._held[thread] = (weakref.ref(x), version, torch.is_grad_enabled(), result, left)
-        return result
-
-    def extra_repr(self) -> str:
-        """What is shown in the network's printout."""
-        return f"readers={self.readers}"
+    if dim == -1:
+        return _sum_in_pairs(x.movedim(-1, 0), groups, -x.ndim).movedim(0, -1)
+    return _sum_by_size(x, groups, dim)
 
 
-def sum_by_size(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tensor:
-    """The sums that :class:`SumInputs` takes, by selection, reduction and concatenation alone; for exporters.
+def _sum_in_pairs(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tensor:
+    lists = [list(members) for members in groups]
+    while max(map(len, lists)) > 1:
+        left = [i for members in lists for i in members[: len(members) // 2 * 2 : 2]]
+        right = [i for members in lists for i in members[1::2]]
+        alone = [members[-1] for members in lists if len(members) % 2]
+        sums = _select(x, dim, left) + _select(x, dim, right)
+        x = torch.cat([sums, _select(x, dim, alone)], dim) if alone else sums
+        summed, single = 0, len(left)  # where the next pair and the next member without one have come to be
+        for number, members in enumerate(lists):
+            pairs, odd = divmod(len(members), 2)
+            lists[number] = [*range(summed, summed + pairs), *range(single, single + odd)]
+            summed, single = summed + pairs, single + odd
+    return _in_order(x, dim, [members[0] for members in lists])
 
-    Two operations for every size that groups have, at most √(2 · inputs) sizes. The last dimension is brought to the
-    front, for gathering whole rows is several times as fast as gathering single numbers.
-    """
-    last = dim == -1
-    if last:
-        x, dim = x.movedim(-1, 0), -x.ndim
+
+def _sum_by_size(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tensor:
     numbers: dict[int, list[int]] = {}
     for number, members in enumerate(groups):
         numbers.setdefault(len(members), []).append(number)
     blocks, order = [], []
     for size, same in sorted(numbers.items()):
         order += same
-        if last:
-            index, shape, reduced = [i for number in same for i in groups[number]], (len(same), size), dim
-        else:
-            index = [groups[number][k] for k in range(size) for number in same]
-            shape, reduced = (size, len(same)), dim - 1
-        block = _select(x, dim, index)
-        blocks.append(block if size == 1 else block.unflatten(dim, shape).sum(reduced))
+        block = _select(x, dim, [groups[number][k] for k in range(size) for number in same])
+        blocks.append(block if size == 1 else block.unflatten(dim, (size, len(same))).sum(dim - 1))
+    place = {number: k for k, number in enumerate(order)}
     sums = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim)
-    if order != sorted(order):
-        place = {number: k for k, number in enumerate(order)}
-        sums = _select(sums, dim, [place[number] for number in range(len(groups))])
-    return sums.movedim(0, -1) if last else sums
+    return _in_order(sums, dim, [place[number] for number in range(len(groups))])
+
+
+def _in_order(x: Tensor, dim: int, index: list[int]) -> Tensor:
+    return x if index == list(range(x.shape[dim])) else _select(x, dim, index)
 
 
 def _select(x: Tensor, dim: int, index: list[int]) -> Tensor:

@@ -13,8 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torch_growl.inputs import SharedInputs, make_inputs
+from torch_growl.inputs import make_inputs
 from torch_growl.layers import LayerKind, Side, kind_of
+from torch_growl.shared_inputs import SharedInputs
 from torch_growl.structure import LayerCut, ParameterCut, Structure, record_, structure_of
 
 __all__ = ["cut_channels", "expand_", "fed_groups", "shrink_"]

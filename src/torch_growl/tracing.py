@@ -32,7 +32,7 @@ class Traced:
         dynamic_batch: leave dimension 0 of the first tensor, and of all that are as long there, open. Where the
             network's code does not allow that, it is left as it is in the example, with a warning.
         tolerance: largest difference allowed, as a part of the largest output, in (0, 1).
-        by_size: write the sums of tied inputs without any scatter (see :class:`torch_growl.inputs.SumInputs`).
+        scatter_free: write the sums of tied inputs without any scatter (see :class:`torch_growl.inputs.SumInputs`).
 
     Attributes:
         program: what ``torch.export`` made of it.
@@ -45,7 +45,7 @@ class Traced:
     """
 
     def __init__(
-        self, model: nn.Module, example_inputs: Any, *, dynamic_batch: bool, tolerance: float, by_size: bool
+        self, model: nn.Module, example_inputs: Any, *, dynamic_batch: bool, tolerance: float, scatter_free: bool
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -61,7 +61,7 @@ class Traced:
         self.network = plain_copy(model).eval().cpu()
         for module in self.network.modules():
             if isinstance(module, SumInputs):
-                module.by_size = by_size
+                module.scatter_free = scatter_free
         self.example = given
         self.expected(given)  # a network that does not run is said to be that, and not blamed on an exporter
         self.dynamic_batch = False

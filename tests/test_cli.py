@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -82,9 +83,14 @@ def test_report_and_bench_work_on_a_finished_run(capsys: pytest.CaptureFixture[s
     (finished / "report.html").unlink()
     status, out, _ = growl(capsys, "report", str(finished))
     assert (status, (finished / "report.html").is_file()) == (0, True)
-    status, out, _ = growl(capsys, "bench", str(finished), "--batch", "4", "--repeats", "3")
+    asked = ["--batch", "4", "--repeats", "3", "--runtime", "eager", "--runtime", "onnxruntime"]
+    status, out, _ = growl(capsys, "bench", str(finished), *asked)
     assert status == 0
-    assert "dense / compact" in out
+    assert "compact is" in out
+    kept = json.loads((finished / "latency.json").read_text(encoding="utf-8"))
+    assert [(each["runtime"], each["batch"]) for each in kept["comparisons"]] == [("eager", 4), ("onnxruntime", 4)]
+    assert all(each["verdict"] in out for each in kept["comparisons"])
+    assert growl(capsys, "bench", str(finished), "--runtime", "abacus")[0] != 0
 
 
 def test_export_writes_the_compact_network(capsys: pytest.CaptureFixture[str], finished: Path, tmp_path: Path) -> None:

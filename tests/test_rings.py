@@ -69,6 +69,7 @@ NETWORKS = {
     "storage",
     "tracing",
     "exporting",
+    "latency",
     "carrying",
     "diagnosis",
 }

@@ -5,6 +5,7 @@ Everything that is wrong with what the user gave is one line on stderr and exit 
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Iterable
@@ -184,28 +185,46 @@ def report(run: RunArgument) -> None:
 def bench(
     run: RunArgument,
     data: DataOption = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.  (default: 1 and 256)")] = None,
-    repeats: Annotated[int, typer.Option(min=3, help="Timed calls per network and batch size.")] = 50,
+    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.  (default: 1, 8, 64, 256)")] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="eager, compile, onnxruntime; several allowed.  (default: all)")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads, for all alike.")] = 1,
+    repeats: Annotated[int, typer.Option(min=3, help="Timed calls per network and batch size.")] = 20,
 ) -> None:
-    """Time the dense network beside the compact one, and say where it is slower."""
-    from torch_growl.measurement import latency_pair
+    """Time the dense network beside the compact one, and say where it is slower; writes latency.json."""
+    from torch_growl.evaluation import environment
+    from torch_growl.latency import RUNTIMES, compare_latency
     from torch_growl.pipeline import Pipeline
     from torch_growl.run_folder import RunFolder
     from torch_growl.storage import load
 
     folder = RunFolder(run)
     pipeline = Pipeline(folder, data_dir=data)
-    dense = pipeline.trained("dense")
-    small = load(folder.model_file, pipeline.network()).eval().to(pipeline.device)
-    sizes = tuple(batch or (1, 256))
-    times = latency_pair(dense, small, pipeline.example().to(pipeline.device), batch_sizes=sizes, repeats=repeats)
-    table = Table(title="latency, median ms", title_justify="left")
-    for title in ("batch", "dense", "compact", "dense / compact"):
-        table.add_column(title, justify="right")
-    for size in map(str, sizes):
-        ratio = times["dense"][size] / times["compact"][size]
-        said = f"{ratio:.2f}x" if ratio >= 1 else f"{ratio:.2f}x (slower)"
-        table.add_row(size, f"{times['dense'][size]:.3f}", f"{times['compact'][size]:.3f}", said)
+    if not folder.model_file.is_file():
+        raise GrowlError(f"{run}: stage 'compact' is not done yet; go on with `growl run … --resume`")
+    dense, small = pipeline.trained("dense"), load(folder.model_file, pipeline.network())
+    found = compare_latency(
+        dense.to(pipeline.device),
+        small.to(pipeline.device),
+        pipeline.example().to(pipeline.device),
+        batch_sizes=tuple(batch or (1, 8, 64, 256)),
+        runtimes=tuple(runtime or RUNTIMES),
+        threads=threads,
+        repeats=repeats,
+    )
+    kept = {
+        "threads": threads,
+        "environment": environment(pipeline.device),
+        "comparisons": [each.to_dict() for each in found],
+    }
+    folder.write_text(run / "latency.json", json.dumps(kept, indent=2) + "\n")
+    table = Table(title=f"latency, median ms, threads: {threads}", title_justify="left")
+    for title in ("runtime", "batch", "dense", "compact", "compact is"):
+        table.add_column(title, justify="left" if title in ("runtime", "compact is") else "right")
+    for each in found:
+        shown = ("–" if ms is None else f"{ms:.3f}" for ms in (each.dense_ms, each.compact_ms))
+        table.add_row(each.runtime, str(each.batch), *shown, each.verdict)
     console.print(table)
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -185,16 +189,20 @@ class CifarResNet(nn.Module):
         return cast(Tensor, self.linear(self.flatten(self.pool(x))))
 
 
-def resnet_cifar(*, depth: int = 20, width: float = 1.0, n_classes: int = 10) -> nn.Module:
+def resnet_cifar(
+    *, depth: int = 20, width: float = 1.0, n_classes: int = 10, weights: str | os.PathLike[str] | None = None
+) -> nn.Module:
     """ResNet-20, -32, -44, -56, -110 for CIFAR, with parameters named as in akamaster/pytorch_resnet_cifar10.
 
     Args:
         depth: layers: 6 n + 2 for n blocks in each of the three stages, ≥ 8.
         width: the stages' 16, 32, 64 channels are multiplied by it, > 0.
         n_classes: outputs, ≥ 1.
+        weights: a safetensors file of that repository's weights, for images normalised by ImageNet's mean and standard
+            deviation; None: random ones.
 
     Raises:
-        InvalidValueError: an argument is out of range.
+        InvalidValueError: an argument is out of range, or the file's weights are not this network's.
     """
     if type(depth) is not int or depth < 8 or (depth - 2) % 6:
         raise InvalidValueError(f"depth must be 6 n + 2 (8, 14, 20, …, 56), got {depth!r}")
@@ -204,7 +212,22 @@ def resnet_cifar(*, depth: int = 20, width: float = 1.0, n_classes: int = 10) ->
     small, middle, large = (max(1, round(size * width)) for size in (16, 32, 64))
     network = CifarResNet((depth - 2) // 6, (small, middle, large), n_classes)
     _initialise(network)
+    if weights is not None:
+        _take_weights(network, Path(weights))
     return network
+
+
+def _take_weights(network: nn.Module, path: Path) -> None:
+    try:
+        given = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InvalidValueError(f"weights: {path} cannot be read as safetensors: {error}") from error
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    given = {name: value for name, value in given.items() if not name.endswith("num_batches_tracked")}
+    odd = sorted(set(state) ^ set(given)) or sorted(n for n in state if state[n].shape != given[n].shape)
+    if odd:
+        raise InvalidValueError(f"weights: {path} is of another network: {odd[0]!r} and {len(odd) - 1} more differ")
+    network.load_state_dict(given, strict=False)
 
 
 def _initialise(network: nn.Module) -> None:

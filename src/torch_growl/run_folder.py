@@ -203,7 +203,7 @@ class RunFolder:
             "train": ["checkpoints/dense.pt", "checkpoints/train.pt", "checkpoints/row_norms.safetensors"],
             "tie": ["tying.json"],
             "retrain": ["checkpoints/retrain.pt", "checkpoints/rows.safetensors"],
-            "compact": ["model.safetensors", "model.onnx", "model.pt2", "model.pte"],
+            "compact": ["model.safetensors", "model.onnx", "model.pt2", "model.pte", "latency.json"],
             "eval": ["result.json", "report.html"],
         }
         if stage not in made:

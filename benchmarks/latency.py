@@ -1,0 +1,170 @@
+"""Milliseconds of compact networks beside their dense ones and Torch-Pruning: ``python -m benchmarks.latency``.
+
+Two networks with the structure that GrOWL leaves behind: a 784-300-10 MLP whose 340 surviving pixels are in 33 groups,
+and VGG-16 for CIFAR-10 with at least 14.5x fewer weights and 4x fewer MACs. Beside them Torch-Pruning's result for the
+same surviving channels, without ties (it knows none), from the same dense network. Sides take turns on fresh inputs, on
+one thread, in eager PyTorch and in onnxruntime; what counts is the ratio of medians.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import torch_growl as tg
+from benchmarks import timing
+from benchmarks.command import keep, options
+from torch_growl.layers import kind_of, rows_of, write_rows_
+from torch_growl.networks import mnist_mlp, vgg16
+
+__all__ = ["main", "sessions", "structured_mlp", "structured_vgg"]
+
+# VGG-16, per convolution: the share of its input channels that are pruned, and how many of the others share a row.
+PRUNED = (0.0, 0.3, 0.3, 0.3, 0.4, 0.4, 0.5, 0.6, 0.7, 0.75, 0.75, 0.75, 0.75)
+TIED = (0.0, 0.0, 0.1, 0.1, 0.1, 0.1, 0.2, 0.3, 0.3, 0.4, 0.4, 0.4, 0.4)
+LEAST = {"weights": 14.5, "MACs": 4.0}
+SHARE_OF_MACS = 0.8  # of the ratio of MACs that the ratio of times must reach
+BATCHES = {"784-300-10": (1, 8, 64, 256), "VGG-16": (1, 32)}
+
+
+def _tie_(rows: Tensor, alive: Tensor, groups: int, generator: torch.Generator) -> None:
+    """Set rows of a layer to zero and tie the others in so many groups, in place."""
+    kept = alive.nonzero().flatten()
+    rows[~alive] = 0
+    order = kept[torch.randperm(len(kept), generator=generator)]
+    owner = order[:groups]
+    rows[order] = rows[owner[torch.arange(len(order)) % groups]]
+
+
+@torch.no_grad()
+def structured_mlp() -> nn.Module:
+    """784-300-10: 444 pixels are not read, 340 in 33 groups; the other layers dense."""
+    torch.manual_seed(0)
+    model = mnist_mlp(init="torch").eval()
+    generator = torch.Generator().manual_seed(0)
+    layer = next(module for module in model.modules() if type(module) is nn.Linear)
+    rows = rows_of(layer).clone()
+    alive = torch.zeros(784, dtype=torch.bool)
+    alive[torch.randperm(784, generator=generator)[:340]] = True
+    _tie_(rows, alive, 33, generator)
+    write_rows_(layer, rows)
+    return model
+
+
+@torch.no_grad()
+def structured_vgg(tied: bool = True) -> nn.Module:
+    """VGG-16 with input channels pruned and tied as in :data:`PRUNED` and :data:`TIED`."""
+    torch.manual_seed(0)
+    model = vgg16().eval()
+    generator = torch.Generator().manual_seed(0)
+    convolutions = [module for module in model.modules() if type(module) is nn.Conv2d]
+    linears = [module for module in model.modules() if type(module) is nn.Linear]
+    for number, layer in enumerate([*convolutions, *linears[:1]]):
+        pruned = PRUNED[number] if number < len(PRUNED) else PRUNED[-1]
+        share = TIED[number] if number < len(TIED) else 0.0
+        rows = rows_of(layer).clone()
+        n = len(rows)
+        alive = torch.zeros(n, dtype=torch.bool)
+        alive[torch.randperm(n, generator=generator)[: n - round(pruned * n)]] = True
+        left = int(alive.sum())
+        _tie_(rows, alive, left - round(share * left) if tied else left, generator)
+        write_rows_(layer, rows)
+    return model
+
+
+def torch_pruning(dense: nn.Module, example: Tensor) -> nn.Module:
+    """Torch-Pruning's network with the channels that some reader still reads, without ties."""
+    import torch_pruning as tp
+
+    model = copy.deepcopy(dense)
+    layers = [m for m in model.modules() if kind_of(m) is not None]
+    zero = {id(layer): (rows_of(layer).detach() == 0).all(dim=1).nonzero().flatten().tolist() for layer in layers}
+    graph = tp.DependencyGraph().build_dependency(model, example)
+    for layer in layers[1:]:
+        prune: Callable[..., Any] = (
+            tp.prune_conv_in_channels if type(layer) is nn.Conv2d else tp.prune_linear_in_channels
+        )
+        if zero[id(layer)]:
+            graph.get_pruning_group(layer, prune, idxs=zero[id(layer)]).prune()
+    return model
+
+
+def sessions(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Callable[[Tensor], Any]]:
+    """onnxruntime sessions on one thread."""
+    import onnxruntime
+
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, network) in enumerate(networks.items()):
+            path = Path(folder) / f"{number}.onnx"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tg.export_onnx(network, example, path)
+            settings = onnxruntime.SessionOptions()
+            settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+            entry = session.get_inputs()[0].name
+            found[name] = lambda x, session=session, entry=entry: session.run(None, {entry: x.numpy()})
+    return found
+
+
+def compare(name: str, networks: Mapping[str, nn.Module], shape: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+    """Medians of all networks in both runtimes at every batch size."""
+    example = torch.randn(2, *shape)
+    runtimes: dict[str, Mapping[str, Callable[[Tensor], Any]]] = {
+        "eager": dict(networks.items()),
+        "onnxruntime": sessions(networks, example),
+    }
+    found = []
+    for runtime, candidates in runtimes.items():
+        for batch in BATCHES[name]:
+
+            def fresh(rng: np.random.Generator, batch: int = batch) -> Tensor:
+                return torch.from_numpy(rng.standard_normal((batch, *shape), dtype=np.float32))
+
+            with torch.no_grad():
+                times = timing.side_by_side(candidates, fresh, rounds=rounds if batch < 64 else max(7, rounds // 2))
+            found.append({"network": name, "runtime": runtime, "batch": batch, "times": times})
+            medians = {key: each["median"] for key, each in times.items()}
+            print(name, runtime, batch, {key: f"{value / 1e3:.3f} ms" for key, value in medians.items()}, flush=True)
+    return found
+
+
+def measured(dense: nn.Module, networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Any]:
+    """Weights and MACs of every network."""
+    counts = {key: tg.measure(network, example, latency=False) for key, network in networks.items()}
+    return {key: {"weights": each.weights, "macs": each.macs} for key, each in counts.items()}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run it all and keep the result."""
+    given = options(__doc__).parse_args(arguments)
+    timing.one_thread()
+    rounds = 5 if given.quick else 41
+    data: dict[str, Any] = {"sizes": {}, "times": []}
+    for name, dense, shape in (
+        ("784-300-10", structured_mlp(), (784,)),
+        ("VGG-16", structured_vgg(), (3, 32, 32)),
+    ):
+        example = torch.randn(2, *shape)
+        networks = {"dense": dense, "compact": tg.compact(dense, example)}
+        if name == "VGG-16":
+            networks["Torch-Pruning, same channels"] = torch_pruning(dense, example)
+            with torch.no_grad():
+                assert torch.allclose(networks["Torch-Pruning, same channels"](example), dense(example), atol=1e-4)
+        data["sizes"][name] = measured(dense, networks, example)
+        print(name, data["sizes"][name], flush=True)
+        data["times"] += compare(name, networks, shape, rounds if name == "784-300-10" else max(5, rounds // 3))
+    keep(given, "latency", data, ("onnxruntime", "torch-pruning"))
+
+
+if __name__ == "__main__":
+    main()

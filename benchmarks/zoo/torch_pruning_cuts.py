@@ -52,7 +52,7 @@ def cuts(name: str, tolerance: float, limit: float) -> dict[str, Any]:
         for request, zero in (("agreed", agreed[len(rows[key])]), ("own", rows[key])):
             index = zero.nonzero().flatten().tolist()
             tried.append({"layer": key, "request": request, **_cut(model, inputs, key, index, tolerance, limit)})
-            if tried[-1].get("stage") == "graph":  # it is the same for all layers
+            if tried[-1]["verdict"] == "did not finish" or tried[-1].get("stage") == "graph":  # it gets no better
                 return _judged(tried)
     return _judged(tried)
 

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_growl.layers import LayerKind, kind_of, register_layer
-
 __all__ = ["BUILDERS"]
 
 Built = tuple[nn.Module, Any]
@@ -32,19 +30,6 @@ def _text(config: str, network: str, **settings: Any) -> Built:
 
 def _gpt2() -> Built:
     """Its layers are of a type of transformers' own, a Linear with its weight lying on its side."""
-    from transformers.pytorch_utils import Conv1D
-
-    if kind_of(Conv1D(1, 1)) is None:
-        register_layer(
-            Conv1D,
-            LayerKind(
-                blocks=lambda module, weight, side: (weight if side == "input" else weight.t()).unsqueeze(0),
-                channel_dim=-1,
-                groups=lambda module: 1,
-                resized=lambda module, inputs, outputs: Conv1D(outputs, inputs).to(module.weight),
-                macs=lambda module, x, y: y.numel() * x.shape[-1],
-            ),
-        )
     return _text("GPT2Config", "GPT2LMHeadModel", **_GPT2)
 
 

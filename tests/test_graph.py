@@ -189,10 +189,23 @@ def test_what_reads_a_head(fused: bool) -> None:
     assert (queries == keys[:, None]).all()
     with torch.no_grad():
         model.o.weight[:, :6] = 0  # both heads of the first group
-        model.o.weight[:, 6] = 0  # a single channel of another is not worth a cut: 9 with it, but 10 without
     needed = needed_channels(dict(model.named_children()), found)
     assert needed[values].tolist() == [[False] * 3, [True] * 3]
     assert needed[keys].tolist() == [[False] * 3, [True] * 3]
+    nn.init.normal_(model.o.weight)
+    with torch.no_grad():
+        model.o.weight[:, [0, 3]] = 0  # nobody reads this channel of the first group, but heads must stay of one size
+    assert needed_channels(dict(model.named_children()), found).all()
+
+
+def test_a_single_weight_is_enough_to_need_a_channel() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5))
+    found = wired(model, 2, 3)
+    with torch.no_grad():
+        model[2].weight[:, 1:] = 0
+        model[2].weight[3, 2] = 1e-30
+    needed = needed_channels(dict(model.named_children()), found)
+    assert needed[found.outputs["0"]].tolist() == [True, False, True, False]
 
 
 def test_a_network_that_is_one_layer_or_fails_has_no_cuts() -> None:

@@ -47,10 +47,9 @@ def test_verdicts() -> None:
 
 def test_every_runtime_and_batch_is_timed_and_settings_are_as_before() -> None:
     dense, small = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)), nn.Linear(8, 4)
+    x = torch.randn(2, 8)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
-    found = compare_latency(
-        dense, small, torch.randn(2, 8), batch_sizes=(1, 5), runtimes=("eager", "onnxruntime"), repeats=3
-    )
+    found = compare_latency(dense, small, x, batch_sizes=(1, 5), runtimes=("eager", "onnxruntime"), repeats=3)
     assert [(c.runtime, c.batch) for c in found] == [(r, b) for r in ("eager", "onnxruntime") for b in (1, 5)]
     assert all(c.ratio is not None and c.ratio > 0 for c in found)
     assert torch.get_num_threads() == before

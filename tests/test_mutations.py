@@ -87,7 +87,7 @@ MUTATIONS = {
         "demand.py",
         "links[name][:, needed[outputs]].any(axis=1)",
         "links[name][:, needed[outputs]].all(axis=1)",
-        "test_compaction.py",
+        "test_graph.py",
     ),
     "int8 is rounded down": (
         "quantization.py",

@@ -109,6 +109,7 @@ def compare_latency(
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(threads)
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for runtime in runtimes:
             try:

@@ -20,6 +20,8 @@ from benchmarks import (
     figures,
     growth,
     held,
+    latency,
+    latency_tables,
     pat,
     prox,
     prox_peers,
@@ -290,6 +292,38 @@ def test_every_form_of_a_sum_in_onnx_is_the_sum(form: str, rest: tuple[int, ...]
     x = np.random.default_rng(0).integers(-8, 8, (3, 20, *rest)).astype(np.float32)
     wanted = np.stack([x[:, members].sum(1) for members in groups], 1)
     assert np.array_equal(session.run(None, {"x": x})[0], wanted)
+
+
+def test_the_latency_page_shows_what_was_measured() -> None:
+    page = latency_tables.PAGE.read_text("utf-8")
+    assert latency_tables.filled(page) == page
+    assert all(f"<!-- table: {name} -->" in page for name in latency_tables.TABLES)
+
+
+def test_latency_targets_are_judged_from_times() -> None:
+    def cell(network: str, runtime: str, batch: int, **times: float) -> dict[str, Any]:
+        return {
+            "network": network,
+            "runtime": runtime,
+            "batch": batch,
+            "times": {(latency.PEER if key == "peer" else key): {"median": value} for key, value in times.items()},
+        }
+
+    sizes = {"dense": {"weights": 30, "macs": 10}, "compact": {"weights": 2, "macs": 2}}
+    data = {
+        "sizes": {"784-300-10": sizes, "VGG-16": sizes},
+        "times": [
+            cell("784-300-10", "eager", 256, dense=8.0, compact=1.0),
+            cell("VGG-16", "eager", 32, dense=10.0, compact=2.4, peer=2.5),
+            cell("VGG-16", "onnxruntime", 32, dense=10.0, compact=3.0, peer=2.5),
+        ],
+    }
+    mlp, weights, macs, share, peer = latency.targets(data)
+    assert (mlp["met"], mlp["worst"]) == (True, 0.125)
+    assert weights["met"]
+    assert macs["met"]
+    assert (share["met"], share["missed"]) == (False, {"onnxruntime": 1.5})
+    assert peer["missed"] == {"onnxruntime, batch 32": 1.2}
 
 
 def test_the_export_page_shows_what_was_measured() -> None:

@@ -613,3 +613,15 @@ def test_what_is_left_can_be_a_multiple(round_to: int) -> None:
     assert any(width < inputs for inputs, width, _, _ in sizes)
     with pytest.raises(InvalidValueError, match="round_to must be an integer ≥ 1"):
         compact(model, x, round_to=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_proof_can_be_made_in_float64(dtype: torch.dtype) -> None:
+    """At a tolerance that the network's own type could never hold."""
+    torch.manual_seed(0)
+    model, x = pruned_mlp().to(dtype), torch.randn(3, 20, dtype=dtype)
+    small = compact(model, x, tolerance=1e-13, float64=True)
+    assert {p.dtype for p in small.parameters()} == {dtype}
+    wide, less = copy.deepcopy(model).double().eval(), copy.deepcopy(small).double().eval()
+    assert (wide(x.double()) - less(x.double())).abs().max() <= 1e-13 * wide(x.double()).abs().max()
+    assert structure_of(small).layers[0].outputs_left < 30

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from torch_growl.demand import Flags, bundles
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.examples import Inputs, split_inputs
+from torch_growl.examples import Inputs, split_inputs, wide
 from torch_growl.folding import fold_chains_
 from torch_growl.graph import Wiring, no_wiring, wiring_of
 from torch_growl.inspection import plain_model
@@ -35,7 +35,13 @@ __all__ = ["compact", "plain_copy", "structure_of"]
 
 
 def compact(
-    model: nn.Module, example_inputs: Any, *, full: bool = True, round_to: int = 1, tolerance: float = 1e-5
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    full: bool = True,
+    round_to: int = 1,
+    tolerance: float = 1e-5,
+    float64: bool = False,
 ) -> nn.Module:
     """A smaller network with the same outputs: a plain ``nn.Module``, in the mode the given one is in.
 
@@ -51,6 +57,8 @@ def compact(
             often likes 8.
         tolerance: how far outputs may differ, as a part of the largest output, in (0, 1); half precision has its own
             table, :data:`torch_growl.proof.HALF_TOLERANCE`.
+        float64: compare copies in float64, whatever the network's type: for networks whose own rounding is larger than
+            the tolerance, or with a tolerance far below float32's.
 
     Raises:
         LayerError: a layer has NaN or infinite weights.
@@ -63,7 +71,7 @@ def compact(
     if not isinstance(round_to, int) or isinstance(round_to, bool) or round_to < 1:
         raise InvalidValueError(f"round_to must be an integer ≥ 1, got {round_to!r}")
     inputs = split_inputs(example_inputs)
-    return _Maker(plain_copy(model), inputs, full, round_to, tolerance).smallest()
+    return _Maker(plain_copy(model), inputs, full, round_to, tolerance, float64).smallest()
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
@@ -89,7 +97,9 @@ def plain_copy(model: nn.Module) -> nn.Module:
 class _Maker:
     """Plans a structure, proves it, and gives way where a network's own code does not allow a cut."""
 
-    def __init__(self, dense: nn.Module, inputs: Inputs, full: bool, round_to: int, tolerance: float) -> None:
+    def __init__(
+        self, dense: nn.Module, inputs: Inputs, full: bool, round_to: int, tolerance: float, float64: bool
+    ) -> None:
         self._take(dense)
         self.inputs = inputs
         self.full = full
@@ -100,7 +110,8 @@ class _Maker:
             if weight is not None and not is_lazy(weight) and not bool(torch.isfinite(weight).all()):
                 raise LayerError(f"layer {name!r} has NaN or infinite weights; it cannot be compacted")
         self.reference = copy.deepcopy(dense).eval()
-        self.proof = Proof(self.reference, inputs, tolerance)
+        self.float64 = float64
+        self.proof = Proof(self._compared(self.reference), wide(inputs) if float64 else inputs, tolerance)
 
     def smallest(self) -> nn.Module:
         """The smallest network that answers as the dense one."""
@@ -153,7 +164,11 @@ class _Maker:
     def _try(self, wiring: Wiring, *, sizes: bool) -> _Attempt:
         plan, needed = plan_structure(self.dense, self.layers, wiring, self.fixed, round_to=self.round_to, sizes=sizes)
         small = shrink_(copy.deepcopy(self.dense), plan)
-        return _Attempt(plan, needed, small, self.proof.fault(copy.deepcopy(small).eval()))
+        return _Attempt(plan, needed, small, self.proof.fault(self._compared(copy.deepcopy(small).eval())))
+
+    def _compared(self, network: nn.Module) -> nn.Module:
+        """What is run for the proof."""
+        return copy.deepcopy(network).double() if self.float64 else network
 
     def _leave_faulty_layers(self) -> bool:
         """Find, without any cut, the layers whose weight other code than their own forward reads; fix them."""

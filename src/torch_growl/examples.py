@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["batch_of", "call", "random_like", "split_inputs"]
+__all__ = ["batch_of", "call", "random_like", "split_inputs", "wide"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -51,6 +51,11 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
 def _mapped(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     mapped: Inputs = pytree.tree_map_only(Tensor, change, inputs)
     return mapped
+
+
+def wide(inputs: Inputs) -> Inputs:
+    """The same inputs with all floating-point tensors in float64."""
+    return _mapped(lambda value: value.double() if value.is_floating_point() else value, inputs)
 
 
 def random_like(inputs: Inputs, generator: torch.Generator) -> Inputs:

@@ -1,0 +1,83 @@
+"""Writes the kept results into ``docs/latency.md``: ``python -m benchmarks.latency_tables``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import timing
+from benchmarks.latency import PEER
+from benchmarks.markdown import markdown
+from benchmarks.tables import targets, where_measured
+
+__all__ = ["PAGE", "TABLES", "filled", "main"]
+
+PAGE = Path(__file__).parents[1] / "docs" / "latency.md"
+_PLACE = re.compile(r"(<!-- table: ([a-z0-9_-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def sizes() -> str:
+    """Weights and MACs of every network."""
+    rows = []
+    for name, networks in timing.load("latency")["sizes"].items():
+        dense = networks["dense"]
+        for key, size in networks.items():
+            ratios = [f"{dense[what] / size[what]:.2f}x" for what in ("weights", "macs")]
+            rows.append([f"{name}, {key}", f"{size['weights']:,}", f"{size['macs']:,}", *ratios])
+    return markdown(["network", "weights", "MACs", "fewer weights", "fewer MACs"], rows)
+
+
+def times() -> str:
+    """Medians, and the compact network's ratio to the dense one in words."""
+    rows = []
+    for cell in timing.load("latency")["times"]:
+        median = {key: each["median"] / 1e3 for key, each in cell["times"].items()}
+        ratio = median["dense"] / median["compact"]
+        said = f"{ratio:.2f}x faster" if ratio > 1 else f"**{1 / ratio:.2f}x slower**"
+        peer = f"{median[PEER]:.2f}" if PEER in median else "–"
+        where = f"{cell['network']}, {cell['runtime']}, batch {cell['batch']}"
+        rows.append([where, f"{median['dense']:.3g}", f"{median['compact']:.3g}", said, peer])
+    return markdown(["", "dense, ms", "compact, ms", "compact is", f"{PEER}, ms"], rows)
+
+
+def pretrained() -> str:
+    """Accuracy of the pretrained networks and predictions that changed."""
+    rows = []
+    for each in timing.load("pretrained")["networks"]:
+        known = "" if each["known"] is None else f" (known: {each['known']:.2%})"
+        rows.append(
+            [
+                f"{each['network']}{', rows zeroed and tied' if each['damaged'] else ''}",
+                f"{each['accuracy']:.2%}{known}",
+                f"{each['predictions_differ']} of {each['images']:,}",
+                " → ".join(f"{count:,}" for count in each["weights"]),
+                " → ".join(f"{count / 1e6:.2f} M" for count in each["macs"]),
+            ]
+        )
+    return markdown(["network", "accuracy, dense", "predictions that differ", "weights", "MACs"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "where-latency": lambda: where_measured("latency"),
+    "targets-latency": lambda: targets("latency"),
+    "sizes": sizes,
+    "times": times,
+    "where-pretrained": lambda: where_measured("pretrained"),
+    "pretrained": pretrained,
+}
+
+
+def filled(page: str) -> str:
+    """The page with every marked table written anew."""
+    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", page)
+
+
+def main() -> None:
+    """Fill the page."""
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    print("wrote", PAGE)
+
+
+if __name__ == "__main__":
+    main()

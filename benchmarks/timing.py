@@ -103,7 +103,7 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 def save(name: str, data: Mapping[str, Any], *, packages: tuple[str, ...] = ()) -> Path:
     """Keep a result as ``benchmarks/results/NAME.json`` with the environment and the peers' versions."""
-    where = {**environment(torch.device("cpu")), "commit": _commit(), "date": time.strftime("%Y-%m-%d")}
+    where = {**environment(torch.device("cpu")), "commit": _AT_START, "date": time.strftime("%Y-%m-%d")}
     where["cores"] = os.cpu_count()
     where["packages"] = {package: _version(package) for package in ("numpy", "numba", "scipy", *packages)}
     RESULTS.mkdir(exist_ok=True)
@@ -132,3 +132,6 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
+
+
+_AT_START = _commit()  # what runs is what was there when it started

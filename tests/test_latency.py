@@ -26,6 +26,13 @@ class Sleeps(nn.Module):
         return self.layer(x)
 
 
+class Reshapes(nn.Module):
+    """Runs at any batch size, but is exported for one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, -1)
+
+
 def test_the_slower_one_is_called_slower() -> None:
     x = torch.randn(2, 3)
     (fast,) = compare_latency(Sleeps(0.02), Sleeps(0.005), x, batch_sizes=(2,), runtimes=("eager",), repeats=3)
@@ -71,6 +78,12 @@ def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert found.ratio is None
     assert found.note
+    fixed = nn.Sequential(nn.Linear(3, 2), nn.Unflatten(1, (2, 1)), Reshapes())
+    found_at = compare_latency(
+        fixed, fixed, torch.randn(2, 3), batch_sizes=(2, 8), runtimes=("eager", "onnxruntime"), repeats=3
+    )
+    timed = {(c.runtime, c.batch): c.ratio is not None for c in found_at}
+    assert timed == {("eager", 2): True, ("eager", 8): True, ("onnxruntime", 2): True, ("onnxruntime", 8): False}
     monkeypatch.setattr(latency, "find_spec", lambda name: None)
     (found,) = compare_latency(
         nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(2, 3), batch_sizes=(2,), runtimes=("onnxruntime",), repeats=3

@@ -131,7 +131,10 @@ class _Maker:
         if not self.full:
             return self._uncut("its output channels were left alone, as asked")
         with exact_arithmetic(self.reference):
-            return wiring_of(self.reference, *self.inputs, self.fixed)
+            wiring = wiring_of(self.reference, *self.inputs, self.fixed)
+        for name in wiring.outside:
+            self.fixed.setdefault(name, "its weight is read by other code than its own forward")
+        return wiring
 
     def _folded(self, wiring: Wiring) -> _Attempt | None:
         """With the sums of linear chains moved into the layers before them; None where there are none, or it fails."""

@@ -57,6 +57,7 @@ class Wiring:
         chains: for layers that read one other layer's output linearly, that layer and the batch normalisations between.
         sources: for every layer, a number that says which tensor it read.
         reasons: for every layer none of whose output channels may go, why.
+        outside: layers whose weight other code than their own forward read.
     """
 
     count: int = 1
@@ -72,6 +73,7 @@ class Wiring:
     chains: Mapping[str, Chain] = field(default_factory=dict)
     sources: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    outside: frozenset[str] = frozenset()
 
     @property
     def links(self) -> dict[str, tuple[Link, ...]]:
@@ -167,6 +169,7 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         {name: chain for name, chain in found.chains.items() if found.calls[name] == found.calls[chain[0]] == 1},
         {name: number for name, number in found.sources.items() if found.calls[name] == 1},
         reasons,
+        frozenset(found.outside),
     )
 
 

@@ -117,7 +117,7 @@ def compare_latency(
                 for size in batch_sizes:
                     dense_ms, compact_ms = _timed(runs, batch_of(inputs, size), repeats)
                     found.append(Comparison(runtime, size, dense_ms, compact_ms))
-            except (GrowlError, RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
+            except Exception as error:  # whatever a runtime raises: each has errors of its own
                 note = (str(error).strip() or type(error).__name__).splitlines()[0]
                 done = {c.batch for c in found if c.runtime == runtime}
                 found += [Comparison(runtime, size, None, None, note) for size in batch_sizes if size not in done]
@@ -131,6 +131,8 @@ def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, fold
         torch._dynamo.reset()
         compiled = torch.compile(network, dynamic=False)
         return lambda given: call(cast(nn.Module, compiled), given)
+    if any(tensor.is_cuda for tensor in (*network.parameters(), *network.buffers())):
+        raise GrowlError("onnxruntime is timed for networks on the CPU only")
     if find_spec("onnxruntime") is None:
         raise GrowlError("onnxruntime is not installed: pip install 'torch-growl[onnx]'")
     import onnxruntime

@@ -73,7 +73,7 @@ class Recording:
         chains: for layers whose input follows from one other layer's output by linear operations that are the same for
             every channel: that layer, and the batch normalisations on the way.
         sources: for every layer, a number that says which tensor it read.
-        outside: layers whose weight was read by other code than their own, and by which.
+        outside: layers whose weight was read by other code than their own forward.
     """
 
     count: int = 1
@@ -89,7 +89,7 @@ class Recording:
     calls: dict[str, int] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
-    outside: dict[str, str] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=set)
 
     def fresh(self, number: int) -> Tensor:
         """New identities."""
@@ -207,7 +207,7 @@ class Watch(TorchDispatchMode):
         if not self._inside:
             for value in pytree.tree_leaves((args, kwargs)):
                 if isinstance(value, Tensor) and id(value) in self._layer_of:
-                    self.found.outside.setdefault(self._layer_of[id(value)], _name(func))
+                    self.found.outside.add(self._layer_of[id(value)])
             self._follow(self, func, args, kwargs, result)
         return result
 
@@ -311,12 +311,8 @@ def record(
         ids = watch.of(value)
         if ids is not None:
             watch.found.pin(ids, "its output is an output of the network")
-    for name, reader in watch.found.outside.items():
+    for name in watch.found.outside:
         for ids in (watch.found.inputs.get(name), watch.found.outputs.get(name)):
             if ids is not None:
-                watch.found.pin(ids, f"the weight of {name} is read by {reader} too, not only by its own forward")
+                watch.found.pin(ids, f"the weight of {name} is read by other code than its own forward")
     return watch.found
-
-
-def _name(func: Any) -> str:
-    return str(func).removeprefix("aten.").partition(".")[0]

@@ -18,7 +18,24 @@ from torch_growl.layers import LayerKind, Side, kind_of
 from torch_growl.shared_inputs import SharedInputs
 from torch_growl.structure import LayerCut, ParameterCut, Structure, record_, structure_of
 
-__all__ = ["cut_channels", "expand_", "fed_groups", "shrink_"]
+__all__ = ["FedLayer", "cut_channels", "expand_", "fed_groups", "shrink_"]
+
+
+class FedLayer(nn.Sequential):
+    """A smaller layer behind the module ``inputs`` that chooses or sums what it reads.
+
+    Code that looks at a layer's weight, for its type or device, finds the smaller one's.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """The smaller layer's weight."""
+        return cast(Tensor, self.get_submodule("layer").weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The smaller layer's bias."""
+        return cast("Tensor | None", self.get_submodule("layer").bias)
 
 
 def replace_(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
@@ -87,7 +104,7 @@ def _smaller(old: nn.Module, layer: LayerCut) -> nn.Module:
     inputs = make_inputs(fed, len(arriving), kind.channel_dim, device=device)
     if inputs is None:
         return new
-    whole = nn.Sequential()
+    whole = FedLayer()
     whole.add_module("inputs", inputs.train(old.training))
     whole.add_module("layer", new)
     whole.training = old.training

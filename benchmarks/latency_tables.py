@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import timing
-from benchmarks.latency import PEER
+from benchmarks.latency import PEER, UNROUNDED
 from benchmarks.markdown import markdown
 from benchmarks.tables import targets, where_measured
 
@@ -35,10 +35,10 @@ def times() -> str:
         median = {key: each["median"] / 1e3 for key, each in cell["times"].items()}
         ratio = median["dense"] / median["compact"]
         said = f"{ratio:.2f}x faster" if ratio > 1 else f"**{1 / ratio:.2f}x slower**"
-        peer = f"{median[PEER]:.2f}" if PEER in median else "–"
+        others = [f"{median[key]:.3g}" if key in median else "–" for key in (UNROUNDED, PEER)]
         where = f"{cell['network']}, {cell['runtime']}, batch {cell['batch']}"
-        rows.append([where, f"{median['dense']:.3g}", f"{median['compact']:.3g}", said, peer])
-    return markdown(["", "dense, ms", "compact, ms", "compact is", f"{PEER}, ms"], rows)
+        rows.append([where, f"{median['dense']:.3g}", f"{median['compact']:.3g}", said, *others])
+    return markdown(["", "dense, ms", "compact, ms", "compact is", f"{UNROUNDED}, ms", f"{PEER}, ms"], rows)
 
 
 def pretrained() -> str:

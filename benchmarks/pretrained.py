@@ -41,7 +41,7 @@ def images(folder: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def damage_(model: nn.Module) -> nn.Module:
-    """In every block's second convolution of the last stage, zero the eighth of rows of least norm, tie the next eighth.
+    """In each second convolution of the last stage, zero the eighth of rows of least norm and tie the next eighth.
 
     Little enough that the network still knows what it sees; returns the network.
     """

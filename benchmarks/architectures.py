@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks import architectures_table, timing
 from benchmarks.clustering import Kept
 from benchmarks.command import keep, options
+from torch_growl.errors import first_line
 
 __all__ = ["main", "ours"]
 
@@ -43,7 +44,7 @@ def ours(name: str) -> dict[str, Any]:
         try:
             small = tg.compact(model, inputs)
         except tg.GrowlError as error:
-            return {"verdict": "refused", "error": _first_line(error)}
+            return {"verdict": "refused", "error": first_line(error)}
     seconds = time.perf_counter() - start
     off = max(difference(model, small, fresh_inputs(inputs, seed)) for seed in (7, 8, 9))
     layers = tg.structure_of(small).layers
@@ -94,11 +95,7 @@ def _answer(sender: Connection, side: str, name: str) -> None:
     try:
         sender.send(SIDES[side](name))
     except Exception as error:  # of either side; it is the result
-        sender.send({"verdict": "failed", "error": f"{type(error).__name__}: {_first_line(error)}"})
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        sender.send({"verdict": "failed", "error": f"{type(error).__name__}: {first_line(error)}"})
 
 
 def main(arguments: list[str] | None = None) -> None:

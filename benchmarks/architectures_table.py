@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from benchmarks.markdown import markdown
 
 __all__ = ["PAGE", "TABLES", "filled", "general"]
@@ -15,7 +17,6 @@ __all__ = ["PAGE", "TABLES", "filled", "general"]
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 PEER = "Torch-Pruning"
 SOURCES = ("torchvision", "timm", "transformers", "own")
-_PLACE = re.compile(r"(<!-- table: ([a-z0-9_-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def general(reason: str) -> str:
@@ -26,16 +27,6 @@ def general(reason: str) -> str:
     first = re.sub(r"^\d+ rows could go", "rows could go", first)
     first = re.sub(r"it is called \d+ times", "it is called several times", first)
     return re.sub(r"a parameter is shared: .*", "a parameter is shared", first)
-
-
-def where(data: Mapping[str, Any]) -> str:
-    """One line: command, machine, versions, date."""
-    place = data["environment"]
-    packages = ", ".join(f"{package} {version}" for package, version in sorted(place["packages"].items()))
-    return (
-        f"`{data['command']}`, {place['date']}, commit {place['commit']}: {place['processor']}, {place['cores']} "
-        f"cores, Python {place['python']}, torch {place['torch']}, {packages}."
-    )
 
 
 def summary(data: Mapping[str, Any]) -> str:
@@ -102,7 +93,7 @@ def _short(count: int) -> str:
 
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "where": where,
+    "where": pages.where_measured,
     "summary": summary,
     **{source: networks_of(source) for source in SOURCES},
 }
@@ -110,4 +101,4 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 def filled(page: str, data: Mapping[str, Any]) -> str:
     """The page with every marked table written anew; a name that is not of :data:`TABLES` is a KeyError."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]](data)}\n{place[3]}", page)
+    return pages.filled(page, {name: partial(table, data) for name, table in TABLES.items()})

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import timing
+from benchmarks import pages, timing
 from benchmarks.export import shape_of
 from benchmarks.export_forms import FORMS
 from benchmarks.markdown import markdown, short
-from benchmarks.tables import targets, where_measured
 
 __all__ = ["PAGE", "TABLES", "filled", "main"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "export.md"
-_PLACE = re.compile(r"(<!-- table: ([a-z0-9_-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def forms() -> str:
@@ -66,8 +63,8 @@ def networks() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "where-export": lambda: where_measured("export"),
-    "targets-export": lambda: targets("export"),
+    "where-export": lambda: pages.where_measured(timing.load("export")),
+    "targets-export": lambda: pages.targets("export"),
     "forms": forms,
     "threads": threads,
     "networks": networks,
@@ -76,13 +73,12 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def filled(page: str) -> str:
     """The page with every marked table written anew."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", page)
+    return pages.filled(page, TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
-    print("wrote", PAGE)
+    pages.fill(PAGE, TABLES)
 
 
 if __name__ == "__main__":

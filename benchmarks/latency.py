@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import torch_growl as tg
 from benchmarks import timing
 from benchmarks.command import keep, options
+from benchmarks.export import session
 from benchmarks.targets import judge, show
 from torch_growl.layers import kind_of, rows_of, write_rows_
 from torch_growl.networks import mnist_mlp, vgg16
@@ -104,8 +105,6 @@ def torch_pruning(dense: nn.Module, example: Tensor) -> nn.Module:
 
 def sessions(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Callable[[Tensor], Any]]:
     """onnxruntime sessions on one thread."""
-    import onnxruntime
-
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, network) in enumerate(networks.items()):
@@ -113,11 +112,9 @@ def sessions(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Ca
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tg.export_onnx(network, example, path)
-            settings = onnxruntime.SessionOptions()
-            settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-            session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-            entry = session.get_inputs()[0].name
-            found[name] = lambda x, session=session, entry=entry: session.run(None, {entry: x.numpy()})
+            opened = session(path)
+            entry = opened.get_inputs()[0].name
+            found[name] = lambda x, opened=opened, entry=entry: opened.run(None, {entry: x.numpy()})
     return found
 
 

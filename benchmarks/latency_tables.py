@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import timing
+from benchmarks import pages, timing
 from benchmarks.latency import PEER, UNROUNDED
 from benchmarks.markdown import markdown
-from benchmarks.tables import targets, where_measured
 
 __all__ = ["PAGE", "TABLES", "filled", "main"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "latency.md"
-_PLACE = re.compile(r"(<!-- table: ([a-z0-9_-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def sizes() -> str:
@@ -59,24 +56,23 @@ def pretrained() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "where-latency": lambda: where_measured("latency"),
-    "targets-latency": lambda: targets("latency"),
+    "where-latency": lambda: pages.where_measured(timing.load("latency")),
+    "targets-latency": lambda: pages.targets("latency"),
     "sizes": sizes,
     "times": times,
-    "where-pretrained": lambda: where_measured("pretrained"),
+    "where-pretrained": lambda: pages.where_measured(timing.load("pretrained")),
     "pretrained": pretrained,
 }
 
 
 def filled(page: str) -> str:
     """The page with every marked table written anew."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", page)
+    return pages.filled(page, TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
-    print("wrote", PAGE)
+    pages.fill(PAGE, TABLES)
 
 
 if __name__ == "__main__":

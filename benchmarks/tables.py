@@ -1,16 +1,14 @@
 """Writes the kept results into the docs: ``python -m benchmarks.tables``.
 
-Every table of ``docs/kernels.md`` stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` and is made from a
-JSON of ``benchmarks/results`` alone, so a figure in the docs is the figure that was measured.
+The page is ``docs/kernels.md``; :mod:`benchmarks.pages` says how tables get into it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import clustering_tables, timing
+from benchmarks import clustering_tables, pages, timing
 from benchmarks.markdown import markdown, short
 from benchmarks.prox_peers import PEERS
 
@@ -19,34 +17,6 @@ __all__ = ["PAGE", "TABLES", "filled", "main"]
 PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
 OURS = "torch-growl"
 MEASURED = ("prox", "step", "pat", "growth", "clustering", "clustering_growth")
-_PLACE = re.compile(r"(<!-- table: ([a-z0-9_-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def where_measured(name: str) -> str:
-    """One line: command, machine, versions, date."""
-    data = timing.load(name)
-    where = data["environment"]
-    packages = ", ".join(f"{package} {version}" for package, version in sorted(where["packages"].items()))
-    quick = " **A quick run: only to see that it works.**" if data["quick"] else ""
-    return (
-        f"`{data['command']}`, {where['date']}, commit {where['commit']}: {where['processor']}, {where['cores']} "
-        f"cores, Python {where['python']}, torch {where['torch']}, {packages}.{quick}"
-    )
-
-
-def targets(name: str) -> str:
-    """What was aimed at and what came out."""
-    rows = [
-        [
-            t["says"],
-            f"≤ {t['limit']:g}",
-            "–" if t["worst"] is None else f"{t['worst']:.3g} ({t['where']})",
-            f"{t['held']} of {t['of']}",
-            "yes" if t["met"] else "**no**",
-        ]
-        for t in timing.load(name)["targets"]
-    ]
-    return markdown(["ratio", "target", "worst measured", "holds in", "met"], rows)
 
 
 def prox_times(dtype: str, kind: str) -> str:
@@ -159,8 +129,8 @@ def growth() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"where-{name}": (lambda name=name: where_measured(name)) for name in MEASURED},
-    **{f"targets-{name}": (lambda name=name: targets(name)) for name in ("prox", "step", "pat")},
+    **{f"where-{name}": (lambda name=name: pages.where_measured(timing.load(name))) for name in MEASURED},
+    **{f"targets-{name}": (lambda name=name: pages.targets(name)) for name in ("prox", "step", "pat")},
     "prox-random": lambda: prox_times("float32", "random"),
     "prox-best-peer": lambda: prox_ratios("best peer"),
     "prox-argsort": lambda: prox_ratios("np.argsort"),
@@ -177,13 +147,12 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def filled(page: str) -> str:
     """The page with every marked table written anew; a name that is not of :data:`TABLES` is a KeyError."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", page)
+    return pages.filled(page, TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
-    print("wrote", PAGE)
+    pages.fill(PAGE, TABLES)
 
 
 if __name__ == "__main__":

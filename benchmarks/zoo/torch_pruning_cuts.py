@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 from benchmarks.zoo import build, fresh_inputs
 from benchmarks.zoo.compare import difference, leaves
 from benchmarks.zoo.damage import damage_, damaged_layers
+from torch_growl.errors import first_line
 from torch_growl.examples import call, split_inputs
 from torch_growl.layers import kind_of, rows_of
 
@@ -112,8 +113,7 @@ def _cut(model: nn.Module, inputs: Any, key: str, index: list[int], tolerance: f
     except _TooLong:
         return {"verdict": "did not finish", "stage": stage, "error": f"{limit:.0f} s of processor time"}
     except Exception as error:  # whatever it raises
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return {"verdict": "failed", "stage": stage, "error": f"{type(error).__name__}: {first}"[:200]}
+        return {"verdict": "failed", "stage": stage, "error": f"{type(error).__name__}: {first_line(error)}"[:200]}
     seconds = round(time.process_time() - start, 2)
     return {"verdict": "correct" if off <= tolerance else "wrong", "difference": off, "seconds": seconds}
 

@@ -19,7 +19,14 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from torch_growl.demand import Flags, bundles
-from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.errors import (
+    CompactionError,
+    GrowlWarning,
+    InvalidTypeError,
+    InvalidValueError,
+    LayerError,
+    first_line,
+)
 from torch_growl.examples import Inputs, split_inputs, wide
 from torch_growl.folding import fold_chains_
 from torch_growl.graph import Wiring, no_wiring, wiring_of
@@ -83,7 +90,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     try:
         dense = copy.deepcopy(plain_model(model))
     except Exception as error:  # whatever a user's module holds
-        raise CompactionError(f"the network cannot be copied: {str(error).splitlines()[0]}") from error
+        raise CompactionError(f"the network cannot be copied: {first_line(error)}") from error
     for parent in list(dense.modules()):
         for key, child in parent.named_children():
             parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child

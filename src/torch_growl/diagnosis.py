@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from torch_growl.compaction import plain_copy
-from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.errors import InvalidTypeError, InvalidValueError, first_line
 from torch_growl.examples import batch_of, call, split_inputs
 from torch_growl.graph import Wiring, wiring_of
 from torch_growl.inspection import choose_layers, clean_name, default_layers, inspect_layers
@@ -216,8 +216,7 @@ def _count(network: nn.Module, batch: Any) -> tuple[dict[str, int], int]:
         with torch.no_grad(), counter:
             call(network, batch)
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidValueError(f"the network cannot be run on the example inputs: {first}") from error
+        raise InvalidValueError(f"the network cannot be run on the example inputs: {first_line(error)}") from error
     finally:
         for handle in handles:
             handle.remove()

@@ -46,3 +46,8 @@ class RunFolderError(GrowlError):
 
 class GrowlWarning(UserWarning):
     """Something was done differently from what was asked, and the user should know."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what any error says, or its type's name where it says nothing: for a message of our own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_growl.errors import ExportError, InvalidValueError
+from torch_growl.errors import ExportError, InvalidValueError, first_line
 from torch_growl.examples import Inputs
-from torch_growl.tracing import Traced, first_line, quiet, tensors
+from torch_growl.tracing import Traced, quiet, tensors
 
 __all__ = ["Exported", "export_executorch", "export_onnx", "export_program"]
 

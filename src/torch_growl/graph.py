@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.channels import FIXED, Classes, partition
+from torch_growl.errors import first_line
 from torch_growl.layers import kind_of
 from torch_growl.operations import follow
 from torch_growl.recording import Chain, Recording, record
@@ -124,8 +125,7 @@ def wiring_of(
     try:
         found = record(model, args, kwargs, fixed, follow)
     except Exception as error:  # whatever a user's forward raises while it is watched
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return no_wiring(names, f"the network cannot be followed: {type(error).__name__}: {first}")
+        return no_wiring(names, f"the network cannot be followed: {type(error).__name__}: {first_line(error)}")
     return _in_classes(found, names, fixed)
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from torch_growl.compaction import plain_copy
-from torch_growl.errors import GrowlError, InvalidTypeError, InvalidValueError
+from torch_growl.errors import GrowlError, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.examples import Inputs, batch_of, call, random_like, split_inputs
 from torch_growl.exporting import export_onnx
+from torch_growl.tracing import tensors
 
 __all__ = ["RUNTIMES", "Comparison", "compare_latency"]
 
@@ -118,7 +118,7 @@ def compare_latency(
                     dense_ms, compact_ms = _timed(runs, batch_of(inputs, size), repeats)
                     found.append(Comparison(runtime, size, dense_ms, compact_ms))
             except Exception as error:  # whatever a runtime raises: each has errors of its own
-                note = (str(error).strip() or type(error).__name__).splitlines()[0]
+                note = first_line(error)
                 done = {c.batch for c in found if c.runtime == runtime}
                 found += [Comparison(runtime, size, None, None, note) for size in batch_sizes if size not in done]
     return found
@@ -148,8 +148,7 @@ def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, fold
     names = [each.name for each in session.get_inputs()]
 
     def run(given: Inputs) -> Any:
-        tensors = [leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
-        return session.run(None, dict(zip(names, (t.numpy() for t in tensors), strict=True)))
+        return session.run(None, dict(zip(names, (t.numpy() for t in tensors(given)), strict=True)))
 
     return run
 
@@ -158,7 +157,7 @@ def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, fold
 def _timed(runs: Sequence[Run], batch: Inputs, repeats: int) -> list[float]:
     generator = torch.Generator().manual_seed(0)
     times: list[list[float]] = [[] for _ in runs]
-    cuda = any(isinstance(leaf, Tensor) and leaf.is_cuda for leaf in pytree.tree_leaves(batch))
+    cuda = any(tensor.is_cuda for tensor in tensors(batch))
     for turn in range(-3, repeats):  # the first ones warm up and compile
         given = random_like(batch, generator)
         order = list(range(len(runs)))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from torch_growl.container import checksum
-from torch_growl.errors import CompactionError, FileFormatError, GrowlWarning, InvalidValueError
+from torch_growl.errors import CompactionError, FileFormatError, GrowlWarning, InvalidValueError, first_line
 from torch_growl.examples import Inputs, batch_of, split_inputs
 from torch_growl.proof import Proof
 
@@ -116,7 +116,7 @@ def load_program(path: str | os.PathLike[str]) -> nn.Module:
         with _quiet():
             module = torch.export.load(path, extra_files=extra).module()
     except Exception as error:  # whatever torch raises for a damaged archive
-        raise FileFormatError(f"{path}: not a torch.export program, or a damaged one: {_first_line(error)}") from None
+        raise FileFormatError(f"{path}: not a torch.export program, or a damaged one: {first_line(error)}") from None
     _check_belongs(path, given, extra[_RECORD])
     return module
 
@@ -128,7 +128,7 @@ def _check_belongs(path: Path, given: Path, record: str) -> None:
     try:
         own, wanted = json.loads(record)["compact_file"], checksum(file)
     except Exception as error:
-        raise FileFormatError(f"{path} cannot be compared with {file}: {_first_line(error)}") from None
+        raise FileFormatError(f"{path} cannot be compared with {file}: {first_line(error)}") from None
     if own != wanted:
         raise FileFormatError(f"{path} belongs to another compact file than {file}; save both together")
 
@@ -164,7 +164,7 @@ def _exported(small: nn.Module, inputs: Inputs, shapes: Any) -> tuple[torch.expo
         with _quiet(), torch.no_grad():
             return torch.export.export(copy.deepcopy(small), args, kwargs, dynamic_shapes=dynamic), ""
     except Exception as error:  # whatever a user's forward does that export does not follow
-        return None, f"torch.export says: {_first_line(error)}"
+        return None, f"torch.export says: {first_line(error)}"
 
 
 def _by_parameter(small: nn.Module, inputs: Inputs, shapes: Any) -> Any:
@@ -189,7 +189,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

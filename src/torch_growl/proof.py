@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from torch_growl.errors import CompactionError
+from torch_growl.errors import CompactionError, first_line
 from torch_growl.examples import Inputs, call, random_like
 
 __all__ = ["HALF_TOLERANCE", "Proof", "exact_arithmetic", "tensors_in"]
@@ -42,7 +42,7 @@ class Proof:
         try:
             self.expected = [self._outputs(dense, batch) for batch in self.batches]
         except Exception as error:  # whatever a user's forward raises
-            raise CompactionError(f"the network does not run on example_inputs: {_first_line(error)}") from error
+            raise CompactionError(f"the network does not run on example_inputs: {first_line(error)}") from error
         if not self.expected[0]:
             raise CompactionError("the network's output holds no tensor, so nothing can be compared")
         for path, value in self.expected[0]:
@@ -57,7 +57,7 @@ class Proof:
             try:
                 found = self._outputs(small, batch)
             except Exception as error:  # a cut that the network's own code does not allow
-                return f"it raises {type(error).__name__}: {_first_line(error)}"
+                return f"it raises {type(error).__name__}: {first_line(error)}"
             if [path for path, _ in found] != [path for path, _ in expected]:
                 return "its outputs are nested differently"
             for (path, value), (_, wanted) in zip(found, expected, strict=True):
@@ -125,7 +125,3 @@ def tensors_in(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     elif hasattr(value, "__dict__"):
         for key, item in vars(value).items():
             yield from tensors_in(item, f"{path}.{key}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

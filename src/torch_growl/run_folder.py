@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_growl.errors import GrowlError, RunFolderError
+from torch_growl.errors import GrowlError, RunFolderError, first_line
 from torch_growl.recipes import Recipe, load_recipe
 
 __all__ = ["RunFolder", "write_whole"]
@@ -130,7 +130,7 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise RunFolderError(f"{path} cannot be read ({reason}); delete it to do the stage again") from None
         return state
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from torch_growl.compaction import plain_copy
-from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.examples import Inputs, batch_of, call, random_like, split_inputs
 from torch_growl.inputs import SumInputs
 from torch_growl.proof import HALF_TOLERANCE, exact_arithmetic
 
-__all__ = ["Traced", "first_line", "quiet", "tensors"]
+__all__ = ["Traced", "quiet", "tensors"]
 
 
 class Traced:
@@ -152,11 +152,6 @@ class Traced:
 def tensors(value: Any) -> list[Tensor]:
     """All tensors in nested inputs or outputs, in order."""
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-
-
-def first_line(error: BaseException) -> str:
-    """An error's message in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

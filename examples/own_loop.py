@@ -37,7 +37,7 @@ def main(epochs: int = 40) -> None:
     model = build_model()
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    growl = tg.GrOWL(model, strength=10)
+    growl = tg.GrOWL(model, strength=1.5)
     handle = growl.attach(optimizer)
     train(model, optimizer, x[:1400], y[:1400], epochs)
     handle.remove()

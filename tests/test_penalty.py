@@ -380,7 +380,7 @@ def test_state_goes_out_and_in() -> None:
 
     def build() -> tuple[nn.Module, tg.GrOWL, torch.optim.Optimizer]:
         model = mlp()
-        growl = tg.GrOWL(model, 2.0, tg.lasso())
+        growl = tg.GrOWL(model, 0.5, tg.lasso())
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         growl.attach(optimizer, every=2)
         return model, growl, optimizer

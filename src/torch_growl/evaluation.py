@@ -14,6 +14,7 @@ from torch_growl.layers import rows_of
 from torch_growl.measurement import latency_pair, measure
 from torch_growl.storage import load
 from torch_growl.structure import structure_of
+from torch_growl.structure_codec import packed_bytes
 from torch_growl.tied import tie_, untie_
 from torch_growl.training import evaluate, predictions
 from torch_growl.tying import Tying
@@ -34,7 +35,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
     recipe, folder, test = run.recipe, run.folder, run.splits.test
     tying = run.tying()
     dense, regularized, retrained = run.trained("dense"), run.trained("train"), run.trained("retrain")
-    tied = untie_(tie_(run.trained("train"), tying)) if len(tying) else run.trained("train")
+    tied = untie_(tie_(run.grouped(), tying)) if len(tying) else run.grouped()
     small = load(folder.model_file, run.network()).eval().to(run.device)
     for layer in tying:
         if not layer.partition.holds(rows_of(retrained.get_submodule(layer.name), layer.side)):
@@ -51,12 +52,10 @@ def make_result(run: Pipeline) -> dict[str, Any]:
     latency = latency_pair(
         dense, small, example, batch_sizes=tuple(recipe.measure.batch_sizes), repeats=recipe.measure.repeats
     )
-    stages = {
-        stage: folder.finished(stage, getattr(recipe, stage).epochs)["seconds"]
-        for stage in ("dense", "train", "retrain")
-    }
+    stages = {stage: folder.finished(stage, run.phase(stage).epochs)["seconds"] for stage in run.fits}
     splits = run.splits
     cuts = structure_of(small)
+    stored = after.bytes - after.index_bytes + packed_bytes(cuts)
     return {
         "schema": 1,
         "recipe": recipe.name,
@@ -70,7 +69,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
             "pixel_shape": splits.pixel_shape,
         },
         "model": recipe.model.name,
-        "epochs": {"dense": recipe.dense.epochs, "train": recipe.train.epochs, "retrain": recipe.retrain.epochs},
+        "epochs": {stage: run.phase(stage).epochs for stage in run.fits},
         "accuracy": {
             "dense": evaluate(dense.to(run.device), test, run.device),
             "regularized": evaluate(regularized, test, run.device),
@@ -83,13 +82,13 @@ def make_result(run: Pipeline) -> dict[str, Any]:
         "sharing": tying.sharing,
         "compression": {
             "layers": tying.compression(chain=recipe.tying.chain),
-            "network": before.bytes / after.bytes,
+            "network": before.bytes / stored,
             "file": dense_file_bytes(dense.cpu()) / folder.model_file.stat().st_size,
         },
         "file_dtype": recipe.compact.dtype,
         "file_bytes": {"dense": dense_file_bytes(dense), "compact": folder.model_file.stat().st_size},
         "parameters": {"dense": before.weights, "compact": after.weights},
-        "bytes": {"dense": before.bytes, "compact": after.bytes},
+        "bytes": {"dense": before.bytes, "compact": stored},
         "macs": {"dense": before.macs, "compact": after.macs},
         "measure": {"dense": before.to_dict(), "compact": after.to_dict()},
         "latency_ms": latency,

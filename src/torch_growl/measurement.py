@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_growl.compaction import plain_copy
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.examples import Inputs, batch_of, call, random_like, split_inputs
-from torch_growl.inputs import SumInputs
+from torch_growl.inputs import SelectInputs, SumInputs
 from torch_growl.layers import kind_of, rows_of
 from torch_growl.partition import Partition
 
@@ -41,6 +41,7 @@ class Measurement:
         weights: elements of all parameters.
         distinct_weights: the same with every zero row left out and bit-equal rows of a layer counted once.
         bytes: of all parameters and buffers as they are in memory, indices of compact networks included.
+        index_bytes: those of ``bytes`` that are indices of a compact network's inputs, as they are in memory.
         macs: multiply-adds of one example.
         latency_ms: milliseconds of one call by batch size; empty when not timed.
     """
@@ -48,6 +49,7 @@ class Measurement:
     weights: int
     distinct_weights: int
     bytes: int
+    index_bytes: int
     macs: int
     latency_ms: dict[str, float]
 
@@ -102,6 +104,12 @@ def measure(
         weights=sum(p.numel() for p in parameters.values()),
         distinct_weights=_distinct(network, parameters),
         bytes=sum(t.numel() * t.element_size() for t in (*parameters.values(), *buffers.values())),
+        index_bytes=sum(
+            b.numel() * b.element_size()
+            for module in network.modules()
+            if isinstance(module, SelectInputs | SumInputs)
+            for b in module.buffers(recurse=False)
+        ),
         macs=_macs(network, batch_of(inputs, 1)),
         latency_ms=times,
     )

@@ -8,7 +8,10 @@
 * ``"scale-free"`` (default): strength · Ω_λ(W) / (√n ‖W‖_F), n the number of rows. It does not depend on the layer's
   scale: √n ‖W‖_F is what Ω of n equal rows with λ = 1 would be, so strength counts in units of the loss, and one
   strength means the same for layers of any width. The prox uses lr · strength · λ / (√n ‖W‖_F), then brings the layer
-  back to the norm it had: rows are shrunk against one another, the layer as a whole is not.
+  back to the norm it had: rows are shrunk against one another, the layer as a whole is not. Attached to an optimizer,
+  lr is the length of its steps along the gradient (:func:`torch_growl.step_size.step_size`), times the steps between
+  two applications. With ``balance="weights"`` every layer's strength is multiplied by the root of its share of the
+  penalised weights, so that a small layer is not emptied for the little it saves.
 
 Group lasso is the same with a constant sequence; "+ ℓ2" is the optimizer's weight decay.
 """
@@ -34,10 +37,12 @@ from torch_growl.overrides import Override, resolve_overrides
 from torch_growl.owl import owl_norm
 from torch_growl.sequences import Sequence, pld
 from torch_growl.step import RowStep
+from torch_growl.step_size import step_size
 
 __all__ = ["GrOWL"]
 
 Form = Literal["scale-free", "paper"]
+Balance = Literal["weights", "none"]
 _TINY = 1e-30
 
 
@@ -48,6 +53,7 @@ class _Penalised:
     info: LayerInfo
     own_strength: float | None  # None: the global one
     lam: Tensor  # (n_rows,) float64, on CPU
+    share: float = 1.0  # what the global strength is multiplied by
 
     @property
     def weight(self) -> Tensor:
@@ -77,6 +83,9 @@ class GrOWL:
             beats a type, a type beats the arguments above.
         form: ``"scale-free"`` or ``"paper"``, see the module.
         side: ``"input"``: a row is an input with its outgoing weights (the paper's); ``"output"``: a neuron or filter.
+        balance: ``"weights"``: the strength of a layer is multiplied by √(its weights / all penalised weights); layers
+            with an own strength in ``overrides`` take that as it is. ``"none"``: all layers have the same. None:
+            ``"weights"`` in the scale-free form, ``"none"`` in the paper's.
         min_rows: a layer is never emptied: at least this many rows (or all that are there, if fewer) stay. When the
             prox would take more, the largest ones are left unshrunk and a :class:`GrowlWarning` names the layer once.
         capturable: do the step without ever waiting for the device, so that a CUDA graph can hold it, as the option of
@@ -99,13 +108,14 @@ class GrOWL:
     def __init__(
         self,
         model: nn.Module,
-        strength: float = 10.0,
+        strength: float = 1.5,
         sequence: Sequence | None = None,
         *,
         layers: Iterable[str] | None = None,
         overrides: Mapping[str | type[nn.Module], Override | Mapping[str, Any]] | None = None,
         form: Form = "scale-free",
         side: Side = "input",
+        balance: Balance | None = None,
         min_rows: int = 4,
         capturable: bool = False,
     ) -> None:
@@ -119,6 +129,11 @@ class GrOWL:
         self.sequence = pld(p=0.3, floor=0.85) if sequence is None else sequence
         if not isinstance(self.sequence, Sequence):
             raise InvalidTypeError(f"sequence must be made by pld, lasso, oscar, …; got {type(sequence).__name__}")
+        if balance is None:
+            balance = "weights" if form == "scale-free" else "none"
+        if balance not in ("weights", "none"):
+            raise InvalidValueError(f"balance must be 'weights' or 'none', got {balance!r}")
+        self.balance: Balance = balance
         self.form: Form = form
         self.side: Side = side
         self.min_rows = min_rows
@@ -142,6 +157,10 @@ class GrOWL:
         if not self._layers:
             raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
         penalised = list(self._layers.values())
+        if balance == "weights":
+            total = sum(p.info.n_rows * p.info.row_length for p in penalised)
+            for p in penalised:
+                p.share = math.sqrt(p.info.n_rows * p.info.row_length / total)
         self._step = (CapturableStep if capturable else RowStep)(
             list(self._layers),
             [p.info.module for p in penalised],
@@ -176,7 +195,7 @@ class GrOWL:
         self._strength = float(value)
 
     def _strength_of(self, p: _Penalised) -> float:
-        return self.strength if p.own_strength is None else p.own_strength
+        return self.strength * p.share if p.own_strength is None else p.own_strength
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -253,7 +272,7 @@ class GrOWL:
     def attach(
         self, optimizer: Optimizer, *, every: int | Literal["epoch"] = 1, steps_per_epoch: int | None = None
     ) -> RemovableHandle:
-        """Run the prox after ``optimizer.step()``, with the learning rate that step used. Your loop stays unchanged.
+        """Run the prox after ``optimizer.step()``, with the length of that step. Your loop stays unchanged.
 
         The hook is silent when a gradient scaler skips a step. Rows that have reached zero are held at zero after
         *every* step, whatever ``every`` is.
@@ -261,8 +280,9 @@ class GrOWL:
         Args:
             optimizer: any torch optimizer that trains every penalised layer; a wrapper around one (accelerate's,
                 Lightning's) is opened.
-            every: after every so many steps, or ``"epoch"`` (the paper's code). The threshold of one application is
-                that of one step's learning rate, whatever ``every`` is, as in the paper's code.
+            every: after every so many steps, or ``"epoch"`` (the paper's code). In the scale-free form an application
+                shrinks as much as one after each of those steps would; in the paper's form its threshold is that of
+                one step's learning rate, whatever ``every`` is, as in the paper's code.
             steps_per_epoch: optimizer steps in an epoch; needed with ``every="epoch"``.
 
         Returns:
@@ -286,13 +306,13 @@ class GrOWL:
             raise InvalidValueError(f"every must be an integer ≥ 1 or 'epoch', got {every!r}")
         if any(known is optimizer and handle.id in (handle.hooks_dict_ref() or {}) for known, handle in self._hooks):
             raise InvalidValueError("this GrOWL is attached to this optimizer already; rows would be shrunk twice")
-        self._learning_rates(optimizer)  # fails here, not in the middle of training
+        self._learning_rates(optimizer, period)  # fails here, not in the middle of training
         self._count = 0
 
         def after_step(stepped: Optimizer, args: Any, kwargs: Any) -> None:
             self._count += 1
             if self._count % period == 0:
-                self.prox_(self._learning_rates(stepped))
+                self.prox_(self._learning_rates(stepped, period))
             else:
                 self._step.silence()  # momentum and weight decay must not revive a dead row between two steps
 
@@ -300,15 +320,17 @@ class GrOWL:
         self._hooks.append((optimizer, handle))
         return handle
 
-    def _learning_rates(self, optimizer: Optimizer) -> dict[str, float | Tensor]:
-        by_parameter = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
-        missing = [name for name, p in self._layers.items() if id(p.weight) not in by_parameter]
+    def _learning_rates(self, optimizer: Optimizer, period: int) -> dict[str, float | Tensor]:
+        groups = {id(w): group for group in optimizer.param_groups for w in group["params"]}
+        missing = [name for name, p in self._layers.items() if id(p.weight) not in groups]
         if missing:
             raise LayerError(
                 f"the optimizer does not train the weight of {', '.join(map(repr, missing))}; give it those "
                 "parameters, or leave the layers out with layers="
             )
-        return {name: by_parameter[id(p.weight)] for name, p in self._layers.items()}
+        if self.form == "paper":
+            return {name: groups[id(p.weight)]["lr"] for name, p in self._layers.items()}
+        return {name: step_size(optimizer, groups[id(p.weight)], p.weight) * period for name, p in self._layers.items()}
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -26,7 +26,8 @@ from torch_growl.inspection import choose_layers
 from torch_growl.layers import Side, rows_of
 from torch_growl.networks import build_network
 from torch_growl.penalty import GrOWL
-from torch_growl.recipes import Recipe
+from torch_growl.recipes import Phase, Recipe
+from torch_growl.rewriting import expand_
 from torch_growl.run_folder import RunFolder
 from torch_growl.sequences import sequence_from_dict
 from torch_growl.storage import save
@@ -132,6 +133,7 @@ class Pipeline:
             form=settings.form,
             side=settings.side,
             min_rows=settings.min_rows,
+            balance=settings.balance,
         )
 
     def _penalised_layers(self) -> tuple[str, ...]:
@@ -146,16 +148,50 @@ class Pipeline:
         """A few inputs of the validation split, on CPU."""
         return next(batches(self.splits.validation, 8))[0]
 
-    def trained(self, stage: str) -> nn.Module:
+    @property
+    def fits(self) -> tuple[str, ...]:
+        """The training stages in order: dense, train, one ``merge`` between every two steps of tying, retrain."""
+        between = self.recipe.tying.steps - 1 if self.recipe.merge else 0
+        return ("dense", "train", *(f"merge{step}" for step in range(1, between + 1)), "retrain")
+
+    def phase(self, stage: str) -> Phase:
+        """The settings of a training stage."""
+        recipe = self.recipe
+        if stage.startswith("merge"):
+            return cast(Phase, recipe.merge)
+        return {"dense": recipe.dense, "train": recipe.train, "retrain": recipe.retrain}[stage]
+
+    def trained(self, stage: Literal["dense", "train", "retrain"]) -> nn.Module:
         """The network as a training stage left it (plain; tied rows equal), in eval mode on the run's device."""
-        model = self.network()
+        state = self.folder.finished(stage, self.phase(stage).epochs)["model"]
         if stage == "retrain":
-            tie_(model, self.tying())
-        phase = {"dense": self.recipe.dense, "train": self.recipe.train, "retrain": self.recipe.retrain}[stage]
-        model.load_state_dict(self.folder.finished(stage, phase.epochs)["model"])
-        if stage == "retrain":
-            untie_(model)
+            model = self._with_structure(self.grouped(), self.tying())
+            model.load_state_dict(state)
+            model = self._plain(model)
+        else:
+            model = self.network()
+            model.load_state_dict(state)
         return model.eval().to(self.device)
+
+    def grouped(self) -> nn.Module:
+        """The network that the run's tying was found on, in eval mode on the run's device."""
+        model = self.trained("train")
+        if len(self.fits) > 3:
+            model.load_state_dict(self.folder.finished("grouped", 0)["model"])
+        return model
+
+    def _with_structure(self, model: nn.Module, tying: Tying) -> nn.Module:
+        """The network that is trained with a tying enforced: tied, or compact."""
+        tie_(model.cpu(), tying)
+        return compact(model, self.example(), full=self.recipe.compact.full) if self._compact_form else model
+
+    def _plain(self, model: nn.Module) -> nn.Module:
+        """What :meth:`_with_structure` made, in the dense network's shapes, tied rows equal."""
+        return expand_(self.network(), model.cpu()) if self._compact_form else untie_(model)
+
+    @property
+    def _compact_form(self) -> bool:
+        return self.recipe.retrain.form == "compact"
 
     def tying(self) -> Tying:
         """The run's tying.
@@ -178,8 +214,10 @@ class Pipeline:
         """Do one stage, unless it is done; the stages before it must be."""
         cast(Callable[[], None], getattr(self, f"_{stage}"))()
 
-    def _fit(self, stage: str, model: nn.Module, *, growl: GrOWL | None = None) -> None:
-        phase = {"dense": self.recipe.dense, "train": self.recipe.train, "retrain": self.recipe.retrain}[stage]
+    def _fit(
+        self, stage: str, model: nn.Module, *, growl: GrOWL | None = None, counts: dict[str, Any] | None = None
+    ) -> None:
+        phase = self.phase(stage)
         state = self.folder.load_checkpoint(stage)
         done = 0 if state is None else int(state["epoch"])
         if state is not None and done >= phase.epochs:
@@ -204,6 +242,8 @@ class Pipeline:
                 progress=self.watcher.step,
                 layers=self.layers,
                 side=self.side,
+                counts=counts,
+                teacher=self.trained("dense") if phase.distill else None,
             )
             every = self.recipe.growl.every if self.recipe.growl else 1
             trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, every=every, state=state)
@@ -226,26 +266,39 @@ class Pipeline:
     def _tie(self) -> None:
         if self.folder.tying_file.is_file():
             return
-        settings = self.recipe.tying
         self.watcher.stage("tie", 0, 0)
-        tying = find_tying(
-            self.trained("train").cpu(),
+        model = self.trained("train").cpu()
+        merges = [stage for stage in self.fits if stage.startswith("merge")]
+        for step, stage in enumerate(merges):
+            tying = self._found(model, step)
+            model = self._with_structure(model, tying)
+            self._fit(stage, model, counts=tying.counts())
+            model.load_state_dict(self.folder.finished(stage, self.phase(stage).epochs)["model"])
+            model = self._plain(model).eval()
+        if merges:
+            self.folder.save_checkpoint("grouped", {"epoch": 0, "model": model.state_dict()})
+        self.folder.write_text(self.folder.tying_file, self._found(model, -1).to_json())
+
+    def _found(self, model: nn.Module, step: int) -> Tying:
+        """The tying of one of the steps."""
+        settings = self.recipe.tying
+        return find_tying(
+            model,
             self.layers,
             preference=settings.preference,
             overrides=settings.overrides,
             max_ratio=settings.max_ratio,
             method=settings.method,
+            groups={name: steps[step] for name, steps in settings.groups.items()} or None,
             side=self.side,
         )
-        self.folder.write_text(self.folder.tying_file, tying.to_json())
 
     def _retrain(self) -> None:
-        model = self.trained("train").cpu()
-        tie_(model, self.tying())
-        self._fit("retrain", model)
+        tying = self.tying()
+        model = self._with_structure(self.grouped(), tying)
+        self._fit("retrain", model, counts=tying.counts())
         rows = {}
-        for stage, label in (("train", "trained"), ("retrain", "retrained")):
-            model = self.trained(stage)
+        for model, label in ((self.trained("train"), "trained"), (self.trained("retrain"), "retrained")):
             for name in self.layers:
                 rows[f"{name}|{label}"] = rows_of(model.get_submodule(name), self.side).detach().float().cpu()
         self.folder.save_tensors("rows", rows)

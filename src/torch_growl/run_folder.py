@@ -156,13 +156,13 @@ class RunFolder:
         """Drop lines of a stage after an epoch, and of later stages: what a killed run wrote after its checkpoint."""
         if not self.metrics_file.is_file():
             return
-        kept, order = [], ("dense", "train", "retrain")
+        kept = []
         for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:  # a line cut off by a kill
                 continue
-            rank, now = order.index(record["stage"]), order.index(stage)
+            rank, now = _rank(record["stage"]), _rank(stage)
             if rank < now or (rank == now and record["epoch"] <= epoch):
                 kept.append(line)
         text = "".join(line + "\n" for line in kept)
@@ -201,7 +201,7 @@ class RunFolder:
         """
         made = {
             "train": ["checkpoints/dense.pt", "checkpoints/train.pt", "checkpoints/row_norms.safetensors"],
-            "tie": ["tying.json"],
+            "tie": ["checkpoints/merge*.pt", "checkpoints/grouped.pt", "tying.json"],
             "retrain": ["checkpoints/retrain.pt", "checkpoints/rows.safetensors"],
             "compact": ["model.safetensors", "model.onnx", "model.pt2", "model.pte", "latency.json"],
             "eval": ["result.json", "report.html"],
@@ -209,8 +209,15 @@ class RunFolder:
         if stage not in made:
             raise GrowlError(f"unknown stage {stage!r}; there are {', '.join(made)}")
         for name in list(made)[list(made).index(stage) :]:
-            for file in made[name]:
-                (self.path / file).unlink(missing_ok=True)
+            for pattern in made[name]:
+                for file in self.path.glob(pattern):
+                    file.unlink(missing_ok=True)
+
+
+def _rank(stage: str) -> tuple[int, int]:
+    """The order of training stages: dense, train, merge1, merge2, …, retrain."""
+    name = stage.rstrip("0123456789")
+    return ("dense", "train", "merge", "retrain").index(name), int(stage[len(name) :] or 0)
 
 
 def _write_text(path: Path, text: str) -> None:

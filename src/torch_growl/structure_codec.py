@@ -17,7 +17,7 @@ from torch_growl.layers import LayerKind, kind_of
 from torch_growl.partition import PRUNED
 from torch_growl.structure import SIZES_OF_PARAMETERS, AttributeChange, LayerCut, ParameterCut, Structure
 
-__all__ = ["check_labels", "check_layer", "check_width", "decode", "encode", "fields", "objects"]
+__all__ = ["check_labels", "check_layer", "check_width", "decode", "encode", "fields", "objects", "packed_bytes"]
 
 _LABELS, _SET = "growl.labels.", "growl.set."
 _OF_NORMS = ("weight", "bias", "running_mean", "running_var")  # the names where none are given
@@ -64,6 +64,11 @@ def encode(structure: Structure) -> tuple[str, dict[str, Tensor]]:
     ]
     whole = {"layers": layers, "parameters": parameters, "attributes": attributes}
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")), tensors
+
+
+def packed_bytes(structure: Structure) -> int:
+    """What the structure's sets and labels take in the compact file: indices at the width they are stored in."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in encode(structure)[1].values())
 
 
 def _following(

@@ -30,7 +30,7 @@ from torch_growl.tied import tied_layers
 
 __all__ = ["Trainer", "evaluate", "predictions"]
 
-_STAGES = ("dense", "train", "retrain")
+_STAGES = ("dense", "train", "retrain", "merge")
 
 
 def learning_rate(phase: Phase, epoch: float) -> float:
@@ -97,7 +97,7 @@ class Trainer:
     """Trains one stage.
 
     Attributes:
-        stage: ``dense``, ``train`` or ``retrain``.
+        stage: ``dense``, ``train``, ``merge1``, ``merge2``, … or ``retrain``.
         phase: epochs, optimizer, learning rate.
         seed: the run's.
         accelerator: device and precision.
@@ -106,6 +106,9 @@ class Trainer:
         progress: called after every step with (epoch, steps done, steps in the epoch, running loss).
         layers: names of the layers whose rows are counted.
         side: which side's rows.
+        counts: what is logged of the rows where the structure is enforced already, as :func:`count_rows` gives it;
+            None: they are counted.
+        teacher: the dense network, for a phase that distils; in eval mode, on the accelerator's device.
     """
 
     stage: str
@@ -117,6 +120,8 @@ class Trainer:
     progress: Callable[[int, int, int, float], None]
     layers: tuple[str, ...]
     side: Side = "input"
+    counts: dict[str, Any] | None = None
+    teacher: nn.Module | None = None
     norms: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def fit(
@@ -174,7 +179,7 @@ class Trainer:
                     "validation_accuracy": evaluate(model, validation, device),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
-                    **count_rows(model, self.layers, self.side),
+                    **(count_rows(model, self.layers, self.side) if self.counts is None else self.counts),
                 }
             )
             self.save(
@@ -199,7 +204,7 @@ class Trainer:
         steps: int,
     ) -> tuple[float, float]:
         """One pass; returns mean loss and accuracy over the batches as they were seen."""
-        seed = (self.seed * 1_000_003 + _STAGES.index(self.stage) * 100_003 + epoch) % (2**63)
+        seed = (self.seed * 1_000_003 + _number(self.stage) * 100_003 + epoch) % (2**63)
         torch.manual_seed(seed)
         model.train()
         total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
@@ -211,7 +216,7 @@ class Trainer:
             x, y = x.to(self.accelerator.device), y.to(self.accelerator.device)
             with self.accelerator.autocast():
                 output = model(x)
-                loss = F.cross_entropy(output, y, label_smoothing=self.phase.label_smoothing)
+                loss = self._loss(output, x, y)
             wrapped.zero_grad()
             self.accelerator.backward(loss)
             wrapped.step()
@@ -220,6 +225,17 @@ class Trainer:
             if step % 20 == 0 or step + 1 == steps:
                 self.progress(epoch + 1, step + 1, steps, float(total) / (step + 1))
         return float(total) / steps, float(right) / (steps * size)
+
+    def _loss(self, output: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        loss = F.cross_entropy(output, y, label_smoothing=self.phase.label_smoothing)
+        share, temperature = self.phase.distill, self.phase.temperature
+        if not share or self.teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted = F.log_softmax(self.teacher(x) / temperature, dim=1)
+        given = F.log_softmax(output / temperature, dim=1)
+        distance = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
+        return (1 - share) * loss + share * temperature**2 * distance  # the squared temperature keeps gradients' size
 
     def _record_norms(self, model: nn.Module) -> None:
         if self.stage != "train":
@@ -249,6 +265,12 @@ def count_rows(model: nn.Module, layers: tuple[str, ...], side: Side) -> dict[st
         total += partition.n_rows * length
         distinct += partition.n_groups * length
     return {"layers": counts, "compression": total / max(distinct, 1)}
+
+
+def _number(stage: str) -> int:
+    """A number of its own for every stage: dense, train, retrain, merge1, merge2, …"""
+    name = stage.rstrip("0123456789")
+    return _STAGES.index(name) + int(stage[len(name) :] or 0)
 
 
 def _length(split: Dataset[Any]) -> int:

@@ -19,6 +19,7 @@ from torch_growl.clustering import cluster_rows
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.inspection import choose_layers, matching
 from torch_growl.layers import Side, rows_of
+from torch_growl.merging import merge_rows
 from torch_growl.partition import PRUNED, Partition
 
 __all__ = ["LayerTying", "Tying", "find_tying"]
@@ -110,6 +111,18 @@ class Tying:
             distinct += layer.partition.n_groups * layer.row_length * kept
         return total / distinct if distinct else float("inf")
 
+    def counts(self) -> dict[str, Any]:
+        """Rows, nonzero and distinct rows by layer, and the compression, as plain data for a log."""
+        layers = {
+            layer.name: {
+                "rows": layer.partition.n_rows,
+                "nonzero": layer.partition.nonzero,
+                "distinct": layer.partition.n_groups,
+            }
+            for layer in self.layers
+        }
+        return {"layers": layers, "compression": self.compression()}
+
     def to_json(self, *, indent: int | None = None) -> str:
         """The tying as JSON text."""
         layers = [
@@ -163,7 +176,8 @@ def find_tying(
     preference: float = 0.8,
     overrides: Mapping[str, float] | None = None,
     max_ratio: float = 0.95,
-    method: Literal["affinity", "exact", "none"] = "affinity",
+    method: Literal["affinity", "exact", "ward", "none"] = "affinity",
+    groups: int | float | Mapping[str, int | float] | None = None,
     side: Side = "input",
 ) -> Tying:
     """Identify the significant rows of every layer and the groups among them (the paper's stage (i)).
@@ -177,17 +191,24 @@ def find_tying(
         max_ratio: a layer whose groups / nonzero rows exceeds this is left untied, for little would be shared (the
             paper: 0.95); 1 ties every layer.
         method: ``"affinity"``: affinity propagation on the row similarity; ``"exact"``: the proven best groups, for
-            components of some hundred rows (:func:`torch_growl.cluster_rows`); ``"none"``: zero rows only.
+            components of some hundred rows (:func:`torch_growl.cluster_rows`); ``"ward"``: the rows of likest direction
+            are merged until ``groups`` are left, for tying in steps: merge a little, :func:`torch_growl.tie_`, retrain,
+            :func:`torch_growl.untie_`, merge on; rows that are equal already stay so. ``"none"``: zero rows only.
+        groups: with ``"ward"``: how many groups are left of a layer, a whole number ≥ 1, or as a share of its nonzero
+            rows, below 1; or one for each layer, by name or pattern, later ones first. Layers without one are not tied.
         side: which side's rows are grouped.
 
     Raises:
         LayerError: an unknown or ineligible layer is named, or weights are NaN or infinite (the layer is named).
-        InvalidValueError: ``preference``, ``max_ratio`` or ``method`` is not one that is allowed.
+        InvalidValueError: ``preference``, ``max_ratio``, ``method`` or ``groups`` is not one that is allowed, or of
+            ``"ward"`` and ``groups`` one is given without the other.
     """
     if not isinstance(model, nn.Module):
         raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if method not in ("affinity", "exact", "none"):
-        raise InvalidValueError(f"method must be 'affinity', 'exact' or 'none', got {method!r}")
+    if method not in ("affinity", "exact", "ward", "none"):
+        raise InvalidValueError(f"method must be 'affinity', 'exact', 'ward' or 'none', got {method!r}")
+    if (method == "ward") != (groups is not None):
+        raise InvalidValueError("method='ward' and groups= go together: it merges until so many groups are left")
     if not 0 < max_ratio <= 1:
         raise InvalidValueError(f"max_ratio must be in (0, 1], got {max_ratio}")
     for value in (preference, *(overrides or {}).values()):
@@ -197,19 +218,37 @@ def find_tying(
     preferences = {info.name: preference for info in chosen}
     for pattern, value in (overrides or {}).items():
         preferences.update((info.name, value) for info in matching(pattern, chosen))
+    targets: dict[str, int | float] = {}
+    for pattern, wanted in (groups if isinstance(groups, Mapping) else {} if groups is None else {"*": groups}).items():
+        targets.update((info.name, _checked_groups(wanted)) for info in matching(pattern, chosen))
     found = []
     for info in chosen:
         W = rows_of(info.module, side)  # (n_rows, row_length)
         if not bool(torch.isfinite(W).all()):
             raise LayerError(f"layer {info.name!r} has NaN or infinite weights; it cannot be tied")
-        if method == "none":
+        if method == "none" or (method == "ward" and info.name not in targets):
             partition, tied = _untied(W), False
+        elif method == "ward":
+            partition, tied = merge_rows(W, _number_of_groups(targets[info.name], W)), True
         else:
             partition, tied = cluster_rows(W, preferences[info.name], method=method).partition, True
             if partition.n_groups > max_ratio * partition.nonzero:
                 partition, tied = _untied(W), False
         found.append(LayerTying(info.name, partition, info.row_length, side, tied))
     return Tying(tuple(found))
+
+
+def _checked_groups(wanted: Any) -> int | float:
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float):
+        raise InvalidTypeError(f"groups must be a number, got {type(wanted).__name__}")
+    if not (0 < wanted < 1 or (wanted >= 1 and wanted == int(wanted))):
+        raise InvalidValueError(f"groups must be a whole number ≥ 1 or a share between 0 and 1, got {wanted}")
+    return wanted
+
+
+def _number_of_groups(wanted: int | float, W: torch.Tensor) -> int:
+    nonzero = int((W != 0).any(dim=1).sum())
+    return int(wanted) if wanted >= 1 else max(1, round(wanted * nonzero))
 
 
 def _untied(W: torch.Tensor) -> Partition:

@@ -14,8 +14,9 @@ from typing import IO
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from torch_growl.data.splits import Splits, TensorSplit, limited
+from torch_growl.data.splits import Splits, TensorSplit, Transform, limited
 from torch_growl.errors import DataError
 
 __all__ = ["load_mnist", "read_idx"]
@@ -26,31 +27,51 @@ _UNSIGNED_BYTE = 8
 _CHUNK = 1 << 20
 
 
-def load_mnist(root: str | Path, *, flat: bool = True, limit: int | None = None) -> Splits:
+def load_mnist(root: str | Path, *, flat: bool = True, shift: int = 0, limit: int | None = None) -> Splits:
     """55,000 training, 5,000 validation (the last of the training file) and 10,000 test images, pixels in [0, 1].
 
     Args:
         root: a folder with the idx files in ``mnist/``, in ``MNIST/raw/`` or in itself, each gzipped or not.
         flat: inputs are ``(784,)``, else ``(1, 28, 28)``; float32 both.
+        shift: training images are moved by up to so many pixels along both axes at random, 0 to 8.
         limit: use only the first so many training images; None: all.
 
     Raises:
-        DataError: a file is missing, cut off, too long, corrupt or of another shape, or ``limit`` is out of range.
+        DataError: a file is missing, cut off, too long, corrupt or of another shape, or an option is out of range.
     """
     root = Path(root)
     shape = (_SIDE * _SIDE,) if flat else (1, _SIDE, _SIDE)
     rows = limited(_TRAIN, limit)
+    if isinstance(shift, bool) or not isinstance(shift, int) or not 0 <= shift <= 8:
+        raise DataError(f"shift must be an integer from 0 to 8, got {shift!r}")
     x, y = _load_pair(root, "train", _TRAIN + _VALIDATION, shape)
     test_x, test_y = _load_pair(root, "t10k", _TEST, shape)
     return Splits(
         name="mnist",
-        train=TensorSplit(_scaled(x[:rows]), y[:rows]),
+        train=TensorSplit(_scaled(x[:rows]), y[:rows], _shifted(shift) if shift else None),
         validation=TensorSplit(_scaled(x[_TRAIN:]), y[_TRAIN:]),
         test=TensorSplit(_scaled(test_x), test_y),
         input_shape=shape,
         n_classes=10,
         pixel_shape=(_SIDE, _SIDE),
     )
+
+
+def _shifted(by: int) -> Transform:
+    """Images moved by up to ``by`` pixels, black moving in."""
+    side = _SIDE + 2 * by
+    corner = torch.arange(side * side).view(side, side)
+    starts = range(2 * by + 1)
+    places = torch.stack([corner[i : i + _SIDE, j : j + _SIDE].flatten() for i in starts for j in starts])
+
+    def move(x: Tensor, generator: torch.Generator | None) -> Tensor:
+        if generator is None:
+            return x
+        chosen = places[torch.randint(len(places), (len(x),), generator=generator)]  # (b, 784)
+        padded = functional.pad(x.view(-1, _SIDE, _SIDE), (by, by, by, by)).flatten(1)
+        return padded.gather(1, chosen).view(x.shape)
+
+    return move
 
 
 def _scaled(x: Tensor) -> Tensor:

@@ -52,6 +52,13 @@ class Phase(Settings):
     gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of one step of the step schedule.")
     warmup_epochs: int = Field(default=0, ge=0, description="Epochs over which the learning rate first rises.")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of every label spread over all classes.")
+    distill: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the loss that asks for the dense network's answers in place of the labels (Hinton 2015).",
+    )
+    temperature: float = Field(default=2.0, gt=0, description="Softens both answers that distill compares.")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Phase:
@@ -65,6 +72,16 @@ class TrainPhase(Phase):
 
     start: Literal["fresh", "dense"] = Field(
         default="dense", description="fresh: from new weights; dense: from the dense network's."
+    )
+
+
+class RetrainPhase(Phase):
+    """Training with the structure enforced."""
+
+    form: Literal["tied", "compact"] = Field(
+        default="tied",
+        description="tied: the dense network, its groups tied (the paper's: every row takes part in decay and step); "
+        " compact: the smaller network itself, as fast as it is small, its centroids as plain weights.",
     )
 
 
@@ -105,7 +122,7 @@ class LayerOverride(Settings):
 class Growl(Settings):
     """The penalty; a recipe without it, or of strength 0, is a baseline."""
 
-    strength: float = Field(default=1.0, ge=0, description="Scales the sequence; 0: no penalty.")
+    strength: float = Field(default=1.5, ge=0, description="Scales the sequence; 0: no penalty.")
     sequence: Shape = Field(
         default_factory=lambda: Shape(name="pld", p=0.3, floor=0.85),
         description="The shape of λ.",
@@ -113,6 +130,11 @@ class Growl(Settings):
     form: Literal["scale-free", "paper"] = Field(
         default="scale-free",
         description="scale-free: the penalty over the layer's norm, which the prox holds; paper: as published.",
+    )
+    balance: Literal["weights", "none"] | None = Field(
+        default=None,
+        description="weights: a layer's strength is times the root of its share of the penalised weights; none: all "
+        "the same; null: weights in the scale-free form, none in the paper's.",
     )
     every: int | Literal["epoch"] = Field(default=1, description="The prox runs after so many steps, or 'epoch'.")
     side: Literal["input", "output"] = Field(
@@ -139,8 +161,15 @@ class Growl(Settings):
 class Tying(Settings):
     """How the rows of the trained network are grouped."""
 
-    method: Literal["affinity", "none"] = Field(
-        default="affinity", description="affinity: affinity propagation on the rows' similarity; none: pruning only."
+    method: Literal["affinity", "ward", "none"] = Field(
+        default="affinity",
+        description="affinity: affinity propagation on the rows' similarity; ward: the likest directions are merged "
+        "until so many groups are left as groups says, in steps if it gives several; none: pruning only.",
+    )
+    groups: dict[str, list[int | float]] = Field(
+        default_factory=dict,
+        description="Of ward, by layer name or pattern: the groups after every step, a number ≥ 1 or a share of the "
+        "nonzero rows below 1. Layers without an entry are not tied.",
     )
     preference: float = Field(default=0.8, gt=0, le=1, description="Higher makes more groups. Paper: 0.6 and 0.8.")
     overrides: dict[str, float] = Field(
@@ -153,6 +182,22 @@ class Tying(Settings):
         default=False,
         description="Count compression.layers as the paper does for VGG: a zero row also removes the filter before it.",
     )
+
+    @property
+    def steps(self) -> int:
+        """In how many steps groups are made."""
+        return max(map(len, self.groups.values()), default=1)
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Tying:
+        if (self.method == "ward") != bool(self.groups):
+            raise ValueError("method 'ward' and groups go together")
+        for name, steps in self.groups.items():
+            if len(steps) != self.steps or not steps:
+                raise ValueError(f"groups: every layer needs as many steps as the others; {name!r} has {len(steps)}")
+            if any(not (0 < value < 1 or (value >= 1 and value == int(value))) for value in steps):
+                raise ValueError(f"groups of {name!r} must be whole numbers ≥ 1 or shares between 0 and 1")
+        return self
 
 
 class Compact(Settings):
@@ -194,9 +239,20 @@ class Recipe(Settings):
     train: TrainPhase = Field(description="Training with the penalty.")
     growl: Growl | None = Field(default=None, description="The penalty; null: none.")
     tying: Tying = Field(default_factory=Tying, description="How rows are grouped.")
-    retrain: Phase = Field(description="Training of the tied network.")
+    merge: Phase | None = Field(
+        default=None, description="Training after every step of tying but the last; null: none, one step goes at once."
+    )
+    retrain: RetrainPhase = Field(description="Training of the tied network.")
     compact: Compact = Field(default_factory=Compact, description="How the smaller network is made.")
     measure: Measure = Field(default_factory=Measure, description="How networks are timed.")
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Recipe:
+        if self.dense.distill:
+            raise ValueError("dense.distill: the dense network has no other to learn from; set it in a later phase")
+        if self.merge is not None and self.tying.steps == 1:
+            raise ValueError("merge: there is nothing between steps; give tying.groups several numbers for a layer")
+        return self
 
     def to_yaml(self) -> str:
         """The whole recipe, every default spelled out, as a file that loads to an equal one."""

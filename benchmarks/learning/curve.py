@@ -1,0 +1,93 @@
+"""Accuracy against size on MNIST, for GrOWL and the methods beside it: ``python -m benchmarks.learning.curve``.
+
+784-300-10, images shifted by up to one pixel in training for every method, rows of both layers where a method can
+choose them, everything counted. One job is one method and seed; a job that is done is not done again, so that several
+processes can share the work (``--only METHOD``). One CPU thread.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks import timing
+from benchmarks.command import keep, options
+from benchmarks.learning.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.methods import PATHS
+from torch_growl.data import Splits, load_mnist
+from torch_growl.networks import mnist_mlp
+
+__all__ = ["dense_network", "job", "main"]
+
+SEEDS = (0, 1, 2)
+DENSE = Fit(epochs=30, lr=0.1, weight_decay=5e-4)
+
+
+def dense_network(splits: Splits, seed: int, work: Path, epochs: int = DENSE.epochs) -> nn.Module:
+    """The trained dense network of a seed, made once."""
+    torch.manual_seed(seed)
+    model = mnist_mlp(init="torch")
+    path = work / f"dense{seed}.pt"
+    state = state_of(path)
+    if state is None:
+        fit(model, splits.train, Fit(epochs, DENSE.lr, DENSE.weight_decay), seed)
+        state = dict(model.state_dict())
+        keep_state(path, state)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def job(method: str, seed: int, splits: Splits, work: Path, scale: int = 1) -> dict[str, Any]:
+    """One method's path from one dense network; every point's last epoch on the test split."""
+    dense = dense_network(splits, seed, work, max(1, DENSE.epochs // scale))
+    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    started = time.perf_counter()
+    points = []
+    for curve, knob, model, found in PATHS[method](dense, splits, example, 1000 * (seed + 1), scale):
+        points.append(
+            {
+                "curve": curve,
+                "knob": knob,
+                "validation": accuracy(model, splits.validation),
+                "test": accuracy(model, splits.test),
+                **found,
+            }
+        )
+        print(seed, points[-1], flush=True)
+    return {
+        "method": method,
+        "seed": seed,
+        "dense": accuracy(dense, splits.test),
+        "points": points,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do the jobs that are left; keep the result when none is."""
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/learning/curve"))
+    parser.add_argument("--only", choices=list(PATHS), action="append", help="these methods")
+    given = parser.parse_args(arguments)
+    timing.one_thread()
+    splits = load_mnist(given.data, shift=1, limit=512 if given.quick else None)
+    given.work.mkdir(parents=True, exist_ok=True)
+    for method in given.only or PATHS:
+        for seed in SEEDS[:1] if given.quick else SEEDS:
+            path = given.work / f"{method.replace(' ', '-')}-{seed}.json"
+            if not path.is_file():
+                found = job(method, seed, splits, given.work, 10 if given.quick else 1)
+                path.write_text(json.dumps(found), encoding="utf-8")
+    done = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.work.glob("*-[0-9].json"))]
+    if len(done) == len(PATHS) * (1 if given.quick else len(SEEDS)):
+        keep(given, "learning.curve", {"dense_epochs": DENSE.epochs, "jobs": done})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Training a compact MNIST network on the sums its first layer reads, made once: about five times as fast.
+
+The sums of tied inputs are linear and no weight is before them, so those of every image and every shift are computed
+beforehand, and beside them the teacher's answers. Training then is that of the compact network, step for step; only
+the images' bytes are no longer gone through.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.learning.fitting import Fit, fit
+from torch_growl.data.splits import TensorSplit
+
+__all__ = ["answers", "shifted", "train_compact"]
+
+_CHUNK = 5_000
+
+
+def shifted(x: Tensor, by: int) -> list[Tensor]:
+    """The flat images moved to all places within ``by`` pixels, black moving in."""
+    padded = nn.functional.pad(x.view(-1, 28, 28), (by, by, by, by))
+    places = range(2 * by + 1)
+    return [padded[:, i : i + 28, j : j + 28].reshape(len(x), -1) for i in places for j in places]
+
+
+@torch.inference_mode()
+def _outputs(module: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([module(part) for part in x.split(_CHUNK)]).clone()
+
+
+def answers(teacher: nn.Module, train: TensorSplit, by: int) -> Tensor:
+    """What a network answers to every image at every shift: (shifts, n, classes)."""
+    return torch.stack([_outputs(teacher, moved) for moved in shifted(train.x, by)])
+
+
+class _Sums(TensorSplit):
+    """Sums and answers side by side, those of a random shift for every example."""
+
+    def __init__(self, sums: Tensor, logits: Tensor, y: Tensor) -> None:
+        super().__init__(sums[0], y)
+        self.sums, self.logits = sums, logits
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        shift = torch.randint(len(self.sums), (len(indices),), generator=generator)
+        return torch.cat([self.sums[shift, indices], self.logits[shift, indices]], dim=1), self.y[indices]
+
+
+class _Columns(nn.Module):
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.start : self.stop]
+
+
+def train_compact(small: nn.Module, train: TensorSplit, logits: Tensor, by: int, how: Fit, seed: int) -> nn.Module:
+    """Train a compact ``fc1, relu1, bn1, fc2`` in place.
+
+    Args:
+        small: made by ``compact``; its fc1 sums or selects its inputs.
+        train: the images as they are, flat; no transform is applied.
+        logits: what :func:`answers` gave for the teacher.
+        by: pixels that images are moved by at most.
+        how: the settings.
+        seed: of the order of the data and the shifts.
+    """
+    first = small.get_submodule("fc1")
+    inputs, layer = first.get_submodule("inputs"), first.get_submodule("layer")
+    sums = torch.stack([_outputs(inputs, moved) for moved in shifted(train.x, by)])
+    width = sums.shape[-1]
+    rest = [module for name, module in small.named_children() if name != "fc1"]
+    model = nn.Sequential(_Columns(0, width), layer, *rest)  # the very modules of the compact network
+    fit(model, _Sums(sums, logits, train.y), how, seed, teacher=_Columns(width, width + logits.shape[-1]))
+    return small.eval()

@@ -12,6 +12,7 @@ import copy
 import json
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,15 @@ FOLDERS = {"data": "../shared/data", "cifar": "../shared/data", "weights": "../s
 
 
 def resumed(
-    name: str, model: nn.Module, how: Fit, task: Task, splits: Splits, work: Path, seed: int, growl: tg.GrOWL | None
+    name: str,
+    model: nn.Module,
+    how: Fit,
+    task: Task,
+    splits: Splits,
+    work: Path,
+    seed: int,
+    growl: tg.GrOWL | None = None,
+    teacher: nn.Module | None = None,
 ) -> nn.Module:
     """Train one phase, from its last epoch where it was stopped."""
     path = work / f"{name}.pt"
@@ -65,6 +74,7 @@ def resumed(
         first=state["epoch"] if state else 0,
         state=state["optimizer"] if state else None,
         make_optimizer=task.optimizer,
+        teacher=teacher,
     )
     return model.eval()
 
@@ -80,7 +90,7 @@ def job(
     model = task.build(weights)
     example = next(iter(_examples(splits)))
     if task.dense.epochs:
-        resumed(f"{slug}-dense-{seed}", model, _scaled(task.dense, scale), task, splits, work, seed, None)
+        resumed(f"{slug}-dense-{seed}", model, _scaled(task.dense, scale), task, splits, work, seed)
     dense = copy.deepcopy(model).eval()
     growl = None
     if penalty != "none":
@@ -90,17 +100,23 @@ def job(
         resumed(f"{slug}-{penalty}-{seed}", model, _scaled(task.press, scale), task, splits, work, seed + 100, growl)
     pressed = accuracy(model, splits.test)
     found: dict[str, Any] = {"task": name, "penalty": penalty, "seed": seed, "dense": accuracy(dense, splits.test)}
-    if growl is None:
-        return found | {"pressed": pressed}
-    if task.share is not None:
+    if growl is not None and task.share is not None:
         tg.tie_(model, tg.find_tying(model, growl.layers, method="ward", groups=task.share))
-    small = compacted(model, example)
+    small = model if growl is None else compacted(model, example)
     tied = accuracy(small, splits.test)
-    resumed(f"{slug}-{penalty}-small-{seed}", small, _scaled(task.retrain, scale), task, splits, work, seed + 200, None)
+    resumed(
+        f"{slug}-{penalty}-small-{seed}",
+        small,
+        _scaled(task.retrain, scale),
+        task,
+        splits,
+        work,
+        seed + 200,
+        teacher=dense,
+    )
+    if growl is not None:
+        found |= {"strength": growl.strength, "sequence": str(growl.sequence), "nonzero": growl.nonzero()}
     return found | {
-        "strength": growl.strength,
-        "sequence": str(growl.sequence),
-        "nonzero": growl.nonzero(),
         "rows": {layer.name: layer.inputs for layer in tg.structure_of(small).layers},
         "widths": {layer.name: layer.width for layer in tg.structure_of(small).layers},
         "pressed": pressed,
@@ -117,7 +133,7 @@ def _examples(splits: Splits) -> Any:
 
 
 def _scaled(how: Fit, scale: int) -> Fit:
-    return Fit(max(1, how.epochs // scale), how.lr, how.weight_decay, batch_size=how.batch_size)
+    return replace(how, epochs=max(1, how.epochs // scale))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -78,7 +78,7 @@ class Task:
     dense: Fit
     press: Fit
     retrain: Fit
-    share: float | None = 0.5
+    share: float | None = 0.75
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None
     every: int = 1
     seeds: int = 3
@@ -98,14 +98,14 @@ TASKS = {
         lambda _: load_digits_splits(),
         Fit(40, 0.05, 5e-4, batch_size=64),
         Fit(100, 0.05, 5e-4, batch_size=64),
-        Fit(80, 0.02, 5e-4, batch_size=64),
+        Fit(80, 0.02, 5e-4, distill=0.5, batch_size=64),
     ),
     "digits, transformer (AdamW)": Task(
         lambda _: TinyTransformer(),
         lambda _: load_digits_splits(),
         Fit(60, 1e-3, batch_size=64),
         Fit(100, 1e-3, batch_size=64),
-        Fit(80, 1e-3, batch_size=64),
+        Fit(80, 1e-3, distill=0.5, batch_size=64),
         optimizer=_adamw,
     ),
     "MNIST, 784-300-10": Task(
@@ -113,7 +113,7 @@ TASKS = {
         lambda data: load_mnist(data, shift=1),
         Fit(15, 0.1, 5e-4),
         Fit(15, 0.1, 5e-4),
-        Fit(15, 0.05, 1e-4),
+        Fit(15, 0.05, 1e-4, distill=0.5),
         every=5,
     ),
     "MNIST, LeNet-5": Task(
@@ -121,14 +121,14 @@ TASKS = {
         lambda data: load_mnist(data, flat=False, shift=1),
         Fit(8, 0.02, 5e-4),
         Fit(10, 0.02, 5e-4),
-        Fit(12, 0.02, 1e-4),
+        Fit(12, 0.02, 1e-4, distill=0.5),
     ),
     "CIFAR-10, VGG-16 of a quarter's width": Task(
-        lambda _: vgg16(width=0.25),
-        lambda data: load_cifar10(data),
+        lambda _: vgg16(width=0.25).to(memory_format=torch.channels_last),
+        lambda data: load_cifar10(data, normalize="channels", padding=4),
         Fit(10, 0.05, 5e-4),
-        Fit(6, 0.05, 5e-4),
-        Fit(8, 0.05, 5e-4),
+        Fit(5, 0.05, 5e-4),
+        Fit(5, 0.05, 5e-4),
         share=None,
         seeds=1,
     ),
@@ -136,8 +136,8 @@ TASKS = {
         _pretrained,
         lambda data: load_cifar10(data, normalize="channels", padding=4),
         Fit(0, 0.1),
-        Fit(4, 0.05, 1e-4),
-        Fit(8, 0.05, 1e-4),
+        Fit(2, 0.03, 1e-4),
+        Fit(4, 0.05, 1e-4, distill=0.5),
         share=None,
         seeds=1,
     ),

@@ -144,6 +144,45 @@ def _stage(run_path: Path, data: Path | None, stage: str, again: bool) -> None:
 
 
 @app.command()
+def sweep(
+    recipe: RecipeArgument = "digits",
+    strengths: Annotated[
+        str, typer.Option(metavar="A,B,…", help="The strengths, rising.  (default: 8 from 0.1 to 4)")
+    ] = "",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder.  (default: runs/RECIPE-sweep)")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.  (default: the recipe's)")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
+) -> None:
+    """The curve of accuracy against size: one run for every strength, each starting where the one before it ended.
+
+    Example: growl sweep digits --strengths 0.3,0.6,1.2,2.4
+    """
+    from torch_growl.progress import TerminalWatcher
+    from torch_growl.recipes import load_recipe, parse_overrides
+    from torch_growl.sweeping import DEFAULT_STRENGTHS, Sweep, parse_strengths
+
+    changes: dict[str, Any] = dict(parse_overrides(settings or []))
+    if seed is not None:
+        changes["seed"] = seed
+    chosen = load_recipe(recipe, changes)
+    wanted = parse_strengths(strengths) if strengths else DEFAULT_STRENGTHS
+    watcher = TerminalWatcher(console)
+    path = Sweep(out or Path("runs") / f"{chosen.name}-sweep", chosen, wanted, data_dir=data, watcher=watcher)
+    try:
+        path.run(resume=resume)
+    finally:
+        watcher.close()
+    console.print(path.table())
+    console.print(f"\ncurve: {path.picture_file}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def train(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
     """Stage 1: train the dense network, then with the penalty."""
     _stage(run, data, "train", again)

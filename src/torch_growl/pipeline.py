@@ -256,6 +256,8 @@ class Pipeline:
         model = self.network()
         if self.recipe.train.start == "dense":
             model.load_state_dict(self.trained("dense").state_dict())
+        elif self.recipe.train.start == "given":
+            model.load_state_dict(self.folder.given_weights())
         growl = self.growl(model)
         self._fit("train", model, growl=growl)
         norms = self.folder.finished("train", self.recipe.train.epochs)["norms"]

@@ -145,6 +145,21 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: stage {stage!r} is not done yet; go on with `growl run … --resume`")
         return state
 
+    def given_weights(self) -> dict[str, Any]:
+        """The weights that training with the penalty starts from, for ``train.start: given``.
+
+        Raises:
+            RunFolderError: none were put here.
+        """
+        state = self.load_checkpoint("given")
+        if state is None:
+            raise RunFolderError(
+                f"{self.path}: train.start is 'given', but there are no weights to start from (checkpoints/given.pt); "
+                "`growl sweep` puts them there; choose train.start=dense"
+            )
+        weights: dict[str, Any] = state["model"]
+        return weights
+
     # ── small files ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def append_metrics(self, record: dict[str, Any]) -> None:

@@ -70,8 +70,10 @@ class Phase(Settings):
 class TrainPhase(Phase):
     """Training with the penalty."""
 
-    start: Literal["fresh", "dense"] = Field(
-        default="dense", description="fresh: from new weights; dense: from the dense network's."
+    start: Literal["fresh", "dense", "given"] = Field(
+        default="dense",
+        description="fresh: from new weights; dense: from the dense network's; given: from the weights that were put "
+        "into the run's folder, as `growl sweep` does with those of the strength before.",
     )
 
 

@@ -23,7 +23,7 @@ def options(says: str | None) -> argparse.ArgumentParser:
 
 def keep(given: argparse.Namespace, benchmark: str, data: Mapping[str, Any], packages: tuple[str, ...] = ()) -> None:
     """Save a result with the command that makes it, and say where."""
-    name = given.name or (None if given.quick else benchmark)
+    name = given.name or (None if given.quick else benchmark.rpartition(".")[2])
     if name is None:
         print("a quick run: nothing kept (give it a --name to keep it)")
         return

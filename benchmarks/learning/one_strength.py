@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(found, flush=True)
     done = [json.loads(path.read_text(encoding="utf-8")) for path in wanted if path.is_file()]
     if len(done) == len(wanted):
-        keep(given, "one_strength", {"jobs": done})
+        keep(given, "learning.one_strength", {"jobs": done})
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         "cuts": tg.structure_of(small).to_records(),
     }
     print(found["accuracy"], before.macs / after.macs, before.weights / after.weights)
-    keep(given, "resnet20", found)
+    keep(given, "learning.resnet20", found)
 
 
 if __name__ == "__main__":

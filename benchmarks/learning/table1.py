@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[tg.Sequence | None, float, int | None]] = {
     "GrOWL": (RAMP, 0.0, 46),
     "GrOWL + l2": (RAMP, 5e-4, 32),
 }
-STRENGTHS = (0.4, 0.8, 1.6)
+STRENGTHS = (0.4, 0.8, 1.6, 3.2)
 STEPS = (120, 84, 64)  # groups on the way
 DENSE, PRESS, BETWEEN, LAST = 30, 30, 8, 60  # epochs
 
@@ -139,10 +139,12 @@ def _scores(model: nn.Module, splits: Splits) -> dict[str, float]:
 def tune(row: str, splits: Splits, work: Path, scale: int) -> dict[str, Any]:
     """The strength of best validation accuracy at the row's groups, with a seed and a schedule of its own."""
     path = work / f"choice-{row.replace(' ', '')}-{scale}.json"
-    if not path.is_file():
-        tried = {s: job(row, s, TUNING_SEED, splits, work, 3 * scale)["steps"]["validation"] for s in STRENGTHS}
-        path.write_text(json.dumps({"strength": max(tried, key=lambda s: tried[s]), "tried": tried}), encoding="utf-8")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    tried: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["tried"] if path.is_file() else {}
+    for strength in STRENGTHS:
+        if str(strength) not in tried:
+            tried[str(strength)] = job(row, strength, TUNING_SEED, splits, work, 3 * scale)["steps"]["validation"]
+            path.write_text(json.dumps({"tried": tried}), encoding="utf-8")
+    return {"strength": max(STRENGTHS, key=lambda strength: tried[str(strength)]), "tried": tried}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -49,5 +49,5 @@ def curve_figure(
     axis.set_ylim(bottom - (margin if lowest is None else 0), max(accuracies) + margin)
     axis.set(xlabel="times smaller: bytes of everything, indices too", ylabel="accuracy on the test split (%)")
     axis.grid(color=LIGHT)
-    axis.legend(frameon=False, loc="lower left")
+    axis.legend(frameon=False, loc="best")
     return figure

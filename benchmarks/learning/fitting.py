@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Fit:
-    """How a network is trained: SGD with momentum and a cosine schedule down to 0.
+    """How a network is trained: SGD with momentum, the learning rate on a cosine down to 0 or in steps.
 
     Attributes:
         epochs: passes over the training split.
@@ -32,6 +32,9 @@ class Fit:
         distill: share of the loss that asks for a teacher's answers.
         temperature: softens both answers then.
         batch_size: examples in a step.
+        schedule: "cosine", or "step": times ``gamma`` every ``step_epochs`` epochs.
+        step_epochs: of "step".
+        gamma: of "step".
     """
 
     epochs: int
@@ -40,6 +43,15 @@ class Fit:
     distill: float = 0.0
     temperature: float = 3.0
     batch_size: int = 128
+    schedule: Literal["cosine", "step"] = "cosine"
+    step_epochs: int = 10
+    gamma: float = 0.1
+
+    def rate(self, epochs: float) -> float:
+        """The learning rate after so many epochs."""
+        if self.schedule == "step":
+            return self.lr * float(self.gamma ** int(epochs // self.step_epochs))
+        return self.lr * 0.5 * (1 + math.cos(math.pi * epochs / self.epochs))
 
 
 def fit(
@@ -86,9 +98,8 @@ def fit(
         model.train()
         total = 0.0
         for i, (x, y) in enumerate(batches(train, how.batch_size, seed * 10_007 + epoch, drop_last=True)):
-            done = (epoch + i / steps) / how.epochs
             for group in optimizer.param_groups:
-                group["lr"] = how.lr * 0.5 * (1 + math.cos(math.pi * done))
+                group["lr"] = how.rate(epoch + i / steps)
             loss = _loss(model(x), x, y, how, teacher)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -1,0 +1,279 @@
+"""The paper's Table 2, VGG-16 on CIFAR-10, and past it: ``python -m benchmarks.table2 --data DIR`` on a GPU.
+
+Images lie on the GPU, the network is channels last, computes in bfloat16 and is compiled. The paper's six rows have
+its own settings, epochs and strengths (those of the built-in recipes); the rows after them are GrOWL as it comes, on
+the dense network, at two strengths. A call works for ``--minutes`` and stops; the next one goes on from the last
+epoch. ``--epochs`` is a share of the paper's epochs. On a CPU an epoch takes a quarter of an hour, so ``--cpu`` is
+needed there.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import torch_growl as tg
+from benchmarks.command import keep, options
+from benchmarks.learning.counting import compacted, ratio
+from benchmarks.learning.fitting import Fit, fit, keep_state, state_of
+from benchmarks.learning.on_device import DeviceSplit
+from torch_growl.data import load_cifar10
+from torch_growl.data.splits import TensorSplit
+from torch_growl.networks import vgg16
+from torch_growl.recipes import Phase, load_recipe
+from torch_growl.sequences import sequence_from_dict
+from torch_growl.training import evaluate
+
+__all__ = ["ROWS", "main"]
+
+PAPER = {
+    "none": "none",
+    "weight decay": "weight-decay",
+    "group lasso": "group-lasso",
+    "group lasso + l2": "group-lasso-l2",
+    "GrOWL": "growl",
+    "GrOWL + l2": "growl-l2",
+}
+OURS = {"GrOWL as it comes": None, "GrOWL, twice the strength": 3.0}  # the strength; None: the default
+ROWS = (*PAPER, *OURS)
+SEEDS = 5
+
+
+class OutOfTime(Exception):
+    """This call's minutes are over; everything up to the last epoch is kept."""
+
+
+class Bfloat16(nn.Module):
+    """A network whose products are computed in bfloat16; the parameters stay float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (b, 3, 32, 32)."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return cast(Tensor, self.network(x)).float()
+
+
+@dataclass
+class Bench:
+    """What every row needs: data on the device, the folder of checkpoints, and when to stop."""
+
+    device: torch.device
+    train: DeviceSplit
+    validation: DeviceSplit
+    test: DeviceSplit
+    work: Path
+    deadline: float
+    share: float
+    width: float
+    compiled: bool
+
+    def network(self, seed: int) -> nn.Module:
+        """A fresh network."""
+        torch.manual_seed(seed)
+        return vgg16(width=self.width).to(self.device).to(memory_format=torch.channels_last)
+
+    def fitted(
+        self,
+        name: str,
+        model: nn.Module,
+        how: Fit,
+        seed: int,
+        growl: tg.GrOWL | None = None,
+        every: int = 1,
+        teacher: nn.Module | None = None,
+    ) -> nn.Module:
+        """Train one phase, or go on with it."""
+        path = self.work / f"{name}.pt"
+        state = state_of(path)
+        held: list[Optimizer] = []
+
+        def attach(optimizer: Optimizer) -> None:
+            held.append(optimizer)
+            if growl is not None:
+                growl.attach(optimizer, every=every)
+
+        def after_epoch(epoch: int, loss: float) -> None:
+            kept: dict[str, Any] = {"model": model.state_dict(), "optimizer": held[0].state_dict(), "epoch": epoch}
+            keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
+            if time.monotonic() > self.deadline and epoch < how.epochs:
+                raise OutOfTime(f"{name}: {epoch} of {how.epochs} epochs")
+
+        if state is not None:
+            model.load_state_dict(state["model"])
+            if growl is not None:
+                growl.load_state_dict(state["growl"])
+        if state is None or state["epoch"] < how.epochs:
+            if time.monotonic() > self.deadline:
+                raise OutOfTime(name)
+            wrapped: nn.Module = Bfloat16(model)
+            fit(
+                cast(nn.Module, torch.compile(wrapped)) if self.compiled else wrapped,
+                self.train,
+                how,
+                seed,
+                attach=attach,
+                after_epoch=after_epoch,
+                first=state["epoch"] if state else 0,
+                state=state["optimizer"] if state else None,
+                teacher=teacher,
+            )
+        return model.eval()
+
+    def settings(self, phase: Phase) -> Fit:
+        """A recipe's phase, its epochs and steps times the share."""
+        epochs = max(1, round(phase.epochs * self.share)) if phase.epochs else 0
+        step = max(1, round(phase.step_size * self.share))
+        return Fit(epochs, phase.lr, phase.weight_decay, schedule="step", step_epochs=step, gamma=phase.gamma)
+
+    def scores(self, model: nn.Module) -> dict[str, float]:
+        """Accuracy in float32."""
+        model.eval()
+        return {
+            "validation": evaluate(model, self.validation, self.device),
+            "test": evaluate(model, self.test, self.device),
+        }
+
+
+def paper_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
+    """A row with the paper's settings, counted as it counts and as we do."""
+    recipe = load_recipe(f"vgg16-cifar10-{PAPER[row]}", {})
+    settings = recipe.growl
+    assert settings is not None
+    slug = f"{PAPER[row]}-{seed}"
+    model = bench.network(seed)
+    growl = None
+    if settings.strength and recipe.train.epochs:
+        overrides = {
+            key: {
+                name: sequence_from_dict(value) if name == "sequence" else value
+                for name, value in override.model_dump(exclude_none=True).items()
+            }
+            for key, override in settings.overrides.items()
+        }
+        sequence = sequence_from_dict(settings.sequence.model_dump(exclude_none=True))
+        growl = tg.GrOWL(
+            model, settings.strength, sequence, layers=settings.layers, overrides=overrides, form=settings.form
+        )
+        how = bench.settings(recipe.train)
+    else:
+        how = bench.settings(recipe.dense)
+    steps = len(bench.train) // how.batch_size
+    bench.fitted(slug, model, how, seed, growl, every=steps)
+    found: dict[str, Any] = {"trained": bench.scores(model)}
+    tying = tg.find_tying(
+        copy.deepcopy(model).cpu(),
+        settings.layers,
+        preference=recipe.tying.preference,
+        max_ratio=recipe.tying.max_ratio,
+    )
+    tg.tie_(model, tying)
+    bench.fitted(f"{slug}-tied", model, bench.settings(recipe.retrain), seed + 100)
+    tg.untie_(model)
+    found["paper"] = {"compression": tying.compression(chain=True), "sparsity": tying.sparsity}
+    return found | _sizes(bench, model, compacted_on_cpu(model, tying), seed)
+
+
+def our_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
+    """GrOWL as it comes on the dense network, made compact, trained on with the dense one's answers."""
+    strength = OURS[row]
+    dense = bench.network(seed)
+    recipe = load_recipe("vgg16-cifar10-none", {})
+    bench.fitted(f"none-{seed}", dense, bench.settings(recipe.dense), seed)
+    model = copy.deepcopy(dense)
+    growl = tg.GrOWL(model) if strength is None else tg.GrOWL(model, strength)
+    slug = "".join(c if c.isalnum() else "-" for c in f"{row}-{seed}")
+    press, retrain = (Fit(max(1, round(e * bench.share)), 0.02, 5e-4, distill=d) for e, d in ((80, 0.0), (120, 0.5)))
+    bench.fitted(slug, model, press, seed + 50, growl, every=10)
+    found: dict[str, Any] = {"trained": bench.scores(model), "strength": growl.strength, "nonzero": growl.nonzero()}
+    small = compacted_on_cpu(model, None).to(bench.device)
+    bench.fitted(f"{slug}-compact", small, retrain, seed + 100, teacher=Bfloat16(dense).eval())
+    return found | _sizes(bench, small, copy.deepcopy(small).cpu(), seed)
+
+
+def compacted_on_cpu(model: nn.Module, tying: tg.Tying | None) -> nn.Module:
+    """The compact network, whatever device the other is on."""
+    plain = copy.deepcopy(model).cpu()
+    return compacted(plain if tying is None else tg.tie_(plain, tying), torch.zeros(2, 3, 32, 32))
+
+
+def _sizes(bench: Bench, model: nn.Module, small: nn.Module, seed: int) -> dict[str, Any]:
+    example = torch.zeros(2, 3, 32, 32)
+    before, after = (
+        tg.measure(network, example, latency=False) for network in (vgg16(width=bench.width).eval(), small)
+    )
+    return {
+        **bench.scores(model),
+        "weights": [before.weights, after.weights],
+        "macs": [before.macs, after.macs],
+        **ratio(vgg16(width=bench.width).eval(), small, example),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Work until the minutes are over or nothing is left; then keep the result."""
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/learning/table2"))
+    parser.add_argument("--minutes", type=float, default=8.5, help="after so many no further epoch begins")
+    parser.add_argument("--epochs", type=float, default=1.0, help="share of the paper's epochs")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--only", choices=ROWS, action="append", help="these rows")
+    parser.add_argument("--cpu", action="store_true", help="without a GPU, all the same")
+    given = parser.parse_args(arguments)
+    if not torch.cuda.is_available() and not (given.cpu or given.quick):
+        parser.error(
+            "no CUDA device here, and a CPU needs a quarter of an hour for an epoch; --cpu to do it all the same"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    splits = load_cifar10(given.data, limit=256 if given.quick else None)
+    train, validation, test = (cast(TensorSplit, part) for part in (splits.train, splits.validation, splits.test))
+    if given.quick:
+        validation, test = (TensorSplit(part.x[:100], part.y[:100]) for part in (validation, test))
+    given.work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(
+        device,
+        DeviceSplit(train, device, padding=2),
+        DeviceSplit(validation, device),
+        DeviceSplit(test, device),
+        given.work,
+        time.monotonic() + 60 * given.minutes,
+        1 / 150 if given.quick else given.epochs,
+        0.125 if given.quick else 1.0,
+        device.type == "cuda",
+    )
+    jobs: dict[str, Callable[[str, int, Bench], dict[str, Any]]] = dict.fromkeys(PAPER, paper_row)
+    jobs |= dict.fromkeys(OURS, our_row)
+    done = []
+    seeds = 1 if given.quick else given.seeds
+    try:
+        for seed in range(seeds):
+            for row in given.only or ROWS:
+                path = given.work / f"{row.replace(' ', '-')}-{seed}.json"
+                if not path.is_file():
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", tg.GrowlWarning)
+                        found = {"row": row, "seed": seed, **jobs[row](row, seed, bench)}
+                    path.write_text(json.dumps(found), encoding="utf-8")
+                    print(found, flush=True)
+                done.append(json.loads(path.read_text(encoding="utf-8")))
+    except OutOfTime as stop:
+        print(f"stopped at {stop}; the same command goes on")
+        return
+    keep(given, "table2", {"epochs": given.epochs, "device": str(device), "jobs": done})
+
+
+if __name__ == "__main__":
+    main()

@@ -115,10 +115,11 @@ def job(
         teacher=dense,
     )
     if growl is not None:
+        layers = tg.structure_of(small).layers
         found |= {"strength": growl.strength, "sequence": str(growl.sequence), "nonzero": growl.nonzero()}
+        found |= {"rows": {layer.name: layer.inputs for layer in layers}}
+        found |= {"widths": {layer.name: layer.width for layer in layers}}
     return found | {
-        "rows": {layer.name: layer.inputs for layer in tg.structure_of(small).layers},
-        "widths": {layer.name: layer.width for layer in tg.structure_of(small).layers},
         "pressed": pressed,
         "tied": tied,
         "compact": accuracy(small, splits.test),

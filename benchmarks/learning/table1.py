@@ -26,7 +26,7 @@ from benchmarks.learning.sums import answers, train_compact
 from torch_growl.data import Splits, load_mnist
 from torch_growl.networks import mnist_mlp
 
-__all__ = ["ROWS", "job", "main", "tune"]
+__all__ = ["ROWS", "SHIFT", "STEPS", "dense", "job", "main", "preference_for", "tied", "tune"]
 
 SEEDS, TUNING_SEED, SHIFT = range(5), 99, 1
 LASSO, RAMP = tg.lasso(), tg.pld(p=0.3, floor=0.7)
@@ -77,12 +77,12 @@ def job(row: str, strength: float, seed: int, splits: Splits, work: Path, scale:
     found["kept"] = (model.get_submodule("fc1").weight.detach() != 0).any(dim=0).int().tolist()  # type: ignore[union-attr]
     keep_state(work / f"regularized-{row.replace(' ', '')}-{seed}-{scale}.pt", dict(model.state_dict()))
     logits = answers(teacher, splits.train, SHIFT)  # type: ignore[arg-type]
-    found["steps"] = _tied(model, [*STEPS, groups], logits, splits, seed, scale)
+    found["steps"] = tied(model, [*STEPS, groups], logits, splits, seed, scale)
     found["groups"] = found["steps"]["groups"]
     if not decay:
         return found | {"seconds": time.perf_counter() - started}
     once = tg.find_tying(model, ["fc1"], preference=preference_for(model, groups), max_ratio=1.0)
-    found["once"] = _tied(model, once, logits, splits, seed, scale)
+    found["once"] = tied(model, once, logits, splits, seed, scale)
     return found | {"seconds": time.perf_counter() - started}
 
 
@@ -96,7 +96,7 @@ def preference_for(model: nn.Module, groups: int) -> float:
     return high
 
 
-def _tied(
+def tied(
     model: nn.Module, how: list[int] | tg.Tying, logits: Tensor, splits: Splits, seed: int, scale: int
 ) -> dict[str, Any]:
     """Tie, at once or in steps, and retrain the compact network; as many epochs either way."""
@@ -107,9 +107,9 @@ def _tied(
     plain = model
     for i, step in enumerate(steps):
         tying = step if isinstance(step, tg.Tying) else tg.find_tying(plain, ["fc1"], method="ward", groups=step)
-        tied = tg.tie_(_copy(plain), tying)
+        enforced = tg.tie_(_copy(plain), tying)
         last = i + 1 == len(steps)
-        small = compacted(tied, example)
+        small = compacted(enforced, example)
         right_after = accuracy(small, splits.test)
         epochs = BETWEEN if not last else LAST + (0 if len(steps) > 1 else BETWEEN * len(STEPS))
         fitting = Fit(max(1, epochs // scale), 0.05, 1e-4, distill=0.5)

@@ -106,6 +106,7 @@ TASKS = {
         Fit(60, 1e-3, batch_size=64),
         Fit(100, 1e-3, batch_size=64),
         Fit(80, 1e-3, distill=0.5, batch_size=64),
+        share=0.6,
         optimizer=_adamw,
     ),
     "MNIST, 784-300-10": Task(
@@ -114,6 +115,7 @@ TASKS = {
         Fit(15, 0.1, 5e-4),
         Fit(15, 0.1, 5e-4),
         Fit(15, 0.05, 1e-4, distill=0.5),
+        share=0.4,
         every=5,
     ),
     "MNIST, LeNet-5": Task(
@@ -122,6 +124,7 @@ TASKS = {
         Fit(8, 0.02, 5e-4),
         Fit(10, 0.02, 5e-4),
         Fit(12, 0.02, 1e-4, distill=0.5),
+        share=0.4,
     ),
     "CIFAR-10, VGG-16 of a quarter's width": Task(
         lambda _: vgg16(width=0.25).to(memory_format=torch.channels_last),

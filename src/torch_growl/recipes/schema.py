@@ -254,6 +254,8 @@ class Recipe(Settings):
             raise ValueError("dense.distill: the dense network has no other to learn from; set it in a later phase")
         if self.merge is not None and self.tying.steps == 1:
             raise ValueError("merge: there is nothing between steps; give tying.groups several numbers for a layer")
+        if self.merge is None and self.tying.steps > 1:
+            raise ValueError("merge: tying.groups has several steps; say how the network is trained between them")
         return self
 
     def to_yaml(self) -> str:

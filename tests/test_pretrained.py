@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -25,20 +23,6 @@ def weights() -> Path:
     if not (folder / "resnet20-cifar10.safetensors").is_file():
         pytest.skip(f"no pretrained ResNets in {folder.name}/ (set GROWL_PRETRAINED)")
     return folder
-
-
-@pytest.fixture(scope="module")
-def cifar10(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the real CIFAR-10 batches, made from the data folder's own material where that has none."""
-    for folder in (Path(os.environ.get("GROWL_CIFAR10", data_dir)), data_dir):
-        if any((folder / name).is_dir() for name in ("cifar-10-batches-bin", "cifar-10-batches-py")):
-            return folder
-    script = data_dir / "make_cifar10.py"
-    if not script.is_file():
-        pytest.skip("no CIFAR-10 batches (set GROWL_CIFAR10 to a folder that holds cifar-10-batches-bin)")
-    made = tmp_path_factory.mktemp("cifar10")
-    subprocess.run([sys.executable, str(script), str(made)], check=True, capture_output=True)
-    return made
 
 
 @pytest.mark.parametrize("depth", KNOWN)

@@ -125,6 +125,7 @@ TASKS = {
         Fit(10, 0.02, 5e-4),
         Fit(12, 0.02, 1e-4, distill=0.5),
         share=0.4,
+        seeds=2,
     ),
     "CIFAR-10, VGG-16 of a quarter's width": Task(
         lambda _: vgg16(width=0.25).to(memory_format=torch.channels_last),

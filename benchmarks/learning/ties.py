@@ -23,7 +23,7 @@ from torch_growl.networks import mnist_mlp
 
 __all__ = ["GROUPS", "PENALTIES", "job", "main"]
 
-GROUPS, SEEDS = (64, 48, 33, 24), 3
+GROUPS, SEEDS = (64, 48, 33, 24), 1
 PENALTIES = {
     "none": "dense-0.0005",
     "group lasso + l2": "regularized-grouplasso+l2",

@@ -1,0 +1,137 @@
+"""The experiments: every command runs end to end on little data, and the page shows what was kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.learning import curve, one_strength, pictures, table1, table2, tables, ties
+from benchmarks.learning.fitting import Fit, fit
+from benchmarks.learning.on_device import DeviceSplit
+from torch_growl.data import load_cifar10, load_digits_splits
+from torch_growl.networks import digits_mlp
+
+
+def test_training_goes_on_from_an_epoch_as_if_it_had_not_stopped() -> None:
+    train = load_digits_splits().train
+    how = Fit(3, 0.05, schedule="step", step_epochs=2, gamma=0.5)
+    states: list[dict[str, object]] = []
+    held: list[torch.optim.Optimizer] = []
+
+    def network() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return digits_mlp()
+
+    whole = network()
+
+    def keep(epoch: int, loss: float) -> None:
+        assert math.isfinite(loss)
+        state = {"model": whole.state_dict(), "optimizer": held[0].state_dict()}
+        states.append(torch.load(_stored(state), weights_only=True))
+
+    fit(whole, train, how, 7, attach=held.append, after_epoch=keep)
+    assert [how.rate(epoch) for epoch in (0, 1.9, 2, 2.5)] == [0.05, 0.05, 0.025, 0.025]
+    half = network()
+    half.load_state_dict(states[0]["model"])  # type: ignore[arg-type]
+    fit(half, train, how, 7, first=1, state=states[0]["optimizer"])  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(half.state_dict().values(), whole.state_dict().values(), strict=True))
+
+
+def _stored(state: dict[str, object]) -> io.BytesIO:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return file
+
+
+def test_instability_is_the_papers() -> None:
+    assert tables.instability([[1, 1, 0, 0]] * 5) == 0
+    assert tables.instability([[1, 1, 0], [1, 0, 0]]) == pytest.approx(0.25)  # |m − m̄| = ½ of 2 rows in both
+
+
+def test_the_curve_runs_one_method(data_dir: Path, tmp_path: Path) -> None:
+    from torch_growl.data import load_mnist
+
+    splits = load_mnist(data_dir, shift=1, limit=512)
+    found = curve.job("magnitude of rows", 0, splits, tmp_path, 30)
+    sizes = [point["network"] for point in found["points"]]
+    assert sizes == sorted(sizes)
+    assert len(sizes) >= 8
+    assert pictures.mean_curves([found])["magnitude of rows"][0][0] == pytest.approx(sizes[0])
+
+
+def test_table_1_and_the_study_of_ties_run(data_dir: Path, tmp_path: Path) -> None:
+    given = ["--quick", "--data", str(data_dir), "--work", str(tmp_path)]
+    for row in ("none", "GrOWL + l2"):
+        table1.main([*given, "--only", row])
+    kept = json.loads((tmp_path / "GrOWL+l2-0.json").read_text(encoding="utf-8"))
+    assert kept["groups"] == kept["steps"]["groups"] == 32
+    assert kept["steps"]["compression"] == pytest.approx(24.5)
+    with pytest.raises(SystemExit, match="table1 first"):
+        ties.job("group lasso + l2", 0, table1.load_mnist(data_dir, limit=8), tmp_path, 30)
+    found = ties.job("GrOWL + l2", 0, table1.load_mnist(data_dir, shift=1, limit=256), tmp_path, 30)
+    assert [each["groups"] for each in found[:4]] == list(ties.GROUPS)
+    assert {each["how"] for each in found} == {"at once", "affinity propagation", "Ward at once", "steps"}
+
+
+def test_one_strength_runs_and_goes_on(tmp_path: Path) -> None:
+    splits = load_digits_splits()
+    name = "digits, transformer (AdamW)"
+    found = one_strength.job(name, "GrOWL", 0, splits, tmp_path, tmp_path, 50)
+    assert 0 < found["compact"] <= 1
+    assert found["strength"] == 1.5
+    again = one_strength.job(name, "GrOWL", 0, splits, tmp_path, tmp_path, 50)
+    assert {**again, "seconds": 0} == {**found, "seconds": 0}
+
+
+def test_images_on_a_device_are_those_of_the_loader(cifar10: Path) -> None:
+    splits = load_cifar10(cifar10, limit=64)
+    indices = torch.arange(8)
+    plain = DeviceSplit(splits.train, torch.device("cpu")).batch(indices)[0]  # type: ignore[arg-type]
+    wanted = splits.train.batch(indices)[0]  # type: ignore[attr-defined]
+    assert torch.allclose(plain, wanted, atol=1e-6)
+    moved = DeviceSplit(splits.train, torch.device("cpu"), padding=2)  # type: ignore[arg-type]
+    first, second = (moved.batch(indices, torch.Generator().manual_seed(seed))[0] for seed in (0, 0))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, plain)
+
+
+def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(
+    cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(cifar10)
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit):
+            table2.main(["--data", folder])
+        assert "no CUDA device" in capsys.readouterr().err
+    given = [
+        "--quick",
+        "--data",
+        folder,
+        "--work",
+        str(tmp_path),
+        "--only",
+        "GrOWL as it comes",
+        "--only",
+        "GrOWL + l2",
+    ]
+    table2.main([*given, "--minutes", "0"])
+    assert "the same command goes on" in capsys.readouterr().out
+    for _ in range(6):
+        table2.main([*given, "--minutes", "9"])
+        if "nothing kept" in capsys.readouterr().out:
+            break
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.glob("*.json"))]
+    assert {each["row"] for each in kept} == {"GrOWL as it comes", "GrOWL + l2"}
+    assert all(each["network"] >= 0.99 for each in kept)
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    page = tables.PAGE.read_text("utf-8")
+    assert tables.filled(page) == page
+    assert all(f"<!-- table: {name} -->" in page for name in tables.TABLES)

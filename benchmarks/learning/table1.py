@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[tg.Sequence | None, float, int | None]] = {
     "GrOWL": (RAMP, 0.0, 46),
     "GrOWL + l2": (RAMP, 5e-4, 32),
 }
-STRENGTHS = (0.4, 0.8, 1.6, 3.2)
+STRENGTHS = (0.4, 0.8, 1.6)
 STEPS = (120, 84, 64)  # groups on the way
 DENSE, PRESS, BETWEEN, LAST = 30, 30, 8, 60  # epochs
 

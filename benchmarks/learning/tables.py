@@ -28,9 +28,11 @@ TABLE_1 = {
 
 
 def spread(values: Sequence[float], digits: int = 2, factor: float = 1.0) -> str:
-    """Mean ± standard deviation."""
+    """Mean ± standard deviation; a single value as it is."""
     scaled = np.asarray(values) * factor
-    return f"{scaled.mean():.{digits}f} ± {scaled.std(ddof=1) if len(scaled) > 1 else 0:.{digits}f}"
+    if len(scaled) == 1:
+        return f"{scaled[0]:.{digits}f}"
+    return f"{scaled.mean():.{digits}f} ± {scaled.std(ddof=1):.{digits}f}"
 
 
 def instability(masks: Sequence[Sequence[int]]) -> float:

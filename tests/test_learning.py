@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.learning import curve, one_strength, pictures, table1, table2, tables, ties
 from benchmarks.learning.fitting import Fit, fit
+from benchmarks.learning.methods import Budget
 from benchmarks.learning.on_device import DeviceSplit
 from torch_growl.data import load_cifar10, load_digits_splits
 from torch_growl.networks import digits_mlp
@@ -58,7 +59,7 @@ def test_the_curve_runs_one_method(data_dir: Path, tmp_path: Path) -> None:
     from torch_growl.data import load_mnist
 
     splits = load_mnist(data_dir, shift=1, limit=512)
-    found = curve.job("magnitude of rows", 0, splits, tmp_path, 30)
+    found = curve.job("magnitude of rows", 0, splits, tmp_path, Budget(press=1, retrain=1), 1)
     sizes = [point["network"] for point in found["points"]]
     assert sizes == sorted(sizes)
     assert len(sizes) >= 8

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,22 @@ from torch.utils.data import Dataset
 
 from torch_growl.training import batches, evaluate
 
-__all__ = ["Fit", "accuracy", "fit", "keep_state", "state_of"]
+__all__ = ["Bfloat16", "Fit", "accuracy", "fit", "keep_state", "state_of"]
 
 CPU = torch.device("cpu")
+
+
+class Bfloat16(nn.Module):
+    """A network whose products are computed in bfloat16; the parameters, which are its own, stay float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: the network's input; gives its output in float32."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return cast(Tensor, self.network(x)).float()
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,8 @@ def fit(
 
     Args:
         model: on the CPU, plain or channels-last.
-        train: any split of :mod:`torch_growl.data`.
+        train: any split of :mod:`torch_growl.data`; one whose classes are ``(b, 1 + classes)`` brings a teacher's
+            answers with it.
         how: the settings.
         seed: of the order of the data and its augmentation.
         attach: given the optimizer before the first step: a penalty's ``attach``.
@@ -114,11 +128,17 @@ def fit(
 
 
 def _loss(output: Tensor, x: Tensor, y: Tensor, how: Fit, teacher: nn.Module | None) -> Tensor:
+    """y: (b,) classes, or (b, 1 + classes): the class and beside it a teacher's answers to this very input."""
+    answers = None
+    if y.ndim == 2:
+        answers, y = y[:, 1:], y[:, 0].long()
+    elif teacher is not None and how.distill:
+        with torch.no_grad():
+            answers = teacher(x)
     loss = F.cross_entropy(output, y)
-    if teacher is None or not how.distill:
+    if answers is None or not how.distill:
         return loss
-    with torch.no_grad():
-        wanted = F.log_softmax(teacher(x) / how.temperature, dim=1)
+    wanted = F.log_softmax(answers / how.temperature, dim=1)
     given = F.log_softmax(output / how.temperature, dim=1)
     distance = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
     return (1 - how.distill) * loss + how.distill * how.temperature**2 * distance

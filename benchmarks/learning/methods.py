@@ -1,14 +1,16 @@
 """Paths from light to heavy compression of one network, for GrOWL and for the methods beside it.
 
 Every path starts from the same trained dense network and is warm: a point goes on where the one before it stopped.
-All methods get the same data, optimizer and epochs at a point: ``PRESS`` under the method's pressure, where it has
-one, and ``RETRAIN`` with its structure fixed.
+All methods get the same data, optimizer and epochs at a point (:class:`Budget`): some under the method's pressure,
+where it has one, and the rest with its structure fixed; without a pressure, all with its structure fixed.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -19,29 +21,79 @@ from torch.optim import SGD, Adam, Optimizer
 import torch_growl as tg
 from benchmarks.learning.counting import clustered_ratio, compacted, ratio
 from benchmarks.learning.fitting import Fit, fit
+from benchmarks.learning.sums import answers, train_compact
 from torch_growl.data import Splits
 from torch_growl.layers import rows_of, write_rows_
 
-__all__ = ["PATHS", "Point"]
+__all__ = ["PATHS", "SHIFT", "Budget", "Point", "Start", "expanded"]
+
+SHIFT = 1  # pixels that training images are moved by, for every method
+LR, DECAY, LIGHT = 0.05, 1e-4, 5e-4
+LAYERS = ("fc1", "fc2")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The epochs of a point, and which points a path has.
+
+    Attributes:
+        press: epochs under a penalty.
+        retrain: epochs with the structure fixed.
+        between: of those, epochs between two steps of tying.
+        distill: share of the loss that asks for the dense network's answers, in the epochs with the structure fixed.
+        strengths: of GrOWL and group lasso.
+        pat: of torchao's group lasso, in its own unit times 5000.
+        kept: shares of the rows of both layers that magnitude pruning keeps.
+        neurons: shares of the hidden neurons that Torch-Pruning keeps.
+        values: numbers of values that k-means leaves in a layer.
+        shares: of the nonzero rows of fc1 that are left as groups, one step after the other.
+    """
+
+    press: int = 4
+    retrain: int = 8
+    between: int = 2
+    distill: float = 0.0
+    strengths: tuple[float, ...] = tuple(0.1 * 1.5**i for i in range(10))
+    pat: tuple[float, ...] = tuple(0.3 * 1.8**i for i in range(10))
+    kept: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
+    neurons: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
+    values: tuple[int, ...] = (256, 128, 64, 32, 16, 8, 4, 3, 2)
+    shares: tuple[float, ...] = (0.4, 0.2)
+
+    @property
+    def whole(self) -> int:
+        """Epochs of a point."""
+        return self.press + self.retrain
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a path begins with: the trained dense network, the data, an input, a seed, and what may be spent."""
+
+    dense: nn.Module
+    splits: Splits
+    example: Tensor
+    seed: int
+    budget: Budget = field(default_factory=Budget)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The dense network's answers to every training image at every shift."""
+        return answers(self.dense, self.splits.train, SHIFT)  # type: ignore[arg-type]
+
+    def retrained(self, small: nn.Module, seed: int, epochs: int | None = None) -> nn.Module:
+        """A network trained on, in place, with its structure fixed."""
+        budget, train = self.budget, self.splits.train
+        how = Fit(budget.retrain if epochs is None else epochs, LR, DECAY, distill=budget.distill)
+        if not budget.distill:
+            return fit(small, train, how, seed)
+        if isinstance(small.get_submodule("fc1"), nn.Linear):  # it reads all pixels: there are no sums to prepare
+            return fit(small, train, how, seed, teacher=self.dense)
+        return train_compact(small, train, self.logits, SHIFT, how, seed)  # type: ignore[arg-type]
+
 
 Point = tuple[str, float, nn.Module, dict[str, float]]  # the curve, the knob, the network to be scored, its sizes
-Path = Callable[[nn.Module, Splits, Tensor, int, int], Iterator[Point]]
-
-PRESS, RETRAIN, LR, DECAY, LIGHT = 4, 8, 0.05, 1e-4, 5e-4
-LAYERS = ("fc1", "fc2")
-STRENGTHS = tuple(0.1 * 1.5**i for i in range(10))
-SHARES = (0.4, 0.2)  # of the nonzero rows of fc1 that are left as groups, one step after the other
-KEPT = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
-VALUES = (256, 128, 64, 32, 16, 8, 4, 3, 2)
-
-
-def retrained(small: nn.Module, splits: Splits, seed: int, epochs: int) -> nn.Module:
-    """A network trained on with its structure fixed."""
-    return fit(small, splits.train, Fit(epochs, LR, DECAY), seed)
-
-
-def _short(epochs: int, scale: int) -> int:
-    return max(1, epochs // scale)
+Path = Callable[[Start], Iterator[Point]]
 
 
 # ── penalties ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -50,44 +102,45 @@ def _short(epochs: int, scale: int) -> int:
 def penalised(name: str, sequence: tg.Sequence) -> Path:
     """Rising strength of a penalty on the rows of both layers; then pruned rows only, and tied in steps as well."""
 
-    def path(dense: nn.Module, splits: Splits, example: Tensor, seed: int, scale: int) -> Iterator[Point]:
-        model = copy.deepcopy(dense)
+    def path(start: Start) -> Iterator[Point]:
+        model = copy.deepcopy(start.dense)
         growl = tg.GrOWL(model, 0.0, sequence, layers=LAYERS)
-        for i, strength in enumerate(STRENGTHS):
+        for i, strength in enumerate(start.budget.strengths):
             growl.strength = strength
-            press = Fit(_short(PRESS, scale), LR, LIGHT)
+            press = Fit(start.budget.press, LR, LIGHT)
 
             def attach(optimizer: Optimizer) -> None:
                 growl.attach(optimizer, every=5)
 
-            fit(model, splits.train, press, seed + i, attach=attach)
-            small = retrained(compacted(copy.deepcopy(model), example), splits, seed + i, _short(RETRAIN, scale))
-            yield f"{name}, pruned only", strength, small, ratio(dense, small, example)
-            tied = tied_in_steps(model, splits, seed + i, scale)
-            small = retrained(compacted(tied, example), splits, seed + i, _short(RETRAIN, scale))
-            yield f"{name}, tied in steps", strength, small, ratio(dense, small, example)
+            fit(model, start.splits.train, press, start.seed + i, attach=attach)
+            small = start.retrained(compacted(copy.deepcopy(model), start.example), start.seed + i)
+            yield f"{name}, pruned only", strength, small, ratio(start.dense, small, start.example)
+            small = compacted(tied_in_steps(model, start, start.seed + i), start.example)
+            small = start.retrained(small, start.seed + i)
+            yield f"{name}, tied in steps", strength, small, ratio(start.dense, small, start.example)
 
     return path
 
 
-def tied_in_steps(model: nn.Module, splits: Splits, seed: int, scale: int) -> nn.Module:
+def tied_in_steps(model: nn.Module, start: Start, seed: int) -> nn.Module:
     """A copy with the rows of fc1 tied, trained between the steps but not after the last."""
-    small = copy.deepcopy(model)
-    tying = tg.find_tying(small, LAYERS, method="ward", groups={"fc1": SHARES[0]})
-    nonzero = tying["fc1"].partition.nonzero
-    tg.tie_(small, tying)
-    fit(small, splits.train, Fit(_short(RETRAIN // 3, scale), LR, DECAY), seed)
-    tg.untie_(small)
-    groups = max(1, round(SHARES[1] * nonzero))
-    return tg.tie_(small, tg.find_tying(small, LAYERS, method="ward", groups={"fc1": groups}))
+    plain = copy.deepcopy(model)
+    nonzero = int((cast(Tensor, plain.get_submodule("fc1").weight) != 0).any(0).sum())
+    for i, share in enumerate(start.budget.shares):
+        if i:
+            small = start.retrained(compacted(plain, start.example), seed, start.budget.between)
+            plain = expanded(small, start.dense)
+        groups = max(1, round(share * nonzero))
+        tg.tie_(plain, tg.find_tying(plain, LAYERS, method="ward", groups={"fc1": groups}))
+    return plain
 
 
-def pat(dense: nn.Module, splits: Splits, example: Tensor, seed: int, scale: int) -> Iterator[Point]:
+def pat(start: Start) -> Iterator[Point]:
     """Torchao's PruneOptimizer: group lasso on the inputs of both layers, in its own form (λ √size, not scale-free)."""
     from torchao.prototype.pat.optim import PruneOptimizer
 
-    model = copy.deepcopy(dense)
-    for i, strength in enumerate(STRENGTHS):
+    model = copy.deepcopy(start.dense)
+    for i, strength in enumerate(start.budget.pat):
         weights = [cast(nn.Parameter, model.get_submodule(name).weight) for name in LAYERS]
         chosen = {id(weight) for weight in weights}
 
@@ -104,28 +157,27 @@ def pat(dense: nn.Module, splits: Splits, example: Tensor, seed: int, scale: int
             ]
             return cast(Optimizer, PruneOptimizer(SGD(groups, lr=LR, momentum=0.9, weight_decay=LIGHT)))
 
-        fit(model, splits.train, Fit(_short(PRESS, scale), LR, LIGHT), seed + i, make_optimizer=make)
-        small = retrained(compacted(copy.deepcopy(model), example), splits, seed + i, _short(RETRAIN, scale))
-        yield "torchao PAT", strength, small, ratio(dense, small, example)
+        press = Fit(start.budget.press, LR, LIGHT)
+        fit(model, start.splits.train, press, start.seed + i, make_optimizer=make)
+        small = start.retrained(compacted(copy.deepcopy(model), start.example), start.seed + i)
+        yield "torchao PAT", strength, small, ratio(start.dense, small, start.example)
 
 
 # ── pruning at once ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def magnitude(dense: nn.Module, splits: Splits, example: Tensor, seed: int, scale: int) -> Iterator[Point]:
+def magnitude(start: Start) -> Iterator[Point]:
     """The rows of least norm of both layers go, the rest is trained on; further from there."""
-    model = copy.deepcopy(dense)
-    for i, kept in enumerate(KEPT):
+    model = copy.deepcopy(start.dense)
+    for i, kept in enumerate(start.budget.kept):
         for name in LAYERS:
             layer = model.get_submodule(name)
             rows = rows_of(layer).detach().clone()
             rows[rows.norm(dim=1).argsort(descending=True)[round(kept * len(rows)) :]] = 0
             write_rows_(layer, rows)
-        small = compacted(model, example)
-        epochs = _short(PRESS + RETRAIN, scale)
-        small = retrained(small, splits, seed + i, epochs)
-        model = expanded(small, dense)
-        yield "magnitude of rows", kept, small, ratio(dense, small, example)
+        small = start.retrained(compacted(model, start.example), start.seed + i, start.budget.whole)
+        model = expanded(small, start.dense)
+        yield "magnitude of rows", kept, small, ratio(start.dense, small, start.example)
 
 
 def expanded(small: nn.Module, dense: nn.Module) -> nn.Module:
@@ -135,25 +187,25 @@ def expanded(small: nn.Module, dense: nn.Module) -> nn.Module:
     return expand_(copy.deepcopy(dense), small)
 
 
-def torch_pruning(dense: nn.Module, splits: Splits, example: Tensor, seed: int, scale: int) -> Iterator[Point]:
+def torch_pruning(start: Start) -> Iterator[Point]:
     """Torch-Pruning's MagnitudePruner: hidden neurons of least group norm go; it has no way to drop inputs."""
     import torch_pruning as tp
 
-    model = copy.deepcopy(dense)
+    model = copy.deepcopy(start.dense)
     width = model.get_submodule("fc1").weight.shape[0]  # type: ignore[union-attr, index]
-    for i, kept in enumerate(KEPT):
+    for i, kept in enumerate(start.budget.neurons):
         now = model.get_submodule("fc1").weight.shape[0]  # type: ignore[union-attr, index]
         share = 1 - kept * width / now
         pruner = tp.pruner.MagnitudePruner(
             model,
-            example,
+            start.example,
             importance=tp.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=share,
             ignored_layers=[model.get_submodule("fc2")],
         )
         pruner.step()
-        model = retrained(model, splits, seed + i, _short(PRESS + RETRAIN, scale))
-        yield "Torch-Pruning", kept, model, ratio(dense, model, example)
+        model = start.retrained(model, start.seed + i, start.budget.whole)
+        yield "Torch-Pruning", kept, model, ratio(start.dense, model, start.example)
 
 
 # ── clustering of weights ───────────────────────────────────────────────────────────────────────────────────────────
@@ -178,7 +230,7 @@ class Codebook(nn.Module):
         return sums / torch.bincount(index).clamp_min(1)
 
 
-def clustering(dense: nn.Module, splits: Splits, example: Tensor, seed: int, scale: int) -> Iterator[Point]:
+def clustering(start: Start) -> Iterator[Point]:
     """k-means on the dense network's weights, layer by layer, then the centroids are trained, with Adam.
 
     Every point starts from the dense network: clusters of clusters are worse. SGD at the others' rate diverges, for a
@@ -186,25 +238,26 @@ def clustering(dense: nn.Module, splits: Splits, example: Tensor, seed: int, sca
     """
     from sklearn.cluster import KMeans
 
-    for i, count in enumerate(VALUES):
-        model = copy.deepcopy(dense)
+    for i, count in enumerate(start.budget.values):
+        model = copy.deepcopy(start.dense)
         for name in LAYERS:
             layer = model.get_submodule(name)
             weight = cast(Tensor, layer.weight).detach()
             flat = weight.flatten().numpy().reshape(-1, 1)
             low, high = float(flat.min()), float(flat.max())
-            start = torch.linspace(low, high, count).numpy().reshape(-1, 1)  # the paper's linear initialisation
-            labels = torch.from_numpy(KMeans(count, init=start, n_init=1, max_iter=50).fit(flat).labels_).long()
+            first = torch.linspace(low, high, count).numpy().reshape(-1, 1)  # the paper's linear initialisation
+            labels = torch.from_numpy(KMeans(count, init=first, n_init=1, max_iter=50).fit(flat).labels_).long()
             _, labels = torch.unique(labels, return_inverse=True)  # an empty cluster leaves no gap
             parametrize.register_parametrization(layer, "weight", Codebook(labels, weight.shape))
-        fit(model, splits.train, Fit(_short(PRESS + RETRAIN, scale), 1e-3), seed + i, make_optimizer=_adam)
+        how = Fit(start.budget.whole, 1e-3, distill=start.budget.distill)
+        fit(model, start.splits.train, how, start.seed + i, teacher=start.dense, make_optimizer=_adam)
         for name in LAYERS:
             parametrize.remove_parametrizations(model.get_submodule(name), "weight")
         yield (
             "k-means of weights",
             float(count),
             model,
-            clustered_ratio(dense, example, dict.fromkeys(LAYERS, count)),
+            clustered_ratio(start.dense, start.example, dict.fromkeys(LAYERS, count)),
         )
 
 

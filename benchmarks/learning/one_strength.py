@@ -24,7 +24,7 @@ import torch_growl as tg
 from benchmarks import timing
 from benchmarks.command import keep, options
 from benchmarks.learning.counting import compacted, ratio
-from benchmarks.learning.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
 from benchmarks.learning.tasks import TASKS, Task
 from torch_growl.data import Splits
 
@@ -64,8 +64,10 @@ def resumed(
         model.load_state_dict(state["model"])
         if growl is not None:
             growl.load_state_dict(state["growl"])
+    if teacher is not None and task.bfloat16:
+        teacher = Bfloat16(teacher)
     fit(
-        model,
+        Bfloat16(model) if task.bfloat16 else model,
         splits.train,
         how,
         seed,

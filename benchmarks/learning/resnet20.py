@@ -1,60 +1,34 @@
 """ResNet-20 on CIFAR-10 from pretrained weights to half the MACs: ``python -m benchmarks.learning.resnet20``.
 
-A path of rising strength: GrOWL is attached to a training that goes on from the pretrained weights, and the strength
-grows by a constant factor until the network compacts to the MACs that are asked for; none has to be chosen. Then the
-compact network is trained on. One CPU thread; few epochs, which the result states. Stopped at any moment, it goes on
-from its last checkpoint in ``--work``.
+A path of rising strength: GrOWL as it comes is attached to a training that goes on from the pretrained weights, and
+the strength grows by a constant factor until the network compacts to the MACs that are asked for; none has to be
+chosen. Then the compact network is trained on. All along the pretrained ResNet-56 teaches, asked once for every image
+in a few fixed crops. One CPU thread, products in bfloat16 while training, scores in float32; few epochs, which the
+result states. Stopped at any moment, it goes on from its last checkpoint in ``--work``.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import torch_growl as tg
 from benchmarks import timing
 from benchmarks.command import keep, options
-from benchmarks.learning.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.rising import Rise, press
+from benchmarks.learning.views import Views, answers_to
 from torch_growl.data import load_cifar10
 from torch_growl.networks import resnet_cifar
 
-__all__ = ["main", "prune_along_path"]
+__all__ = ["main"]
 
-START, GROWTH, EVERY = 0.1, 1.25, 50  # the first strength, its growth, and after how many steps it grows
+CROPS, DISTILL, TEMPERATURE = 10, 0.7, 4.0
 FOLDERS = {"data": "../shared/data", "weights": "../shared/pretrained", "work": "runs/learning/resnet20"}
-
-
-def macs(model: nn.Module, example: torch.Tensor) -> int:
-    """Of the network as it compacts now."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", tg.GrowlWarning)
-        small = tg.compact(copy.deepcopy(model).eval(), example)
-    return tg.measure(small, example, latency=False).macs
-
-
-def prune_along_path(model: nn.Module, train: Any, how: Fit, goal: float, seed: int = 0) -> list[dict[str, Any]]:
-    """Train with rising strength until the network compacts to ``goal`` of its MACs; what was passed on the way."""
-    example = train.batch(torch.arange(2))[0]
-    dense = tg.measure(model, example, latency=False).macs
-    growl = tg.GrOWL(model, START, balance="none")  # a ResNet's convolutions have as many MACs each
-    passed: list[dict[str, Any]] = []
-
-    def after_step(steps: int) -> bool:
-        if steps % EVERY:
-            return False
-        passed.append({"steps": steps, "strength": growl.strength, "macs": macs(model, example) / dense})
-        print(passed[-1], flush=True)
-        growl.strength *= GROWTH
-        return bool(passed[-1]["macs"] <= goal)
-
-    fit(model, train, how, seed, attach=growl.attach, after_step=after_step)
-    return passed
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,19 +36,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     for name, folder in FOLDERS.items():
         parser.add_argument(f"--{name}", type=Path, default=Path(folder))
-    parser.add_argument("--goal", type=float, default=0.48, help="share of the dense network's MACs")
-    parser.add_argument("--epochs", type=int, default=16, help="of training the compact network")
+    parser.add_argument("--goal", type=float, default=2.02, help="times fewer MACs")
+    parser.add_argument("--epochs", type=int, default=40, help="of training the compact network")
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_cifar10(given.data, normalize="channels", padding=4, limit=256 if given.quick else None)
     dense = resnet_cifar(weights=given.weights / "resnet20-cifar10.safetensors").eval()
     example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
-    model = copy.deepcopy(dense)
-    path = Fit(epochs=400 if given.quick else 12, lr=0.03, weight_decay=1e-4)
+    weights = given.weights / "resnet56-cifar10.safetensors"
+    train = taught(splits.train, weights, given.work, 2 if given.quick else CROPS)
+    model = copy.deepcopy(dense).to(memory_format=torch.channels_last)
+    path = Fit(epochs=400 if given.quick else 40, lr=0.1, weight_decay=5e-4, distill=DISTILL, temperature=TEMPERATURE)
     started = time.perf_counter()
     state = state_of(given.work / "path.pt")
     if state is None:
-        passed = prune_along_path(model, splits.train, path, given.goal)
+        passed = press(model, tg.GrOWL(model), train, path, Rise(given.goal), 0, Bfloat16(model))
         state = {"model": model.state_dict(), "passed": passed, "seconds": time.perf_counter() - started}
         keep_state(given.work / "path.pt", state)
     model.load_state_dict(state["model"])
@@ -82,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     pruned = accuracy(small, splits.test)
     print("pruned:", pruned, tg.structure_of(small), sep="\n", flush=True)
 
-    tuning = Fit(epochs=given.epochs, lr=0.05, weight_decay=1e-4)
+    tuning = Fit(epochs=given.epochs, lr=0.05, weight_decay=1e-4, distill=DISTILL, temperature=TEMPERATURE)
     seconds = 0.0
     done = state_of(given.work / "tuned.pt")
     if done is not None:
@@ -104,8 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"epoch {epoch}: loss {loss:.4f}, validation {accuracy(small, splits.validation):.4f}", flush=True)
 
     fit(
-        small,
-        splits.train,
+        Bfloat16(small),
+        train,
         tuning,
         1,
         attach=optimizer.append,
@@ -115,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     before, after = (tg.measure(network, example, latency=False) for network in (dense, small))
     found = {
-        "epochs": {"path": state["passed"][-1]["steps"] / (len(splits.train) // 128), "compact": given.epochs},
+        "epochs": {"path": state["passed"][-1]["steps"] / (len(splits.train) // 128), "compact": given.epochs},  # type: ignore[arg-type]
         "accuracy": {
             "dense": accuracy(dense, splits.test),
             "pruned": pruned,
@@ -129,6 +105,16 @@ def main(arguments: list[str] | None = None) -> None:
     }
     print(found["accuracy"], before.macs / after.macs, before.weights / after.weights)
     keep(given, "learning.resnet20", found)
+
+
+def taught(train: Any, weights: Path, work: Path, crops: int) -> Views:
+    """The training images in a few crops, with the answers of ResNet-56, asked once."""
+    state = state_of(work / "teacher.pt")
+    if state is None:
+        teacher = resnet_cifar(depth=56, weights=weights).eval().to(memory_format=torch.channels_last)
+        state = {"logits": answers_to(Views(train, crops), teacher)}
+        keep_state(work / "teacher.pt", state)
+    return Views(train, crops, logits=state["logits"])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def answers(teacher: nn.Module, train: TensorSplit, by: int) -> Tensor:
 
 
 class _Sums(TensorSplit):
-    """Sums and answers side by side, those of a random shift for every example."""
+    """Sums of a random shift for every example; its class and beside it the teacher's answers to this shift."""
 
     def __init__(self, sums: Tensor, logits: Tensor, y: Tensor) -> None:
         super().__init__(sums[0], y)
@@ -44,23 +44,15 @@ class _Sums(TensorSplit):
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         shift = torch.randint(len(self.sums), (len(indices),), generator=generator)
-        return torch.cat([self.sums[shift, indices], self.logits[shift, indices]], dim=1), self.y[indices]
-
-
-class _Columns(nn.Module):
-    def __init__(self, start: int, stop: int) -> None:
-        super().__init__()
-        self.start, self.stop = start, stop
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, self.start : self.stop]
+        answers = self.logits[shift, indices]
+        return self.sums[shift, indices], torch.cat([self.y[indices, None].to(answers.dtype), answers], dim=1)
 
 
 def train_compact(small: nn.Module, train: TensorSplit, logits: Tensor, by: int, how: Fit, seed: int) -> nn.Module:
     """Train a compact ``fc1, relu1, bn1, fc2`` in place.
 
     Args:
-        small: made by ``compact``; its fc1 sums or selects its inputs.
+        small: made by ``compact``; its fc1 sums or selects its inputs, or is a plain layer where it reads them all.
         train: the images as they are, flat; no transform is applied.
         logits: what :func:`answers` gave for the teacher.
         by: pixels that images are moved by at most.
@@ -68,10 +60,11 @@ def train_compact(small: nn.Module, train: TensorSplit, logits: Tensor, by: int,
         seed: of the order of the data and the shifts.
     """
     first = small.get_submodule("fc1")
-    inputs, layer = first.get_submodule("inputs"), first.get_submodule("layer")
+    plain = isinstance(first, nn.Linear)
+    inputs = nn.Identity() if plain else first.get_submodule("inputs")
+    layer = first if plain else first.get_submodule("layer")
     sums = torch.stack([_outputs(inputs, moved) for moved in shifted(train.x, by)])
-    width = sums.shape[-1]
     rest = [module for name, module in small.named_children() if name != "fc1"]
-    model = nn.Sequential(_Columns(0, width), layer, *rest)  # the very modules of the compact network
-    fit(model, _Sums(sums, logits, train.y), how, seed, teacher=_Columns(width, width + logits.shape[-1]))
+    model = nn.Sequential(layer, *rest)  # the very modules of the compact network
+    fit(model, _Sums(sums, logits, train.y), how, seed)
     return small.eval()

@@ -39,9 +39,9 @@ ROWS: dict[str, tuple[tg.Sequence | None, float, int | None]] = {
     "GrOWL": (RAMP, 0.0, 46),
     "GrOWL + l2": (RAMP, 5e-4, 32),
 }
-STRENGTHS = (0.4, 0.8, 1.6)
-STEPS = (120, 84, 64)  # groups on the way
-DENSE, PRESS, BETWEEN, LAST = 30, 30, 8, 60  # epochs
+STRENGTHS = (0.2, 0.4)
+STEPS = (120, 84, 64, 54, 46, 38)  # groups on the way
+DENSE, PRESS, BETWEEN, LAST = 20, 20, 6, 120  # epochs
 
 
 def dense(splits: Splits, seed: int, decay: float, work: Path, scale: int) -> nn.Module:
@@ -58,7 +58,9 @@ def dense(splits: Splits, seed: int, decay: float, work: Path, scale: int) -> nn
     return model.eval()
 
 
-def job(row: str, strength: float, seed: int, splits: Splits, work: Path, scale: int = 1) -> dict[str, Any]:
+def job(
+    row: str, strength: float, seed: int, splits: Splits, work: Path, scale: int = 1, compare: bool = True
+) -> dict[str, Any]:
     """Train, tie and retrain one row of the table with one seed."""
     started = time.perf_counter()
     sequence, decay, groups = ROWS[row]
@@ -77,9 +79,9 @@ def job(row: str, strength: float, seed: int, splits: Splits, work: Path, scale:
     found["kept"] = (model.get_submodule("fc1").weight.detach() != 0).any(dim=0).int().tolist()  # type: ignore[union-attr]
     keep_state(work / f"regularized-{row.replace(' ', '')}-{seed}-{scale}.pt", dict(model.state_dict()))
     logits = answers(teacher, splits.train, SHIFT)  # type: ignore[arg-type]
-    found["steps"] = tied(model, [*STEPS, groups], logits, splits, seed, scale)
+    found["steps"] = tied(model, [*(step for step in STEPS if step > groups), groups], logits, splits, seed, scale)
     found["groups"] = found["steps"]["groups"]
-    if not decay:
+    if not decay or not compare:
         return found | {"seconds": time.perf_counter() - started}
     once = tg.find_tying(model, ["fc1"], preference=preference_for(model, groups), max_ratio=1.0)
     found["once"] = tied(model, once, logits, splits, seed, scale)
@@ -137,12 +139,12 @@ def _scores(model: nn.Module, splits: Splits) -> dict[str, float]:
 
 
 def tune(row: str, splits: Splits, work: Path, scale: int) -> dict[str, Any]:
-    """The strength of best validation accuracy at the row's groups, with a seed and a schedule of its own."""
+    """The strength of best validation accuracy at the row's groups, with a seed of its own."""
     path = work / f"choice-{row.replace(' ', '')}-{scale}.json"
     tried: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["tried"] if path.is_file() else {}
     for strength in STRENGTHS:
         if str(strength) not in tried:
-            tried[str(strength)] = job(row, strength, TUNING_SEED, splits, work, 3 * scale)["steps"]["validation"]
+            tried[str(strength)] = job(row, strength, TUNING_SEED, splits, work, scale, False)["steps"]["validation"]
             path.write_text(json.dumps({"tried": tried}), encoding="utf-8")
     return {"strength": max(STRENGTHS, key=lambda strength: tried[str(strength)]), "tried": tried}
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 import torch_growl as tg
 from benchmarks.command import keep, options
 from benchmarks.learning.counting import compacted, ratio
-from benchmarks.learning.fitting import Fit, fit, keep_state, state_of
+from benchmarks.learning.fitting import Bfloat16, Fit, fit, keep_state, state_of
 from benchmarks.learning.on_device import DeviceSplit
 from torch_growl.data import load_cifar10
 from torch_growl.data.splits import TensorSplit
@@ -51,19 +51,6 @@ SEEDS = 5
 
 class OutOfTime(Exception):
     """This call's minutes are over; everything up to the last epoch is kept."""
-
-
-class Bfloat16(nn.Module):
-    """A network whose products are computed in bfloat16; the parameters stay float32."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (b, 3, 32, 32)."""
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return cast(Tensor, self.network(x)).float()
 
 
 @dataclass

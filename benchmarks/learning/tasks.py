@@ -71,6 +71,7 @@ class Task:
         optimizer: another one than SGD with momentum.
         every: the prox runs after so many steps.
         seeds: how many are run.
+        bfloat16: products are computed in it while training, not when scored.
     """
 
     build: Callable[[Path], nn.Module]
@@ -82,6 +83,7 @@ class Task:
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None
     every: int = 1
     seeds: int = 3
+    bfloat16: bool = False
 
 
 def _adamw(parameters: list[nn.Parameter]) -> Optimizer:
@@ -130,19 +132,21 @@ TASKS = {
     "CIFAR-10, VGG-16 of a quarter's width": Task(
         lambda _: vgg16(width=0.25).to(memory_format=torch.channels_last),
         lambda data: load_cifar10(data, normalize="channels", padding=4),
-        Fit(10, 0.05, 5e-4),
-        Fit(5, 0.05, 5e-4),
-        Fit(5, 0.05, 5e-4),
+        Fit(24, 0.1, 5e-4),
+        Fit(12, 0.1, 5e-4),
+        Fit(16, 0.05, 5e-4, distill=0.5),
         share=None,
         seeds=1,
+        bfloat16=True,
     ),
     "CIFAR-10, ResNet-20": Task(
         _pretrained,
         lambda data: load_cifar10(data, normalize="channels", padding=4),
         Fit(0, 0.1),
-        Fit(2, 0.03, 1e-4),
-        Fit(4, 0.05, 1e-4, distill=0.5),
+        Fit(8, 0.1, 5e-4),
+        Fit(16, 0.05, 1e-4, distill=0.5),
         share=None,
         seeds=1,
+        bfloat16=True,
     ),
 }

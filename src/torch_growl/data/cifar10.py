@@ -142,9 +142,24 @@ def _transform(normalize: Normalize, padding: int | None) -> Transform:
 
 def _augmented(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Pad with black, crop at a random place, mirror half of the images; x: (b, 3, h, w)."""
-    count, _, height, width = x.shape
-    top, left = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
-    mirrored = torch.randint(0, 2, (count, 1, 1, 1), generator=generator, dtype=torch.bool)
-    crops = F.pad(x, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # (b, 3, tops, lefts, h, w), a view
-    chosen = crops[torch.arange(count), :, top, left]  # (b, 3, h, w)
-    return torch.where(mirrored, chosen.flip(3), chosen)
+    top, left = torch.randint(0, 2 * padding + 1, (2, len(x)), generator=generator)
+    mirrored = torch.randint(0, 2, (len(x),), generator=generator, dtype=torch.bool)
+    return cropped(x, padding, top, left, mirrored)
+
+
+def cropped(x: Tensor, padding: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    """Pad images with black and crop each at a place of its own.
+
+    Args:
+        x: images, ``(b, c, h, w)``, any type; not modified.
+        padding: pixels at each side, ≥ 0.
+        top, left: where each image's crop begins, ``(b,)``, 0 to 2 · padding.
+        mirrored: which crops are mirrored left to right, ``(b,)``, bool.
+
+    Returns:
+        Images of the shape and type of ``x``.
+    """
+    height, width = x.shape[-2:]
+    crops = F.pad(x, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # (b, c, tops, lefts, h, w), a view
+    chosen = crops[torch.arange(len(x)), :, top, left]  # (b, c, h, w)
+    return torch.where(mirrored[:, None, None, None], chosen.flip(3), chosen)

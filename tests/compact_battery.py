@@ -283,6 +283,14 @@ class Unused(nn.Module):
         return self.spare(x) if spare else (self.f2(x), [x.argmax(1)])
 
 
+def pooled() -> nn.Module:
+    """Global pooling, which restrides its result where it is channels-last."""
+    return nn.Sequential(
+        nn.Conv2d(3, 9, 3, padding=1), nn.ReLU(), nn.Conv2d(9, 12, 3, padding=1), nn.BatchNorm2d(12),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
+    )  # fmt: skip
+
+
 def frozen() -> nn.Module:
     return MLP().requires_grad_(False)
 
@@ -297,6 +305,8 @@ NETS = [
     Net("lenet", LeNet, (2, 1, 28, 28), ("c1", "c2", "f1", "f2"), block=16),
     Net("vgg", vgg, (2, 3, 8, 8), ("0", "4", "8", "13"), block=4),
     Net("vgg-channels-last", vgg, (2, 3, 8, 8), ("0", "4", "8", "13"), block=4),
+    Net("pooled", pooled, (2, 3, 8, 8), ("0", "2")),
+    Net("pooled-channels-last", pooled, (2, 3, 8, 8), ("0", "2")),
     Net("conv1d", conv1d, (2, 4, 12), ("0", "3"), block=2),
     Net("conv3d", conv3d, (2, 2, 6, 6, 6), ("0", "4")),
     Net("decoder", decoder, (2, 9, 4, 4), ("0", "3")),

@@ -125,6 +125,12 @@ class Recording:
         self.grids.append(Grid(ids.reshape([ids.shape[dim] for dim in dims]).clone(), needs))
 
 
+def _layout(x: Tensor) -> tuple[Any, ...]:
+    """Which element of its storage a tensor has at which place; the stride of a dimension of one element says nothing."""
+    strides = tuple(stride for size, stride in zip(x.shape, x.stride(), strict=True) if size != 1)
+    return tuple(x.shape), strides, x.storage_offset()
+
+
 class Watch(TorchDispatchMode):
     """Sees every ATen operation and keeps the identities of all tensors that are alive."""
 
@@ -203,7 +209,10 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        restrided = _layout(args[0]) if func.__name__.startswith("as_strided_") else None
         result = func(*args, **kwargs)
+        if restrided is not None and _layout(args[0]) == restrided:
+            return result  # adaptive pooling does so to call (n, c, 1, 1) channels-last: no element has moved
         if not self._inside:
             for value in pytree.tree_leaves((args, kwargs)):
                 if isinstance(value, Tensor) and id(value) in self._layer_of:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["markdown", "short"]
+import numpy as np
+
+__all__ = ["markdown", "short", "spread"]
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -16,3 +18,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def short(value: float) -> str:
     """Three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def spread(values: Sequence[float], digits: int = 2, factor: float = 1.0) -> str:
+    """Mean ± standard deviation; a single value as it is."""
+    scaled = np.asarray(values) * factor
+    if len(scaled) == 1:
+        return f"{scaled[0]:.{digits}f}"
+    return f"{scaled.mean():.{digits}f} ± {scaled.std(ddof=1):.{digits}f}"

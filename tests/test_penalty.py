@@ -231,6 +231,29 @@ def test_every_n_and_every_epoch() -> None:
             assert growl.steps == (i + 1) // 3
 
 
+def test_the_strength_rises_over_the_warmup_and_goes_on_rising_after_a_stop() -> None:
+    def trained(warmup: int, strengths: list[float] | None = None, stop: int | None = None) -> torch.Tensor:
+        model = mlp()
+        growl = tg.GrOWL(model, 0.1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        handle = growl.attach(optimizer, warmup=warmup)
+        for i in range(6):
+            if strengths:
+                growl.strength = strengths[i]
+            step(model, optimizer, i)
+            if i == stop:
+                state = growl.state_dict()
+                handle.remove()
+                growl.attach(optimizer, warmup=warmup)
+                growl.load_state_dict(state)
+        return model.fc1.weight.detach().clone()
+
+    rising = trained(0, [0.1 * share for share in (0.25, 0.5, 0.75, 1, 1, 1)])
+    torch.testing.assert_close(trained(4), rising)
+    assert torch.equal(trained(4, stop=1), trained(4))
+    assert not torch.equal(trained(4), trained(0))
+
+
 def test_between_two_proximal_steps_dead_rows_stay_dead() -> None:
     model = mlp()
     model.fc1.weight.data[:, 3] = 0
@@ -337,6 +360,11 @@ def test_attaching_twice_or_to_the_wrong_optimizer_is_refused() -> None:
     for every in (0, "step", True, 1.5):
         with pytest.raises(InvalidValueError, match="every must be an integer ≥ 1 or 'epoch'"):
             growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), every=every)
+    for warmup in (-1, True, 1.5):
+        with pytest.raises(InvalidValueError, match="warmup must be an integer ≥ 0"):
+            growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), warmup=warmup)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="warmup does not go with capturable"):
+        tg.GrOWL(mlp(), capturable=True).attach(torch.optim.SGD(model.parameters(), lr=0.1), warmup=3)
     with pytest.raises(InvalidValueError, match="every='epoch' needs steps_per_epoch"):
         growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), every="epoch")
     with pytest.raises(InvalidTypeError, match="optimizer must be a torch.optim.Optimizer, got list"):

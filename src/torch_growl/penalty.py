@@ -270,7 +270,12 @@ class GrOWL:
         return torch.zeros_like(zero) if bool(zero.all()) else zero
 
     def attach(
-        self, optimizer: Optimizer, *, every: int | Literal["epoch"] = 1, steps_per_epoch: int | None = None
+        self,
+        optimizer: Optimizer,
+        *,
+        every: int | Literal["epoch"] = 1,
+        steps_per_epoch: int | None = None,
+        warmup: int = 0,
     ) -> RemovableHandle:
         """Run the prox after ``optimizer.step()``, with the length of that step. Your loop stays unchanged.
 
@@ -284,12 +289,16 @@ class GrOWL:
                 shrinks as much as one after each of those steps would; in the paper's form its threshold is that of
                 one step's learning rate, whatever ``every`` is, as in the paper's code.
             steps_per_epoch: optimizer steps in an epoch; needed with ``every="epoch"``.
+            warmup: optimizer steps over which every strength rises evenly from 0, ≥ 0; for networks that have just
+                been initialised, whose rows say nothing yet. Not with ``capturable``: a graph would hold one moment of
+                the rise for ever.
 
         Returns:
             A handle whose ``remove()`` detaches it again.
 
         Raises:
-            InvalidValueError: it is attached to this optimizer already, or ``every`` is neither.
+            InvalidValueError: it is attached to this optimizer already, ``every`` is neither, or ``warmup`` is no
+                integer ≥ 0, or is given with ``capturable``.
             LayerError: the optimizer does not train a penalised layer.
         """
         while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
@@ -304,6 +313,10 @@ class GrOWL:
             period = every
         else:
             raise InvalidValueError(f"every must be an integer ≥ 1 or 'epoch', got {every!r}")
+        if not isinstance(warmup, int) or isinstance(warmup, bool) or warmup < 0:
+            raise InvalidValueError(f"warmup must be an integer ≥ 0, the optimizer steps it takes, got {warmup!r}")
+        if warmup and isinstance(self._step, CapturableStep):
+            raise InvalidValueError("warmup does not go with capturable=True; set growl.strength yourself as it rises")
         if any(known is optimizer and handle.id in (handle.hooks_dict_ref() or {}) for known, handle in self._hooks):
             raise InvalidValueError("this GrOWL is attached to this optimizer already; rows would be shrunk twice")
         self._learning_rates(optimizer, period)  # fails here, not in the middle of training
@@ -312,7 +325,9 @@ class GrOWL:
         def after_step(stepped: Optimizer, args: Any, kwargs: Any) -> None:
             self._count += 1
             if self._count % period == 0:
-                self.prox_(self._learning_rates(stepped, period))
+                rates = self._learning_rates(stepped, period)
+                risen = min(1.0, self._count / warmup) if warmup else 1.0
+                self.prox_({name: rate * risen for name, rate in rates.items()} if risen < 1 else rates)
             else:
                 self._step.silence()  # momentum and weight decay must not revive a dead row between two steps
 

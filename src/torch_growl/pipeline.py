@@ -245,8 +245,11 @@ class Pipeline:
                 counts=counts,
                 teacher=self.trained("dense") if phase.distill else None,
             )
-            every = self.recipe.growl.every if self.recipe.growl else 1
-            trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, every=every, state=state)
+            settings = self.recipe.growl
+            often: dict[str, Any] = {}
+            if settings is not None:
+                often = {"every": settings.every, "warmup": settings.warmup_epochs}
+            trainer.fit(model, self.splits.train, self.splits.validation, growl=growl, state=state, **often)
         if not phase.epochs:  # nothing to train: the stage ends where it starts
             state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}
             self.folder.save_checkpoint(stage, state)

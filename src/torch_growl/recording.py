@@ -126,7 +126,7 @@ class Recording:
 
 
 def _layout(x: Tensor) -> tuple[Any, ...]:
-    """Which element of its storage a tensor has at which place; the stride of a dimension of one element says nothing."""
+    """Which element of its storage a tensor has at which place; the stride of a dimension of size 1 says nothing."""
     strides = tuple(stride for size, stride in zip(x.shape, x.stride(), strict=True) if size != 1)
     return tuple(x.shape), strides, x.storage_offset()
 

@@ -132,9 +132,12 @@ class Trainer:
         *,
         growl: GrOWL | None = None,
         every: int | str = 1,
+        warmup: float = 0,
         state: dict[str, Any] | None = None,
     ) -> None:
         """Train ``model`` in place for the phase's epochs, from a checkpoint's state where one is given.
+
+        The penalty's prox runs after every ``every`` steps, its strength rising over ``warmup`` epochs.
 
         Raises:
             GrowlError: the loss became NaN or infinite.
@@ -146,7 +149,7 @@ class Trainer:
         optimizer = make_optimizer(model, self.phase)
         prepared, wrapped = self.accelerator.prepare(model, optimizer)
         if growl is not None:
-            growl.attach(optimizer, every=cast(Any, every), steps_per_epoch=steps)
+            growl.attach(optimizer, every=cast(Any, every), steps_per_epoch=steps, warmup=round(warmup * steps))
         first = 0
         if state is not None:
             model.load_state_dict(state["model"])

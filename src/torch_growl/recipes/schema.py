@@ -139,6 +139,7 @@ class Growl(Settings):
         "the same; null: weights in the scale-free form, none in the paper's.",
     )
     every: int | Literal["epoch"] = Field(default=1, description="The prox runs after so many steps, or 'epoch'.")
+    warmup_epochs: float = Field(default=0, ge=0, description="Epochs over which the strength rises evenly from 0.")
     side: Literal["input", "output"] = Field(
         default="input", description="input: a row is an input's outgoing weights; output: a neuron or filter."
     )

@@ -5,17 +5,33 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.learning import curve, one_strength, pictures, table1, table2, tables, ties
+import torch_growl as tg
+from benchmarks.learning import (
+    curve,
+    decorrelated,
+    lenet5,
+    mnist_tables,
+    network_tables,
+    one_strength,
+    pictures,
+    table1,
+    table2,
+    tables,
+    ties,
+)
 from benchmarks.learning.fitting import Fit, fit
 from benchmarks.learning.methods import Budget
 from benchmarks.learning.on_device import DeviceSplit
-from torch_growl.data import load_cifar10, load_digits_splits
-from torch_growl.networks import digits_mlp
+from benchmarks.learning.rising import Rise, press, ratios
+from benchmarks.learning.views import Views, answers_to
+from torch_growl.data import Splits, TensorSplit, load_cifar10, load_digits_splits, load_mnist
+from torch_growl.networks import digits_mlp, resnet_cifar
 
 
 def test_training_goes_on_from_an_epoch_as_if_it_had_not_stopped() -> None:
@@ -51,13 +67,90 @@ def _stored(state: dict[str, object]) -> io.BytesIO:
 
 
 def test_instability_is_the_papers() -> None:
-    assert tables.instability([[1, 1, 0, 0]] * 5) == 0
-    assert tables.instability([[1, 1, 0], [1, 0, 0]]) == pytest.approx(0.25)  # |m − m̄| = ½ of 2 rows in both
+    assert mnist_tables.instability([[1, 1, 0, 0]] * 5) == 0
+    assert mnist_tables.instability([[1, 1, 0], [1, 0, 0]]) == pytest.approx(0.25)  # |m − m̄| = ½ of 2 rows in both
+
+
+def few(splits: Splits) -> Splits:
+    """The same with a hundred examples to be tested on."""
+    validation, test = (TensorSplit(part.x[:100], part.y[:100]) for part in (splits.validation, splits.test))  # type: ignore[attr-defined]
+    return replace(splits, validation=validation, test=test)
+
+
+def test_answers_that_come_with_the_data_teach_as_the_teacher_does() -> None:
+    train = load_digits_splits().train
+    torch.manual_seed(1)
+    teacher = digits_mlp().eval()
+
+    class Answered(TensorSplit):
+        def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> tuple[torch.Tensor, ...]:
+            x, y = super().batch(indices, generator)
+            with torch.no_grad():
+                return x, torch.cat([y[:, None].float(), teacher(x)], dim=1)
+
+    found = []
+    for split, given in ((train, teacher), (Answered(train.x, train.y), None)):  # type: ignore[attr-defined]
+        torch.manual_seed(0)
+        found.append(fit(digits_mlp(), split, Fit(1, 0.05, distill=0.5), 7, teacher=given).state_dict())
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_path_of_rising_strength_ends_at_its_goal() -> None:
+    splits = load_digits_splits()
+    torch.manual_seed(0)
+    model = fit(digits_mlp(), splits.train, Fit(5, 0.05), 0)
+    growl = tg.GrOWL(model)
+    rise = Rise(2.0, "network", start=0.5, growth=1.2, every=5, look=10)
+    passed = press(model, growl, splits.train, Fit(100, 0.05), rise, 0, model)
+    assert passed[0]["network"] < 2 <= passed[-1]["network"]
+    assert growl.strength == passed[-1]["strength"] > passed[0]["strength"]
+    example = splits.test.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    assert ratios(digits_mlp().eval(), model, example)["network"] == passed[-1]["network"]
+
+
+def test_crops_are_fixed_and_lie_beside_the_answers_to_them(cifar10: Path) -> None:
+    split = load_cifar10(cifar10, limit=32, normalize="channels", padding=4).train
+    views = Views(split, 3, seed=5)  # type: ignore[arg-type]
+    indices = torch.arange(4)
+    seen = [views.view(torch.full((4,), which), indices) for which in range(3)]
+    assert not torch.equal(seen[0], seen[1])
+    torch.manual_seed(0)
+    answers = answers_to(views, resnet_cifar(depth=8, width=0.25).eval())
+    assert answers.shape == (3, 32, 10)
+    x, y = Views(split, 3, seed=5, logits=answers).batch(indices, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    assert y[:, 0].tolist() == views.y[indices].tolist()
+    for i in range(4):
+        which = next(k for k in range(3) if torch.equal(seen[k][i], x[i]))
+        assert torch.equal(y[i, 1:], answers[which, i])
+
+
+def test_whitened_inputs_are_uncorrelated(data_dir: Path) -> None:
+    splits = load_mnist(data_dir, limit=3000)
+    x = decorrelated.whitened(splits).train.x.double()  # type: ignore[attr-defined]
+    covariance = torch.cov(x.T)
+    spread = covariance.diagonal().clamp_min(1e-9).rsqrt()
+    correlation = (covariance * spread[:, None] * spread).fill_diagonal_(0).abs()
+    assert correlation[covariance.diagonal() > 0.1].mean() < 0.02
+    assert decorrelated.correlation(splits.train.x) > 0.4  # type: ignore[attr-defined]
+    assert decorrelated.correlation(x) < 0.3
+
+
+def test_tying_with_and_without_correlated_inputs_runs(data_dir: Path) -> None:
+    splits = few(load_mnist(data_dir, limit=256))
+    points = decorrelated.job("pixels", 0, splits, quick=True)
+    assert {point["penalty"] for point in points} == set(decorrelated.PENALTIES)
+    assert len(points) == 3 + 2 * 3 * 4
+    assert all(0 <= point[key] <= 1 for point in points for key in ("tied", "test"))
+
+
+def test_lenet5_runs(data_dir: Path, tmp_path: Path) -> None:
+    splits = few(load_mnist(data_dir, flat=False, shift=1, limit=256))
+    found = lenet5.job(0, splits, tmp_path, quick=True)
+    assert found["network"] > 1
+    assert network_tables.widths(found["cuts"]).startswith("20-50-")
 
 
 def test_the_curve_runs_one_method(data_dir: Path, tmp_path: Path) -> None:
-    from torch_growl.data import load_mnist
-
     splits = load_mnist(data_dir, shift=1, limit=512)
     found = curve.job("magnitude of rows", 0, splits, tmp_path, Budget(press=1, retrain=1), 1)
     sizes = [point["network"] for point in found["points"]]

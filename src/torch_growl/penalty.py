@@ -72,8 +72,9 @@ class GrOWL:
     Args:
         model: the network; compiled and DDP-wrapped ones too. It is held by reference, and only :meth:`prox_` (hence
             the attached hook) changes it.
-        strength: the one number that scales every layer's sequence, ≥ 0. It may be changed at any time. 10 to 30 is a
-            useful start for the scale-free form with SGD.
+        strength: the one number that scales every layer's sequence, ≥ 0. It may be changed at any time. In the
+            scale-free form the default gives networks several times smaller where training is long enough (see
+            ``docs/experiments.md``); 0.5 to 5 is the range to look in.
         sequence: the shape of λ; see :mod:`torch_growl.sequences`. None: ``pld(p=0.3, floor=0.85)``; a steeper ramp
             ties row norms so firmly that no row can leave the rest and reach zero.
         layers: names or shell patterns of the layers to penalise; None: every eligible one except the network's first

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
 
-__all__ = ["keep", "missing", "options"]
+__all__ = ["keep", "missing", "options", "workplace"]
 
 
 def options(says: str | None) -> argparse.ArgumentParser:
@@ -19,6 +20,13 @@ def options(says: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds: to see that it works")
     parser.add_argument("--name", help="keep the result as results/NAME.json; a quick one is not kept without it")
     return parser
+
+
+def workplace(given: argparse.Namespace) -> Path:
+    """The folder of checkpoints, ``--work``; quick runs have one of their own in it, which no other goes on from."""
+    folder: Path = given.work / "quick" if given.quick else given.work
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def keep(given: argparse.Namespace, benchmark: str, data: Mapping[str, Any], packages: tuple[str, ...] = ()) -> None:

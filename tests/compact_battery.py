@@ -291,6 +291,23 @@ def pooled() -> nn.Module:
     )  # fmt: skip
 
 
+class Restrided(nn.Module):
+    """Reads a convolution through as_strided's copying forms, which say nothing of channels."""
+
+    def __init__(self, scatter: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.head, self.scatter = nn.Conv2d(3, 9, 3), nn.Conv2d(9, 6, 3), nn.Linear(6, 4), scatter
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y = (
+            torch.as_strided_scatter(y, y * 2, y.shape, y.stride(), 0)
+            if self.scatter
+            else torch.as_strided_copy(y, y.shape, y.stride(), 0)
+        )
+        return self.head(self.b(y).mean((2, 3)))
+
+
 def frozen() -> nn.Module:
     return MLP().requires_grad_(False)
 
@@ -307,6 +324,8 @@ NETS = [
     Net("vgg-channels-last", vgg, (2, 3, 8, 8), ("0", "4", "8", "13"), block=4),
     Net("pooled", pooled, (2, 3, 8, 8), ("0", "2")),
     Net("pooled-channels-last", pooled, (2, 3, 8, 8), ("0", "2")),
+    Net("as-strided-copy", lambda: Restrided(False), (2, 3, 8, 8), ("b",)),
+    Net("as-strided-scatter", lambda: Restrided(True), (2, 3, 8, 8), ("b",)),
     Net("conv1d", conv1d, (2, 4, 12), ("0", "3"), block=2),
     Net("conv3d", conv3d, (2, 2, 6, 6, 6), ("0", "4")),
     Net("decoder", decoder, (2, 9, 4, 4), ("0", "3")),

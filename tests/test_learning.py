@@ -25,7 +25,7 @@ from benchmarks.learning import (
     tables,
     ties,
 )
-from benchmarks.learning.fitting import Fit, fit
+from benchmarks.learning.fitting import Bfloat16, Fit, fit
 from benchmarks.learning.methods import Budget
 from benchmarks.learning.on_device import DeviceSplit
 from benchmarks.learning.rising import Rise, press, ratios
@@ -93,6 +93,9 @@ def test_answers_that_come_with_the_data_teach_as_the_teacher_does() -> None:
         torch.manual_seed(0)
         found.append(fit(digits_mlp(), split, Fit(1, 0.05, distill=0.5), 7, teacher=given).state_dict())
     torch.testing.assert_close(found[0], found[1])
+    torch.manual_seed(0)
+    alone = fit(digits_mlp(), train, Fit(1, 0.05), 7).state_dict()
+    assert not torch.allclose(alone["fc1.weight"], found[0]["fc1.weight"])
 
 
 def test_a_path_of_rising_strength_ends_at_its_goal() -> None:
@@ -115,8 +118,13 @@ def test_crops_are_fixed_and_lie_beside_the_answers_to_them(cifar10: Path) -> No
     seen = [views.view(torch.full((4,), which), indices) for which in range(3)]
     assert not torch.equal(seen[0], seen[1])
     torch.manual_seed(0)
-    answers = answers_to(views, resnet_cifar(depth=8, width=0.25).eval())
+    teacher = resnet_cifar(depth=8, width=0.25).eval()
+    answers = answers_to(views, teacher)
     assert answers.shape == (3, 32, 10)
+    with torch.inference_mode():
+        torch.testing.assert_close(answers[2, :4], Bfloat16(teacher)(seen[2]), rtol=0.05, atol=0.05)
+    with pytest.raises(ValueError, match="answers to .2, 32. crops and images were given, not to .3, 32."):
+        Views(split, 3, seed=5, logits=answers[:2])  # type: ignore[arg-type]
     x, y = Views(split, 3, seed=5, logits=answers).batch(indices, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     assert y[:, 0].tolist() == views.y[indices].tolist()
     for i in range(4):
@@ -139,15 +147,17 @@ def test_tying_with_and_without_correlated_inputs_runs(data_dir: Path) -> None:
     splits = few(load_mnist(data_dir, limit=256))
     points = decorrelated.job("pixels", 0, splits, quick=True)
     assert {point["penalty"] for point in points} == set(decorrelated.PENALTIES)
-    assert len(points) == 3 + 2 * 3 * 4
-    assert all(0 <= point[key] <= 1 for point in points for key in ("tied", "test"))
+    assert len(points) == 3 + 2 * 2 * 4
+    assert {point["groups"] for point in points} == {None, *decorrelated.GROUPS}
+    assert all(point["nonzero"] == 784 for point in points if point["penalty"] == "none")
 
 
 def test_lenet5_runs(data_dir: Path, tmp_path: Path) -> None:
     splits = few(load_mnist(data_dir, flat=False, shift=1, limit=256))
     found = lenet5.job(0, splits, tmp_path, quick=True)
-    assert found["network"] > 1
-    assert network_tables.widths(found["cuts"]).startswith("20-50-")
+    assert found["groups"] == round(lenet5.SHARES[-1] * found["nonzero"]["fc1"])
+    assert found["network"] > 2
+    assert network_tables.widths(found["cuts"], found["groups"]).startswith(f"20-50-{found['nonzero']['fc1']} (→ ")
 
 
 def test_the_curve_runs_one_method(data_dir: Path, tmp_path: Path) -> None:
@@ -163,6 +173,7 @@ def test_table_1_and_the_study_of_ties_run(data_dir: Path, tmp_path: Path) -> No
     given = ["--quick", "--data", str(data_dir), "--work", str(tmp_path)]
     for row in ("none", "GrOWL + l2"):
         table1.main([*given, "--only", row])
+    tmp_path = tmp_path / "quick"  # quick runs have a folder of their own
     kept = json.loads((tmp_path / "GrOWL+l2-0.json").read_text(encoding="utf-8"))
     assert kept["groups"] == kept["steps"]["groups"] == 32
     assert kept["steps"]["compression"] == pytest.approx(24.5)
@@ -220,7 +231,7 @@ def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(
         table2.main([*given, "--minutes", "9"])
         if "nothing kept" in capsys.readouterr().out:
             break
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.glob("*.json"))]
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((tmp_path / "quick").glob("*.json"))]
     assert {each["row"] for each in kept} == {"GrOWL as it comes", "GrOWL + l2"}
     assert all(each["network"] >= 0.99 for each in kept)
 

@@ -231,27 +231,59 @@ def test_every_n_and_every_epoch() -> None:
             assert growl.steps == (i + 1) // 3
 
 
-def test_the_strength_rises_over_the_warmup_and_goes_on_rising_after_a_stop() -> None:
-    def trained(warmup: int, strengths: list[float] | None = None, stop: int | None = None) -> torch.Tensor:
-        model = mlp()
-        growl = tg.GrOWL(model, 0.1)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        handle = growl.attach(optimizer, warmup=warmup)
-        for i in range(6):
-            if strengths:
-                growl.strength = strengths[i]
-            step(model, optimizer, i)
-            if i == stop:
-                state = growl.state_dict()
-                handle.remove()
-                growl.attach(optimizer, warmup=warmup)
+def trained(steps: int = 7, stop: int | None = None, load_first: bool = False, **attach: int) -> torch.Tensor:
+    """A weight after some steps; the penalty may be stopped after one and go on from its state."""
+    model = mlp()
+    growl = tg.GrOWL(model, 0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = growl.attach(optimizer, **attach)
+    for i in range(steps):
+        step(model, optimizer, i)
+        if i == stop:
+            state = growl.state_dict()
+            handle.remove()
+            growl = tg.GrOWL(model, 0.1)
+            if load_first:
                 growl.load_state_dict(state)
-        return model.fc1.weight.detach().clone()
+            growl.attach(optimizer, **attach)
+            if not load_first:
+                growl.load_state_dict(state)
+    return model.fc1.weight.detach().clone()
 
-    rising = trained(0, [0.1 * share for share in (0.25, 0.5, 0.75, 1, 1, 1)])
-    torch.testing.assert_close(trained(4), rising)
-    assert torch.equal(trained(4, stop=1), trained(4))
-    assert not torch.equal(trained(4), trained(0))
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_the_strength_rises_evenly_over_the_warmup(every: int) -> None:
+    model = mlp()
+    growl = tg.GrOWL(model, 0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    growl.attach(optimizer, every=every)
+    shares = [min(1.0, i / 4) for i in range(1, 8)]
+    for i in range(7):
+        growl.strength = 0.1 * sum(shares[max(0, i + 1 - every) : i + 1]) / every
+        step(model, optimizer, i)
+    torch.testing.assert_close(trained(every=every, warmup=4), model.fc1.weight.detach())
+    assert not torch.equal(trained(every=every, warmup=4), trained(every=every))
+
+
+@pytest.mark.parametrize("load_first", [True, False], ids=["load then attach", "attach then load"])
+@pytest.mark.parametrize("attach", [{"warmup": 4}, {"every": 3}, {"every": 2, "warmup": 5}], ids=str)
+def test_a_loaded_penalty_goes_on_in_its_warmup_and_period(attach: dict[str, int], load_first: bool) -> None:
+    assert torch.equal(trained(stop=1, load_first=load_first, **attach), trained(**attach))
+
+
+def test_attached_to_the_next_phase_it_begins_anew() -> None:
+    model = mlp()
+    growl = tg.GrOWL(model, 0.1)
+    first, second = (torch.optim.SGD(model.parameters(), lr=0.1) for _ in range(2))
+    handle = growl.attach(first, every=3)
+    step(model, first)
+    growl.load_state_dict(growl.state_dict())
+    handle.remove()
+    growl.attach(second, every=3)
+    for i in range(3):
+        assert growl.steps == 0
+        step(model, second, i)
+    assert growl.steps == 1
 
 
 def test_between_two_proximal_steps_dead_rows_stay_dead() -> None:

@@ -1,9 +1,9 @@
 """LeNet-5 on MNIST as small as it gets, inputs and neurons, all counted: ``python -m benchmarks.learning.lenet5``.
 
-Caffe's LeNet-5. A row of ``conv2``, ``fc1`` or ``fc2`` that dies takes the filter or neuron before it along, so that
-both sides of every hidden layer shrink. The strength rises until the network is so many times smaller, the rows of
-``fc1`` are tied in steps, and the compact network is trained on with the dense one's answers. Training images are moved
-by up to a pixel. Three seeds, one CPU thread, last epoch, test split.
+Caffe's LeNet-5. A row of ``conv2`` or ``fc2`` that dies takes the filter or neuron before it along, and so do the 16
+rows of ``fc1`` that read a filter, so that both sides of every hidden layer shrink. The strength rises until the
+network is so many times smaller, the rows of ``fc1`` are tied in steps, and the compact network is trained on with the
+dense one's answers. Training images are moved by up to a pixel. Three seeds, one CPU thread, last epoch, test split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 
 import torch_growl as tg
 from benchmarks import timing
-from benchmarks.command import keep, options
+from benchmarks.command import keep, options, workplace
 from benchmarks.learning.counting import compacted, ratio
 from benchmarks.learning.fitting import Fit, accuracy, fit, keep_state, state_of
 from benchmarks.learning.methods import expanded
@@ -55,6 +55,7 @@ def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str,
     growl = tg.GrOWL(model, layers=LAYERS)
     passed = press(model, growl, splits.train, _with(PRESS, few), RISE, seed + 10, model)
     found: dict[str, Any] = {"seed": seed, "dense": _scores(dense, splits), "pressed": _scores(model, splits)}
+    found |= {"cuts": tg.structure_of(compacted(model.eval(), example)).to_records()}  # before any row is tied
     found |= {"strength": growl.strength, "nonzero": growl.nonzero(), "path": passed}
     plain: nn.Module = model.eval()
     rows = found["nonzero"]["fc1"]
@@ -74,7 +75,8 @@ def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str,
         **ratio(dense, small, example),
         "weights": measured.weights,
         "mac_count": measured.macs,
-        "cuts": tg.structure_of(small).to_records(),
+        "groups": tying["fc1"].partition.n_groups,
+        "commit": timing.commit(),
         "seconds": time.perf_counter() - started,
     }
 
@@ -95,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_mnist(given.data, flat=False, shift=1, limit=512 if given.quick else None)
-    given.work.mkdir(parents=True, exist_ok=True)
+    given.work = workplace(given)
     jobs = []
     for seed in SEEDS[: 1 if given.quick else None]:
         path = given.work / f"seed{seed}.json"

@@ -1,8 +1,9 @@
 """Paths from light to heavy compression of one network, for GrOWL and for the methods beside it.
 
-Every path starts from the same trained dense network and is warm: a point goes on where the one before it stopped.
-All methods get the same data, optimizer and epochs at a point (:class:`Budget`): some under the method's pressure,
-where it has one, and the rest with its structure fixed; without a pressure, all with its structure fixed.
+Every path starts from the same trained dense network and, but for k-means, is warm: a point goes on where the one
+before it stopped. All methods get the same data, optimizer and epochs at a point (:class:`Budget`): some under the
+method's pressure, where it has one, and the rest with its structure fixed; without a pressure, all with its structure
+fixed. Tying in two steps takes two epochs more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import cast
 
 import torch
@@ -21,13 +21,11 @@ from torch.optim import SGD, Adam, Optimizer
 import torch_growl as tg
 from benchmarks.learning.counting import clustered_ratio, compacted, ratio
 from benchmarks.learning.fitting import Fit, fit
-from benchmarks.learning.sums import answers, train_compact
 from torch_growl.data import Splits
 from torch_growl.layers import rows_of, write_rows_
 
-__all__ = ["PATHS", "SHIFT", "Budget", "Point", "Start", "expanded"]
+__all__ = ["PATHS", "Budget", "Point", "Start", "expanded"]
 
-SHIFT = 1  # pixels that training images are moved by, for every method
 LR, DECAY, LIGHT = 0.05, 1e-4, 5e-4
 LAYERS = ("fc1", "fc2")
 
@@ -39,8 +37,7 @@ class Budget:
     Attributes:
         press: epochs under a penalty.
         retrain: epochs with the structure fixed.
-        between: of those, epochs between two steps of tying.
-        distill: share of the loss that asks for the dense network's answers, in the epochs with the structure fixed.
+        between: epochs between two steps of tying, on top of the others.
         strengths: of GrOWL and group lasso.
         pat: of torchao's group lasso, in its own unit times 5000.
         kept: shares of the rows of both layers that magnitude pruning keeps.
@@ -52,7 +49,6 @@ class Budget:
     press: int = 4
     retrain: int = 8
     between: int = 2
-    distill: float = 0.0
     strengths: tuple[float, ...] = tuple(0.1 * 1.5**i for i in range(10))
     pat: tuple[float, ...] = tuple(0.3 * 1.8**i for i in range(10))
     kept: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
@@ -76,20 +72,10 @@ class Start:
     seed: int
     budget: Budget = field(default_factory=Budget)
 
-    @cached_property
-    def logits(self) -> Tensor:
-        """The dense network's answers to every training image at every shift."""
-        return answers(self.dense, self.splits.train, SHIFT)  # type: ignore[arg-type]
-
     def retrained(self, small: nn.Module, seed: int, epochs: int | None = None) -> nn.Module:
         """A network trained on, in place, with its structure fixed."""
-        budget, train = self.budget, self.splits.train
-        how = Fit(budget.retrain if epochs is None else epochs, LR, DECAY, distill=budget.distill)
-        if not budget.distill:
-            return fit(small, train, how, seed)
-        if isinstance(small.get_submodule("fc1"), nn.Linear):  # it reads all pixels: there are no sums to prepare
-            return fit(small, train, how, seed, teacher=self.dense)
-        return train_compact(small, train, self.logits, SHIFT, how, seed)  # type: ignore[arg-type]
+        epochs = self.budget.retrain if epochs is None else epochs
+        return fit(small, self.splits.train, Fit(epochs, LR, DECAY), seed)
 
 
 Point = tuple[str, float, nn.Module, dict[str, float]]  # the curve, the knob, the network to be scored, its sizes
@@ -249,8 +235,7 @@ def clustering(start: Start) -> Iterator[Point]:
             labels = torch.from_numpy(KMeans(count, init=first, n_init=1, max_iter=50).fit(flat).labels_).long()
             _, labels = torch.unique(labels, return_inverse=True)  # an empty cluster leaves no gap
             parametrize.register_parametrization(layer, "weight", Codebook(labels, weight.shape))
-        how = Fit(start.budget.whole, 1e-3, distill=start.budget.distill)
-        fit(model, start.splits.train, how, start.seed + i, teacher=start.dense, make_optimizer=_adam)
+        fit(model, start.splits.train, Fit(start.budget.whole, 1e-3), start.seed + i, make_optimizer=_adam)
         for name in LAYERS:
             parametrize.remove_parametrizations(model.get_submodule(name), "weight")
         yield (

@@ -6,8 +6,10 @@ They are drawn from the checkpoints of ``benchmarks.table1``, ``benchmarks.learn
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from torch_growl.networks import vgg16
 from torch_growl.similarity import row_similarity
 from torch_growl.tying import Tying
 
-__all__ = ["curve", "heat_maps", "histograms", "kept_rows", "main", "mean_curves"]
+__all__ = ["curve", "groups", "heat_maps", "histograms", "kept_rows", "main", "mean_curves"]
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 STATES = {
@@ -107,21 +109,28 @@ def histograms(work: Path) -> Figure:
     )
 
 
+def groups(run: Path) -> Figure:
+    """The groups of a run's pixels in colours."""
+    tying = Tying.from_json((run / "tying.json").read_text(encoding="utf-8"))
+    return pixels_figure("fc1 of mnist-best", tying["fc1"].partition.labels, (28, 28))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Draw what there are runs of."""
+    """Draw them, or those that are asked for."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
-    given = parser.parse_args(arguments)
-    tying = Tying.from_json((given.runs / "best" / "seed0" / "tying.json").read_text(encoding="utf-8"))
-    drawn = {
-        "curve": curve(),
-        "figure4": heat_maps(given.runs / "table1", given.data),
-        "figure5": kept_rows(timing.load("table1")["jobs"]),
-        "figure6": histograms(given.runs / "one_strength"),
-        "groups": pixels_figure("fc1 of mnist-best", tying["fc1"].partition.labels, (28, 28)),
+    drawers: dict[str, Callable[[argparse.Namespace], Figure]] = {
+        "curve": lambda given: curve(),
+        "figure4": lambda given: heat_maps(given.runs / "table1", given.data),
+        "figure5": lambda given: kept_rows(timing.load("table1")["jobs"]),
+        "figure6": lambda given: histograms(given.runs / "one_strength"),
+        "groups": lambda given: groups(given.runs / "best" / "seed0"),
     }
-    for name, figure in drawn.items():
+    parser.add_argument("--only", choices=list(drawers), action="append", help="these pictures")
+    given = parser.parse_args(arguments)
+    for name in given.only or drawers:
+        figure = drawers[name](given)
         figure.savefig(IMAGES / f"{name}.png")
         print("drew", json.dumps(str(IMAGES / f"{name}.png")))
 

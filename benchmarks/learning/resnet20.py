@@ -4,7 +4,8 @@ A path of rising strength: GrOWL as it comes is attached to a training that goes
 the strength grows by a constant factor until the network compacts to the MACs that are asked for; none has to be
 chosen. Then the compact network is trained on. All along the pretrained ResNet-56 teaches, asked once for every image
 in a few fixed crops. One CPU thread, products in bfloat16 while training, scores in float32; few epochs, which the
-result states. Stopped at any moment, it goes on from its last checkpoint in ``--work``.
+result states. Stopped while the compact network is trained, it goes on from the last epoch; stopped on the path, it
+begins the path anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 import torch_growl as tg
 from benchmarks import timing
-from benchmarks.command import keep, options
+from benchmarks.command import keep, options, workplace
 from benchmarks.learning.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
 from benchmarks.learning.rising import Rise, press
 from benchmarks.learning.views import Views, answers_to
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=40, help="of training the compact network")
     given = parser.parse_args(arguments)
     timing.one_thread()
+    given.work = workplace(given)
     splits = load_cifar10(given.data, normalize="channels", padding=4, limit=256 if given.quick else None)
     dense = resnet_cifar(weights=given.weights / "resnet20-cifar10.safetensors").eval()
     example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
@@ -47,12 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
     train = taught(splits.train, weights, given.work, 2 if given.quick else CROPS)
     model = copy.deepcopy(dense).to(memory_format=torch.channels_last)
     path = Fit(epochs=400 if given.quick else 40, lr=0.1, weight_decay=5e-4, distill=DISTILL, temperature=TEMPERATURE)
+    path_file = given.work / f"path-{given.goal:g}.pt"
+    tuned_file = given.work / f"tuned-{given.goal:g}-{given.epochs}.pt"
     started = time.perf_counter()
-    state = state_of(given.work / "path.pt")
+    state = state_of(path_file)
     if state is None:
         passed = press(model, tg.GrOWL(model), train, path, Rise(given.goal), 0, Bfloat16(model))
         state = {"model": model.state_dict(), "passed": passed, "seconds": time.perf_counter() - started}
-        keep_state(given.work / "path.pt", state)
+        keep_state(path_file, state)
     model.load_state_dict(state["model"])
     small = tg.compact(model.eval(), example)
     pruned = accuracy(small, splits.test)
@@ -60,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     tuning = Fit(epochs=given.epochs, lr=0.05, weight_decay=1e-4, distill=DISTILL, temperature=TEMPERATURE)
     seconds = 0.0
-    done = state_of(given.work / "tuned.pt")
+    done = state_of(tuned_file)
     if done is not None:
         small.load_state_dict(done["model"])
         seconds = done["seconds"]
@@ -69,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def after_epoch(epoch: int, loss: float) -> None:
         keep_state(
-            given.work / "tuned.pt",
+            tuned_file,
             {
                 "model": small.state_dict(),
                 "optimizer": optimizer[0].state_dict(),

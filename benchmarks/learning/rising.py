@@ -70,12 +70,13 @@ def press(
     passed: list[dict[str, float]] = []
 
     def after_step(steps: int) -> bool:
+        strength = growl.strength
         if steps % rise.every == 0:
             growl.strength *= rise.growth
         near = bool(passed) and passed[-1][rise.of] > 0.9 * rise.goal
         if steps % (max(1, rise.look // 10) if near else rise.look):
             return False
-        passed.append({"steps": steps, "strength": growl.strength, **ratios(dense, model, example)})
+        passed.append({"steps": steps, "strength": strength, **ratios(dense, model, example)})
         print(passed[-1], flush=True)
         return passed[-1][rise.of] >= rise.goal
 

@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 import torch_growl as tg
-from benchmarks.command import keep, options
+from benchmarks.command import keep, options, workplace
 from benchmarks.learning.counting import compacted, ratio
 from benchmarks.learning.fitting import Bfloat16, Fit, fit, keep_state, state_of
 from benchmarks.learning.on_device import DeviceSplit
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
     train, validation, test = (cast(TensorSplit, part) for part in (splits.train, splits.validation, splits.test))
     if given.quick:
         validation, test = (TensorSplit(part.x[:100], part.y[:100]) for part in (validation, test))
-    given.work.mkdir(parents=True, exist_ok=True)
+    given.work = workplace(given)
     bench = Bench(
         device,
         DeviceSplit(train, device, padding=2),

@@ -71,6 +71,7 @@ class Task:
         optimizer: another one than SGD with momentum.
         every: the prox runs after so many steps.
         seeds: how many are run.
+        beside: the penalties that the task is run with, "none" for as many epochs of ordinary training.
         bfloat16: products are computed in it while training, not when scored.
     """
 
@@ -83,6 +84,7 @@ class Task:
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None
     every: int = 1
     seeds: int = 3
+    beside: tuple[str, ...] = ("GrOWL",)
     bfloat16: bool = False
 
 
@@ -101,6 +103,7 @@ TASKS = {
         Fit(40, 0.05, 5e-4, batch_size=64),
         Fit(100, 0.05, 5e-4, batch_size=64),
         Fit(80, 0.02, 5e-4, distill=0.5, batch_size=64),
+        beside=("GrOWL", "none"),
     ),
     "digits, transformer (AdamW)": Task(
         lambda _: TinyTransformer(),
@@ -110,6 +113,7 @@ TASKS = {
         Fit(80, 1e-3, distill=0.5, batch_size=64),
         share=0.6,
         optimizer=_adamw,
+        beside=("GrOWL", "none"),
     ),
     "MNIST, 784-300-10": Task(
         lambda _: mnist_mlp(init="torch"),
@@ -119,6 +123,7 @@ TASKS = {
         Fit(15, 0.05, 1e-4, distill=0.5),
         share=0.4,
         every=5,
+        beside=("GrOWL", "none"),
     ),
     "MNIST, LeNet-5": Task(
         lambda _: lenet5(),
@@ -137,16 +142,16 @@ TASKS = {
         Fit(16, 0.05, 5e-4, distill=0.5),
         share=None,
         seeds=1,
+        beside=("GrOWL", "group lasso", "none"),
         bfloat16=True,
     ),
     "CIFAR-10, ResNet-20": Task(
         _pretrained,
         lambda data: load_cifar10(data, normalize="channels", padding=4),
         Fit(0, 0.1),
-        Fit(8, 0.1, 5e-4),
-        Fit(16, 0.05, 1e-4, distill=0.5),
+        Fit(2, 0.03, 1e-4),
+        Fit(4, 0.05, 1e-4, distill=0.5),
         share=None,
         seeds=1,
-        bfloat16=True,
     ),
 }

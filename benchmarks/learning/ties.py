@@ -14,7 +14,7 @@ from typing import Any
 
 import torch_growl as tg
 from benchmarks import timing
-from benchmarks.command import keep, options
+from benchmarks.command import keep, options, workplace
 from benchmarks.learning import table1
 from benchmarks.learning.fitting import state_of
 from benchmarks.learning.sums import answers
@@ -51,7 +51,7 @@ def job(penalty: str, seed: int, splits: Splits, work: Path, scale: int = 1) -> 
         count = once["fc1"].partition.n_groups
         steps = [step for step in table1.STEPS if step > count]
         for how, given in (("affinity propagation", once), ("Ward at once", [count]), ("steps", [*steps, count])):
-            tied = table1.tied(model, given, logits, splits, seed, 2 * scale)
+            tied = table1.tied(model, given, logits, splits, seed, 2 * scale, instead_of=len(steps))
             found.append({"penalty": penalty, "seed": seed, "nonzero": nonzero, "how": how, **tied})
     return found
 
@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/learning/table1"), help="of Table 1")
     given = parser.parse_args(arguments)
     timing.one_thread()
+    given.work = workplace(given)
     splits = load_mnist(given.data, shift=table1.SHIFT, limit=512 if given.quick else None)
     scale = 30 if given.quick else 1
     jobs: list[dict[str, Any]] = []

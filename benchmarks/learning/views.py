@@ -33,6 +33,8 @@ class Views(TensorSplit):
         shape = (count, len(split))
         self.top, self.left = torch.randint(0, 2 * padding + 1, (2, *shape), generator=generator)
         self.mirrored = torch.randint(0, 2, shape, generator=generator, dtype=torch.bool)
+        if logits is not None and logits.shape[:2] != shape:
+            raise ValueError(f"answers to {tuple(logits.shape[:2])} crops and images were given, not to {shape}")
 
     def view(self, which: Tensor, indices: Tensor) -> Tensor:
         """The network's input for some examples, each in one of its crops; both ``(b,)``."""

@@ -139,6 +139,8 @@ class GrOWL:
         self.side: Side = side
         self.min_rows = min_rows
         self.steps = 0
+        self._count = 0  # optimizer steps since it was attached
+        self._resumes = False  # a state was loaded that the next attach goes on from
         self.floored: set[str] = set()
         self._model = plain_model(model)
         infos = inspect_layers(self._model, side)
@@ -318,23 +320,32 @@ class GrOWL:
             raise InvalidValueError(f"warmup must be an integer ≥ 0, the optimizer steps it takes, got {warmup!r}")
         if warmup and isinstance(self._step, CapturableStep):
             raise InvalidValueError("warmup does not go with capturable=True; set growl.strength yourself as it rises")
-        if any(known is optimizer and handle.id in (handle.hooks_dict_ref() or {}) for known, handle in self._hooks):
+        if any(known is optimizer and self._alive(handle) for known, handle in self._hooks):
             raise InvalidValueError("this GrOWL is attached to this optimizer already; rows would be shrunk twice")
         self._learning_rates(optimizer, period)  # fails here, not in the middle of training
-        self._count = 0
+        if not self._resumes:
+            self._count = 0
+        self._resumes = False
 
         def after_step(stepped: Optimizer, args: Any, kwargs: Any) -> None:
             self._count += 1
             if self._count % period == 0:
                 rates = self._learning_rates(stepped, period)
-                risen = min(1.0, self._count / warmup) if warmup else 1.0
-                self.prox_({name: rate * risen for name, rate in rates.items()} if risen < 1 else rates)
+                if self._count - period < warmup:  # it stands for the steps since the last one, each with its share
+                    steps = range(self._count - period + 1, self._count + 1)
+                    risen = sum(min(1.0, step / warmup) for step in steps) / period
+                    rates = {name: rate * risen for name, rate in rates.items()}
+                self.prox_(rates)
             else:
                 self._step.silence()  # momentum and weight decay must not revive a dead row between two steps
 
         handle = optimizer.register_step_post_hook(after_step)
         self._hooks.append((optimizer, handle))
         return handle
+
+    @staticmethod
+    def _alive(handle: RemovableHandle) -> bool:
+        return handle.id in (handle.hooks_dict_ref() or {})
 
     def _learning_rates(self, optimizer: Optimizer, period: int) -> dict[str, float | Tensor]:
         groups = {id(w): group for group in optimizer.param_groups for w in group["params"]}
@@ -355,14 +366,14 @@ class GrOWL:
         self.check()
         return {
             "steps": self.steps,
-            "count": getattr(self, "_count", 0),
+            "count": self._count,
             "strength": self.strength,
             "floored": sorted(self.floored),
             "dead": {name: self._step.dead(i).cpu().clone() for i, name in enumerate(self._layers)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state; the layers must be those it was taken from.
+        """Take up a state, before or after :meth:`attach`; the layers must be those it was taken from.
 
         Raises:
             LayerError: the layers or their numbers of rows differ; nothing is changed then.
@@ -378,5 +389,6 @@ class GrOWL:
             rows.copy_(dead[name])
         self.steps = int(state["steps"])
         self._count = int(state["count"])
+        self._resumes = not any(self._alive(handle) for _, handle in self._hooks)
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])

@@ -209,7 +209,7 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        restrided = _layout(args[0]) if func.__name__.startswith("as_strided_") else None
+        restrided = _layout(args[0]) if func is torch.ops.aten.as_strided_.default else None
         result = func(*args, **kwargs)
         if restrided is not None and _layout(args[0]) == restrided:
             return result  # adaptive pooling does so to call (n, c, 1, 1) channels-last: no element has moved

@@ -149,7 +149,7 @@ class Trainer:
         optimizer = make_optimizer(model, self.phase)
         prepared, wrapped = self.accelerator.prepare(model, optimizer)
         if growl is not None:
-            growl.attach(optimizer, every=cast(Any, every), steps_per_epoch=steps, warmup=round(warmup * steps))
+            growl.attach(optimizer, every=cast(Any, every), steps_per_epoch=steps, warmup=math.ceil(warmup * steps))
         first = 0
         if state is not None:
             model.load_state_dict(state["model"])

@@ -13,7 +13,7 @@ from torch_growl.data.pickles import read_python_batch
 from torch_growl.data.splits import Splits, TensorSplit, Transform, limited, stratified
 from torch_growl.errors import DataError
 
-__all__ = ["load_cifar10", "read_binary_batch"]
+__all__ = ["cropped", "load_cifar10", "read_binary_batch"]
 
 Normalize = Literal["per-image", "channels"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import warnings
 from typing import Any
@@ -229,6 +230,21 @@ def test_every_n_and_every_epoch() -> None:
         for i in range(7):
             step(model, optimizer, i)
             assert growl.steps == (i + 1) // 3
+
+
+def test_without_a_loss_the_contrast_of_rows_grows_at_the_pace_the_docs_give() -> None:
+    """(ρ − 1) grows by e^R, R = steps · lr · strength / ‖W‖², ρ a row's norm over the mean: docs/method.md."""
+    layer = torch.nn.Linear(40, 9).double()
+    directions = torch.nn.functional.normalize(layer.weight.detach().T, dim=1)  # (40, 9)
+    lengths = 3 * (1 + 1e-4 * torch.linspace(-1, 1, 40, dtype=torch.float64))
+    layer.weight.data.copy_((directions * lengths[:, None]).T)
+    growl = tg.GrOWL(layer, 2.0, tg.lasso(), layers=[""], balance="none")
+    for _ in range(300):
+        growl.prox_(0.5)
+    norms = layer.weight.detach().norm(dim=0)
+    pace = 300 * 0.5 * 2.0 / float(layer.weight.detach().norm() ** 2)
+    growth = (norms[-1] / norms.mean() - 1) / 1e-4
+    assert float(growth) == pytest.approx(math.exp(pace), rel=0.01)
 
 
 def trained(steps: int = 7, stop: int | None = None, load_first: bool = False, **attach: int) -> torch.Tensor:

@@ -31,8 +31,8 @@ __all__ = ["job", "main"]
 
 SEEDS = (0, 1, 2)
 LAYERS = ("conv2", "fc1", "fc2")
-DENSE, PRESS = Fit(12, 0.02, 5e-4), Fit(20, 0.02, 5e-4)
-BETWEEN, LAST = (Fit(epochs, 0.02, 1e-4, distill=0.5) for epochs in (10, 60))
+DENSE, PRESS = Fit(8, 0.02, 5e-4), Fit(20, 0.02, 5e-4)
+BETWEEN, LAST = (Fit(epochs, 0.02, 1e-4, distill=0.5) for epochs in (8, 40))
 RISE = Rise(60.0, "network", start=0.5, growth=1.03)
 SHARES = (0.5, 0.35)  # of the nonzero rows of fc1 that are left as groups
 

@@ -28,11 +28,12 @@ def one_strength() -> str:
             spread([job["compact"] for job in of], 2, 100),
             spread([job["network"] for job in of], 2) + "x",
             spread([job["macs"] for job in of], 2) + "x",
+            ", ".join(dict.fromkeys(job["commit"] for job in of)),
         ]
         for (task, penalty), of in tasks.items()
     ]
     head = ["task, penalty", "seeds", "epochs", "dense %", "compact %", "`compression.network`", "MACs"]
-    return markdown(head, rows)
+    return markdown([*head, "commit"], rows)
 
 
 def resnet20() -> str:

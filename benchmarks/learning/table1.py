@@ -1,10 +1,11 @@
 """The paper's Table 1 on MNIST, six regularizers and five seeds: ``python -m benchmarks.table1 --data DIR``.
 
 The paper's network (784-300-10, batch normalisation), its penalised layer (the first) and its counting (784 rows over
-distinct rows). What differs: training images are moved by up to one pixel, the strength of group lasso and that of
-GrOWL are chosen on the validation split in their rows with + l2, rows are tied in steps down to the number of groups at which the paper's row of the table stands, and the tied
-network also learns from the dense one's answers. All rows get the same. For the rows with + l2, one affinity
-propagation in place of the steps is tried too. One job is one row and seed; jobs that are done are not done again.
+distinct rows). What differs: training images are moved by up to one pixel; the strength of group lasso and that of
+GrOWL are chosen on the validation split, in their rows with + l2; rows are tied in steps down to the number of groups
+at which the paper's row of the table stands, and the tied network also learns from the dense one's answers. All rows
+get the same. For GrOWL + l2, one affinity propagation in place of the steps is tried too. One job is one row and seed;
+jobs that are done are not done again.
 """
 
 from __future__ import annotations

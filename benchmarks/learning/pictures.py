@@ -104,9 +104,12 @@ def histograms(work: Path) -> Figure:
     model = vgg16(width=0.25)
     model.load_state_dict(state["model"])
     layers = [f"conv{i}" for i in range(2, 14)] + ["fc1"]
-    return similarity_histograms_figure(
-        {name: rows_of(model.get_submodule(name), "input").detach().numpy() for name in layers}
-    )
+    shown = {}
+    for name in layers:
+        W = rows_of(model.get_submodule(name), "input").detach()
+        left = W[(W != 0).any(1)]  # a pruned row is like no other
+        shown[f"{name}: {len(left)} of {len(W)} rows"] = left.numpy()
+    return similarity_histograms_figure(shown)
 
 
 def groups(run: Path) -> Figure:

@@ -33,9 +33,9 @@ __all__ = ["curve", "groups", "heat_maps", "histograms", "kept_rows", "main", "m
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 STATES = {
     "no penalty": "dense-0.0-0-1.pt",
-    "group lasso + l2": "regularized-grouplasso+l2-0-1.pt",
-    "GrOWL": "regularized-GrOWL-0-1.pt",
-    "GrOWL + l2": "regularized-GrOWL+l2-0-1.pt",
+    "group lasso + l2": "regularized-grouplasso+l2-*-0-1.pt",
+    "GrOWL": "regularized-GrOWL-*-0-1.pt",
+    "GrOWL + l2": "regularized-GrOWL+l2-*-0-1.pt",
 }
 PIXELS = slice(28 * 8, 28 * 20)  # the middle lines, so that single rows can be seen
 
@@ -62,7 +62,7 @@ def heat_maps(work: Path, data: Path) -> Figure:
     with np.errstate(invalid="ignore"):
         maps = {"correlation of the pixels": np.nan_to_num(np.corrcoef(x.numpy().T))}
     for name, file in STATES.items():
-        state = state_of(work / file)
+        state = state_of(next(iter(work.glob(file)), work / file))
         assert state is not None, file
         W = state["fc1.weight"].T[PIXELS]
         similarity = np.zeros((len(W), len(W)))

@@ -27,7 +27,7 @@ from benchmarks.learning.sums import answers, train_compact
 from torch_growl.data import Splits, load_mnist
 from torch_growl.networks import mnist_mlp
 
-__all__ = ["ROWS", "SHIFT", "STEPS", "dense", "job", "main", "preference_for", "tied", "tune"]
+__all__ = ["ROWS", "SHIFT", "STEPS", "dense", "job", "main", "preference_for", "pressed", "tied", "tune"]
 
 SEEDS, TUNING_SEED, SHIFT = range(5), 99, 1
 LASSO, RAMP = tg.lasso(), tg.pld(p=0.3, floor=0.7)
@@ -60,6 +60,26 @@ def dense(splits: Splits, seed: int, decay: float, work: Path, scale: int) -> nn
     return model.eval()
 
 
+def pressed(row: str, strength: float, seed: int, splits: Splits, work: Path, scale: int) -> nn.Module:
+    """The network trained under a row's penalty, made once."""
+    sequence, decay, _ = ROWS[row]
+    assert sequence is not None
+    model = dense(splits, seed, decay, work, scale)
+    path = work / f"regularized-{row.replace(' ', '')}-{strength:g}-{seed}-{scale}.pt"
+    state = state_of(path)
+    if state is None:
+        growl = tg.GrOWL(model, strength, sequence, layers=["fc1"])
+
+        def attach(optimizer: torch.optim.Optimizer) -> None:
+            growl.attach(optimizer, every=5)
+
+        fit(model, splits.train, Fit(max(1, PRESS // scale), 0.1, decay), seed + 50, attach=attach)
+        state = dict(model.state_dict())
+        keep_state(path, state)
+    model.load_state_dict(state)
+    return model.eval()
+
+
 def job(
     row: str, strength: float, seed: int, splits: Splits, work: Path, scale: int = 1, compare: bool = True
 ) -> dict[str, Any]:
@@ -70,16 +90,9 @@ def job(
     found: dict[str, Any] = {"row": row, "seed": seed, "strength": strength, "dense": _scores(teacher, splits)}
     if sequence is None or groups is None:
         return found | {"regularized": found["dense"], "kept": [1] * 784, "groups": 784}
-    model = dense(splits, seed, decay, work, scale)
-    growl = tg.GrOWL(model, strength, sequence, layers=["fc1"])
-
-    def attach(optimizer: torch.optim.Optimizer) -> None:
-        growl.attach(optimizer, every=5)
-
-    fit(model, splits.train, Fit(max(1, PRESS // scale), 0.1, decay), seed + 50, attach=attach)
+    model = pressed(row, strength, seed, splits, work, scale)
     found["regularized"] = _scores(model, splits)
     found["kept"] = (model.get_submodule("fc1").weight.detach() != 0).any(dim=0).int().tolist()  # type: ignore[union-attr]
-    keep_state(work / f"regularized-{row.replace(' ', '')}-{seed}-{scale}.pt", dict(model.state_dict()))
     logits = answers(teacher, splits.train, SHIFT)  # type: ignore[arg-type]
     found["steps"] = tied(model, [*(step for step in STEPS if step > groups), groups], logits, splits, seed, scale)
     found["groups"] = found["steps"]["groups"]

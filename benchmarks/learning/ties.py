@@ -26,14 +26,14 @@ __all__ = ["GROUPS", "PENALTIES", "job", "main"]
 GROUPS, SEEDS = (64, 48, 33, 24), 1
 PENALTIES = {
     "none": "dense-0.0005",
-    "group lasso + l2": "regularized-grouplasso+l2",
-    "GrOWL + l2": "regularized-GrOWL+l2",
+    "group lasso + l2": "regularized-grouplasso+l2-*",
+    "GrOWL + l2": "regularized-GrOWL+l2-*",
 }
 
 
 def job(penalty: str, seed: int, splits: Splits, work: Path, scale: int = 1) -> list[dict[str, Any]]:
     """One network tied to every number of groups."""
-    state = state_of(work / f"{PENALTIES[penalty]}-{seed}-{scale}.pt")
+    state = state_of(next(iter(work.glob(f"{PENALTIES[penalty]}-{seed}-{scale}.pt")), work / "none"))
     if state is None:
         raise SystemExit(f"no {PENALTIES[penalty]}-{seed}-{scale}.pt in {work}; run python -m benchmarks.table1 first")
     model = mnist_mlp(init="torch")

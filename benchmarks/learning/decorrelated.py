@@ -136,16 +136,17 @@ def main(arguments: list[str] | None = None) -> None:
     timing.one_thread()
     given.work = workplace(given)
     points: list[dict[str, Any]] = []
-    for inputs in INPUTS:
-        splits = None
-        for seed in range(1 if given.quick else SEEDS):
+    of: dict[str, Splits] = {}
+    for seed in range(1 if given.quick else SEEDS):
+        for inputs in INPUTS:
             path = given.work / f"{inputs}-{seed}.json"
             if not path.is_file():
-                if splits is None:
+                if inputs not in of:
                     splits = load_mnist(given.data, limit=512 if given.quick else None)
-                    splits = whitened(splits) if inputs == "whitened" else splits
-                path.write_text(json.dumps(job(inputs, seed, splits, given.quick)), encoding="utf-8")
+                    of[inputs] = whitened(splits) if inputs == "whitened" else splits
+                path.write_text(json.dumps(job(inputs, seed, of[inputs], given.quick)), encoding="utf-8")
             points += json.loads(path.read_text(encoding="utf-8"))
+    points.sort(key=lambda point: INPUTS.index(point["inputs"]))
     keep(given, "learning.decorrelated", {"points": points})
 
 

@@ -23,7 +23,7 @@ NAMES = (
     "decorrelated",
 )
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"where-{name}": (lambda name=name: pages.where_measured(timing.load(name))) for name in NAMES},  # type: ignore[misc]
+    **{f"where-{name}": (lambda name=name: where(name)) for name in NAMES},  # type: ignore[misc]
     "table1": mnist.table1,
     "once": mnist.once,
     "best": mnist.best,
@@ -36,6 +36,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "resnet20": networks.resnet20,
     "table2": networks.table2,
 }
+
+
+def where(name: str) -> str:
+    """Command, machine and date of a result; its command, where there is no result."""
+    if not (timing.RESULTS / f"{name}.json").is_file():
+        return f"`python -m benchmarks.learning.{name}`"
+    return pages.where_measured(timing.load(name))
 
 
 def filled(page: str) -> str:

@@ -84,7 +84,7 @@ def fit(
     """Train a network in place, and return it in eval mode.
 
     Args:
-        model: on the CPU, plain or channels-last.
+        model: where the training split's batches are, plain or channels-last.
         train: any split of :mod:`torch_growl.data`; one whose classes are ``(b, 1 + classes)`` brings a teacher's
             answers with it.
         how: the settings.
@@ -110,7 +110,7 @@ def fit(
     for epoch in range(first, how.epochs):
         torch.manual_seed(seed * 10_007 + epoch)
         model.train()
-        total = 0.0
+        total = torch.zeros(())
         for i, (x, y) in enumerate(batches(train, how.batch_size, seed * 10_007 + epoch, drop_last=True)):
             for group in optimizer.param_groups:
                 group["lr"] = how.rate(epoch + i / steps)
@@ -118,12 +118,12 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            total += float(loss.detach())
+            total = total.to(loss.device) + loss.detach()  # a tensor: asking for its value would wait for the device
             if after_step is not None and after_step(epoch * steps + i + 1):
                 return model.eval()
         if after_epoch is not None:
             model.eval()
-            after_epoch(epoch + 1, total / steps)
+            after_epoch(epoch + 1, float(total) / steps)
     return model.eval()
 
 

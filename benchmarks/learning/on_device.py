@@ -1,4 +1,4 @@
-"""CIFAR-10 wholly on one device: uint8 images, cropped, mirrored and standardised there, batch by batch."""
+"""CIFAR-10 wholly on one device: uint8 images, cropped, mirrored and normalised there, batch by batch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import Tensor
 from torch_growl.data.splits import TensorSplit
 
 __all__ = ["DeviceSplit", "standardised"]
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def standardised(x: Tensor) -> Tensor:
@@ -24,11 +26,13 @@ class DeviceSplit(TensorSplit):
         split: images ``(n, 3, 32, 32)``, uint8.
         device: where to.
         padding: pixels of black at each side for random crops, with mirroring; 0: images as they are.
+        channels: normalised by channel, as the pretrained networks want it; else each image by its own pixels.
     """
 
-    def __init__(self, split: TensorSplit, device: torch.device, padding: int = 0) -> None:
+    def __init__(self, split: TensorSplit, device: torch.device, padding: int = 0, channels: bool = False) -> None:
         super().__init__(split.x.to(device), split.y.to(device))
         self.padding = padding
+        self.by_channel = [torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD)] if channels else None
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`TensorSplit.batch`; chance is drawn on the CPU, so that it does not depend on the device."""
@@ -36,7 +40,11 @@ class DeviceSplit(TensorSplit):
         x = self.x[chosen]
         if self.padding and generator is not None:
             x = self._augmented(x, generator)
-        return standardised(x).contiguous(memory_format=torch.channels_last), self.y[chosen]
+        if self.by_channel is None:
+            x = standardised(x)
+        else:
+            x = (x.to(torch.float32) / 255 - self.by_channel[0]) / self.by_channel[1]
+        return x.contiguous(memory_format=torch.channels_last), self.y[chosen]
 
     def _augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         n, size, device = len(x), x.shape[-1], x.device

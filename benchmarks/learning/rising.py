@@ -40,15 +40,25 @@ class Rise:
 
 
 def ratios(dense: nn.Module, model: nn.Module, example: Tensor) -> dict[str, float]:
-    """How many times smaller a network is than the dense one, as it compacts now; it is left as it is."""
+    """How many times smaller a network is than the dense one, as it compacts now; it is left as it is.
+
+    The dense network and the example are on the CPU, the other anywhere.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.GrowlWarning)
-        small = tg.compact(copy.deepcopy(model).eval(), example)
+        small = tg.compact(copy.deepcopy(model).cpu().eval(), example)
     return ratio(dense, small, example)
 
 
 def press(
-    model: nn.Module, growl: tg.GrOWL, train: Dataset[Any], how: Fit, rise: Rise, seed: int, wrapped: nn.Module
+    model: nn.Module,
+    growl: tg.GrOWL,
+    train: Dataset[Any],
+    how: Fit,
+    rise: Rise,
+    seed: int,
+    wrapped: nn.Module,
+    teacher: nn.Module | None = None,
 ) -> list[dict[str, float]]:
     """Train with rising strength until the goal is reached, or ``how`` ends.
 
@@ -60,12 +70,13 @@ def press(
         rise: of the strength.
         seed: of the data's order.
         wrapped: what is called to train the model; the model itself, or around it.
+        teacher: for ``how.distill``.
 
     Returns:
         What was passed on the way: steps, strength, ratios.
     """
-    example = train.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
-    dense = copy.deepcopy(model).eval()
+    example = train.batch(torch.arange(2))[0].cpu()  # type: ignore[attr-defined]
+    dense = copy.deepcopy(model).cpu().eval()
     growl.strength = rise.start
     passed: list[dict[str, float]] = []
 
@@ -80,5 +91,5 @@ def press(
         print(passed[-1], flush=True)
         return passed[-1][rise.of] >= rise.goal
 
-    fit(wrapped, train, how, seed, attach=growl.attach, after_step=after_step)
+    fit(wrapped, train, how, seed, attach=growl.attach, after_step=after_step, teacher=teacher)
     return passed

@@ -46,6 +46,15 @@ Balance = Literal["weights", "none"]
 _TINY = 1e-30
 
 
+def _power(balance: Balance | float) -> float:
+    """Of the layer's share of the weights."""
+    if balance == "weights" or balance == "none":
+        return 0.5 if balance == "weights" else 0.0
+    if isinstance(balance, bool) or not isinstance(balance, int | float) or not 0 <= balance <= 2:
+        raise InvalidValueError(f"balance must be 'weights', 'none' or a number from 0 to 2, got {balance!r}")
+    return float(balance)
+
+
 @dataclass
 class _Penalised:
     """One penalised layer and what was asked for it."""
@@ -85,8 +94,9 @@ class GrOWL:
         form: ``"scale-free"`` or ``"paper"``, see the module.
         side: ``"input"``: a row is an input with its outgoing weights (the paper's); ``"output"``: a neuron or filter.
         balance: ``"weights"``: the strength of a layer is multiplied by √(its weights / all penalised weights); layers
-            with an own strength in ``overrides`` take that as it is. ``"none"``: all layers have the same. None:
-            ``"weights"`` in the scale-free form, ``"none"`` in the paper's.
+            with an own strength in ``overrides`` take that as it is. ``"none"``: all layers have the same. A number in
+            [0, 2]: the power of that share in place of ½; a larger one spares small layers more. None: ``"weights"``
+            in the scale-free form, ``"none"`` in the paper's.
         min_rows: a layer is never emptied: at least this many rows (or all that are there, if fewer) stay. When the
             prox would take more, the largest ones are left unshrunk and a :class:`GrowlWarning` names the layer once.
         capturable: do the step without ever waiting for the device, so that a CUDA graph can hold it, as the option of
@@ -116,7 +126,7 @@ class GrOWL:
         overrides: Mapping[str | type[nn.Module], Override | Mapping[str, Any]] | None = None,
         form: Form = "scale-free",
         side: Side = "input",
-        balance: Balance | None = None,
+        balance: Balance | float | None = None,
         min_rows: int = 4,
         capturable: bool = False,
     ) -> None:
@@ -132,9 +142,8 @@ class GrOWL:
             raise InvalidTypeError(f"sequence must be made by pld, lasso, oscar, …; got {type(sequence).__name__}")
         if balance is None:
             balance = "weights" if form == "scale-free" else "none"
-        if balance not in ("weights", "none"):
-            raise InvalidValueError(f"balance must be 'weights' or 'none', got {balance!r}")
-        self.balance: Balance = balance
+        self.balance: Balance | float = balance
+        power = _power(balance)
         self.form: Form = form
         self.side: Side = side
         self.min_rows = min_rows
@@ -160,10 +169,9 @@ class GrOWL:
         if not self._layers:
             raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
         penalised = list(self._layers.values())
-        if balance == "weights":
-            total = sum(p.info.n_rows * p.info.row_length for p in penalised)
-            for p in penalised:
-                p.share = math.sqrt(p.info.n_rows * p.info.row_length / total)
+        total = sum(p.info.n_rows * p.info.row_length for p in penalised)
+        for p in penalised:
+            p.share = float((p.info.n_rows * p.info.row_length / total) ** power)
         self._step = (CapturableStep if capturable else RowStep)(
             list(self._layers),
             [p.info.module for p in penalised],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -133,10 +133,10 @@ class Growl(Settings):
         default="scale-free",
         description="scale-free: the penalty over the layer's norm, which the prox holds; paper: as published.",
     )
-    balance: Literal["weights", "none"] | None = Field(
+    balance: Literal["weights", "none"] | Annotated[float, Field(ge=0, le=2)] | None = Field(
         default=None,
         description="weights: a layer's strength is times the root of its share of the penalised weights; none: all "
-        "the same; null: weights in the scale-free form, none in the paper's.",
+        "the same; a number: the power of that share; null: weights in the scale-free form, none in the paper's.",
     )
     every: int | Literal["epoch"] = Field(default=1, description="The prox runs after so many steps, or 'epoch'.")
     warmup_epochs: float = Field(default=0, ge=0, description="Epochs over which the strength rises evenly from 0.")

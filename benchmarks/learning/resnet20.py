@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     print("pruned:", pruned, tg.structure_of(small), sep="\n", flush=True)
 
     small = small.to(device).to(memory_format=torch.channels_last)
-    tuning = Fit(given.epochs, 0.05, 5e-4, distill=DISTILL, temperature=TEMPERATURE, batch_size=given.batch)
+    lr = 0.05 * given.batch / 128
+    tuning = Fit(given.epochs, lr, 5e-4, distill=DISTILL, temperature=TEMPERATURE, batch_size=given.batch)
     seconds = 0.0
     done = state_of(tuned_file)
     if done is not None:

@@ -50,12 +50,12 @@ PAPER = {
 }
 OURS: dict[str, Rise | None] = {  # None: the strength is the default's
     "GrOWL as it comes": None,
-    "GrOWL, a quarter of the MACs": Rise(4.05, "macs", growth=1.02),
+    "GrOWL, a quarter of the MACs": Rise(4.05, "macs", growth=1.04),
 }
 ROWS = (*PAPER, *OURS)
 SEEDS = 5
-DENSE, PRESS = Fit(200, 0.1, 5e-4), Fit(160, 0.1, 5e-4)
-COMPACT = Fit(400, 0.05, 5e-4, distill=0.5)
+DENSE, PRESS = Fit(200, 0.2, 5e-4, batch_size=512), Fit(160, 0.2, 5e-4, batch_size=512)
+COMPACT = Fit(400, 0.1, 5e-4, distill=0.5, batch_size=512)
 KEEP_EVERY = 10  # seconds: an epoch takes one, and so would writing it down
 
 

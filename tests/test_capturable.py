@@ -214,6 +214,7 @@ def test_a_cuda_graph_holds_the_step() -> None:
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 def test_cuda_never_synchronises() -> None:
     growl = tg.GrOWL(network().cuda(), capturable=True)
     growl.prox_(0.1)

@@ -232,6 +232,20 @@ def test_every_n_and_every_epoch() -> None:
             assert growl.steps == (i + 1) // 3
 
 
+def test_balance_is_a_power_of_a_layers_share_of_the_weights() -> None:
+    """Seen through the penalty's value: with equal rows and λ = 1, Ω / (√n ‖W‖) is 1, so what is left is b_l."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 12), torch.nn.Linear(12, 2))
+    for layer in model:
+        torch.nn.init.ones_(layer.weight)
+    shares = [16 / 64, 48 / 64]
+    for balance, power in (("none", 0.0), (0, 0.0), ("weights", 0.5), (0.5, 0.5), (1.0, 1.0), (2, 2.0), (None, 0.5)):
+        growl = tg.GrOWL(model, 3.0, tg.lasso(), layers=["0", "1"], balance=balance)
+        assert float(growl.penalty().detach()) == pytest.approx(3 * sum(share**power for share in shares))
+    for wrong in (-0.1, 2.1, math.nan, True, "macs"):
+        with pytest.raises(tg.GrowlError, match="balance must be"):
+            tg.GrOWL(model, balance=wrong)
+
+
 def test_without_a_loss_the_contrast_of_rows_grows_at_the_pace_the_docs_give() -> None:
     """(ρ − 1) grows by e^R, R = steps · lr · strength / ‖W‖², ρ a row's norm over the mean: docs/method.md."""
     layer = torch.nn.Linear(40, 9).double()

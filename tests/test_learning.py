@@ -154,7 +154,7 @@ def test_tying_with_and_without_correlated_inputs_runs(data_dir: Path) -> None:
 
 def test_lenet5_runs(data_dir: Path, tmp_path: Path) -> None:
     splits = few(load_mnist(data_dir, flat=False, shift=1, limit=256))
-    found = lenet5.job(60.0, 0, splits, tmp_path, quick=True)
+    found = lenet5.job(0, splits, tmp_path, quick=True)
     assert found["groups"] == round(lenet5.SHARES[-1] * found["nonzero"]["fc1"])
     assert found["network"] > 2
     assert network_tables.widths(found["cuts"], found["groups"]).startswith(f"20-50-{found['nonzero']['fc1']} (→ ")

@@ -2,9 +2,9 @@
 
 Caffe's LeNet-5. A row of ``conv2`` or ``fc2`` that dies takes the filter or neuron before it along, and so do the 16
 rows of ``fc1`` that read a filter, so that both sides of every hidden layer shrink. The strength rises until the
-network is so many times smaller, at two goals, the rows of ``fc1`` are tied in steps, and the compact network is
-trained on with the dense one's answers. Training images are moved by up to a pixel. Three seeds, one CPU thread, last
-epoch, test split. ``--goal`` and ``--seed`` let several processes share the work.
+network is so many times smaller, the rows of ``fc1`` are tied in steps, and the compact network is trained on with the
+dense one's answers. Training images are moved by up to a pixel. Three seeds, one CPU thread, last epoch, test split.
+``--seed`` lets several processes share the work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,12 @@ SEEDS = (0, 1, 2)
 LAYERS = ("conv2", "fc1", "fc2")
 DENSE, PRESS = Fit(8, 0.02, 5e-4), Fit(20, 0.02, 5e-4)
 BETWEEN, LAST = (Fit(epochs, 0.02, 1e-4, distill=0.5) for epochs in (8, 40))
-GOALS = (60.0, 120.0)  # times fewer bytes before rows are tied
-RISE = Rise(GOALS[0], "network", start=0.5, growth=1.03)
+RISE = Rise(60.0, "network", start=0.5, growth=1.03)  # times fewer bytes, before rows are tied
 SHARES = (0.5, 0.35)  # of the nonzero rows of fc1 that are left as groups
 
 
-def job(goal: float, seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str, Any]:
-    """One goal and seed, from the dense network to the compact one."""
+def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str, Any]:
+    """One seed, from the dense network to the compact one."""
     started = time.perf_counter()
     example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
     few = {"epochs": 1} if quick else {}
@@ -56,9 +54,8 @@ def job(goal: float, seed: int, splits: Splits, work: Path, quick: bool = False)
     dense.eval()
     model = copy.deepcopy(dense)
     growl = tg.GrOWL(model, layers=LAYERS)
-    passed = press(model, growl, splits.train, _with(PRESS, few), replace(RISE, goal=goal), seed + 10, model)
+    passed = press(model, growl, splits.train, _with(PRESS, few), RISE, seed + 10, model)
     found: dict[str, Any] = {
-        "goal": goal,
         "seed": seed,
         "dense": _scores(dense, splits),
         "pressed": _scores(model, splits),
@@ -102,22 +99,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/lenet5"))
-    parser.add_argument("--goal", type=float, choices=GOALS, action="append", help="only these")
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="only these")
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_mnist(given.data, flat=False, shift=1, limit=512 if given.quick else None)
     given.work = workplace(given)
-    paths = []
-    for goal in GOALS[: 1 if given.quick else None]:
-        for seed in SEEDS[: 1 if given.quick else None]:
-            path = given.work / f"goal{goal:g}-seed{seed}.json"
-            paths.append(path)
-            wanted = goal in (given.goal or GOALS) and seed in (given.seed or SEEDS)
-            if wanted and not path.is_file():
-                path.write_text(json.dumps(job(goal, seed, splits, given.work, given.quick)), encoding="utf-8")
-    if all(path.is_file() for path in paths):
-        keep(given, "learning.lenet5", {"jobs": [json.loads(path.read_text("utf-8")) for path in paths]})
+    paths = {seed: given.work / f"seed{seed}.json" for seed in SEEDS[: 1 if given.quick else None]}
+    for seed, path in paths.items():
+        if seed in (given.seed or SEEDS) and not path.is_file():
+            path.write_text(json.dumps(job(seed, splits, given.work, given.quick)), encoding="utf-8")
+    if all(path.is_file() for path in paths.values()):
+        keep(given, "learning.lenet5", {"jobs": [json.loads(path.read_text("utf-8")) for path in paths.values()]})
 
 
 if __name__ == "__main__":

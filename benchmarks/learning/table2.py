@@ -290,6 +290,7 @@ def work_off(left: dict[tuple[str, int], Path], bench: Bench) -> None:
             warnings.simplefilter("ignore", tg.GrowlWarning)
             found = (paper_row if row in PAPER else our_row)(row, seed, bench)
         found = {"row": row, "seed": seed, **found, "device": bench.where(), "commit": timing.commit()}
+        found["share"] = bench.share
         found |= {"torch": torch.__version__, "seconds": time.monotonic() - started}
         path.write_text(json.dumps(found), encoding="utf-8")
         print(found, flush=True)

@@ -158,8 +158,8 @@ def keep_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def state_of(path: Path) -> dict[str, Any] | None:
-    """A checkpoint, if there is one."""
+    """A checkpoint, if there is one, on the CPU; it may come from another machine's GPU."""
     if not path.is_file():
         return None
-    found: dict[str, Any] = torch.load(path, weights_only=True)
+    found: dict[str, Any] = torch.load(path, map_location=CPU, weights_only=True)
     return found

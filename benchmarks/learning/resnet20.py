@@ -53,7 +53,6 @@ def main(arguments: list[str] | None = None) -> None:
     splits = load_cifar10(given.data, normalize="channels", padding=4, limit=256 if given.quick else None)
     dense = resnet_cifar(weights=given.weights / "resnet20-cifar10.safetensors").eval()
     example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
-    train, teacher = taught(splits.train, given.weights, given.work, 2 if given.quick else CROPS)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy.deepcopy(dense).to(device).to(memory_format=torch.channels_last)
     path = Fit(epochs=400 if given.quick else 40, lr=0.1, weight_decay=5e-4, distill=DISTILL, temperature=TEMPERATURE)
@@ -61,7 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
     path_file = given.work / f"path-{way}.pt"
     tuned_file = given.work / f"tuned-{way}-{given.epochs}-{given.batch}.pt"
     started = time.perf_counter()
-    state = state_of(path_file)
+    state, done = state_of(path_file), state_of(tuned_file)
+    left = done is None or done["epoch"] < given.epochs
+    if state is None or left:  # else there is nothing to ask the teacher for
+        train, teacher = taught(splits.train, given.weights, given.work, 2 if given.quick else CROPS)
     if state is None:
         growl = tg.GrOWL(model, layers=["*.conv2"] if given.inner else None, balance=given.balance)
         passed = press(model, growl, train, path, Rise(given.goal), 0, Bfloat16(model), teacher)
@@ -76,10 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
     lr = 0.05 * given.batch / 128
     tuning = Fit(given.epochs, lr, 5e-4, distill=DISTILL, temperature=TEMPERATURE, batch_size=given.batch)
     seconds = 0.0
-    done = state_of(tuned_file)
+    where = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU", "torch": torch.__version__}
     if done is not None:
         small.load_state_dict(done["model"])
-        seconds = done["seconds"]
+        seconds, where = done["seconds"], done["where"]
     optimizer: list[torch.optim.Optimizer] = []
     started = time.perf_counter() - seconds
 
@@ -91,6 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "optimizer": optimizer[0].state_dict(),
                 "epoch": epoch,
                 "seconds": time.perf_counter() - started,
+                "where": where,
             },
         )
         if device.type == "cpu" or epoch % 10 == 0:
@@ -99,20 +102,26 @@ def main(arguments: list[str] | None = None) -> None:
                 flush=True,
             )
 
-    fit(
-        Bfloat16(small),
-        train,
-        tuning,
-        1,
-        attach=optimizer.append,
-        after_epoch=after_epoch,
-        first=done["epoch"] if done else 0,
-        state=done["optimizer"] if done else None,
-        teacher=teacher,
-    )
+    if left:
+        fit(
+            Bfloat16(small),
+            train,
+            tuning,
+            1,
+            attach=optimizer.append,
+            after_epoch=after_epoch,
+            first=done["epoch"] if done else 0,
+            state=done["optimizer"] if done else None,
+            teacher=teacher,
+        )
     small = small.cpu()
     before, after = (tg.measure(network, example, latency=False) for network in (dense, small))
     found = {
+        "balance": given.balance,
+        "layers": "inner" if given.inner else "all",
+        "batch": given.batch,
+        "trained": where,
+        "commit": timing.commit(),
         "epochs": {"path": state["passed"][-1]["steps"] / (len(splits.train) // 128), "compact": given.epochs},  # type: ignore[arg-type]
         "accuracy": {
             "dense": accuracy(dense, splits.test),
@@ -120,11 +129,6 @@ def main(arguments: list[str] | None = None) -> None:
             "compact": accuracy(small, splits.test),
             "validation": accuracy(small, splits.validation),
         },
-        "balance": given.balance,
-        "layers": "*.conv2" if given.inner else "all",
-        "batch": given.batch,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
-        "torch": torch.__version__,
         "weights": {"dense": before.weights, "compact": after.weights},
         "macs": {"dense": before.macs, "compact": after.macs},
         "path": state["passed"],
@@ -132,7 +136,20 @@ def main(arguments: list[str] | None = None) -> None:
         "cuts": tg.structure_of(small).to_records(),
     }
     print(found["accuracy"], before.macs / after.macs, before.weights / after.weights)
-    keep(given, "learning.resnet20", found)
+    keep(given, "learning.resnet20", {"runs": [*others(found), found]})
+
+
+def others(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs kept before, with other settings."""
+    if not (timing.RESULTS / "resnet20.json").is_file():
+        return []
+    settings = ("layers", "balance", "batch")
+    return [
+        run
+        for run in timing.load("resnet20")["runs"]
+        if [run[key] for key in settings] != [found[key] for key in settings]
+        or run["epochs"]["compact"] != found["epochs"]["compact"]
+    ]
 
 
 def taught(train: Any, folder: Path, work: Path, crops: int) -> tuple[TensorSplit, nn.Module | None]:

@@ -122,10 +122,8 @@ def dense_file_bytes(model: nn.Module) -> int:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """What a figure was measured on."""
-    from importlib.metadata import version
-
     return {
-        "torch_growl": version("torch-growl"),
+        "torch_growl": _own_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -133,6 +131,16 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
     }
+
+
+def _own_version() -> str:
+    """A long run must not fail at its end because the sources were only on the path."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("torch-growl")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:

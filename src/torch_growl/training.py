@@ -81,7 +81,7 @@ def predictions(model: nn.Module, split: Dataset[Any], device: torch.device, siz
     predicted, true = [], []
     for x, y in batches(split, size):
         predicted.append(model(x.to(device)).argmax(1).cpu())
-        true.append(y)
+        true.append(y.cpu())  # a split may lie on a device
     model.train(was_training)
     return torch.cat(predicted), torch.cat(true)
 

@@ -20,6 +20,7 @@ from benchmarks.learning import (
     network_tables,
     one_strength,
     pictures,
+    resnet20,
     table1,
     table2,
     tables,
@@ -31,7 +32,8 @@ from benchmarks.learning.on_device import DeviceSplit
 from benchmarks.learning.rising import Rise, press, ratios
 from benchmarks.learning.views import Views, answers_to
 from torch_growl.data import Splits, TensorSplit, load_cifar10, load_digits_splits, load_mnist
-from torch_growl.networks import digits_mlp, resnet_cifar
+from torch_growl.networks import digits_mlp, resnet_cifar, vgg16
+from torch_growl.training import evaluate
 
 
 def test_training_goes_on_from_an_epoch_as_if_it_had_not_stopped() -> None:
@@ -206,6 +208,21 @@ def test_images_on_a_device_are_those_of_the_loader(cifar10: Path) -> None:
     assert not torch.allclose(first, plain)
 
 
+def test_resnet20_runs_and_goes_on_from_what_is_there(
+    cifar10: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = data_dir.parent / "pretrained"
+    if not weights.is_dir():
+        pytest.skip(f"no pretrained weights in {weights}")
+    given = ["--quick", "--data", str(cifar10), "--weights", str(weights), "--work", str(tmp_path), "--epochs", "1"]
+    for way in ([], ["--inner", "--balance", "1"]):
+        resnet20.main([*given, "--goal", "1.0", *way])
+        assert "nothing kept" in capsys.readouterr().out
+    (tmp_path / "quick" / "teacher.pt").unlink()  # nothing is left to be taught
+    resnet20.main([*given, "--goal", "1.0"])
+    assert not (tmp_path / "quick" / "teacher.pt").exists()
+
+
 def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(
     cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,3 +259,15 @@ def test_the_page_shows_what_was_measured() -> None:
     page = tables.PAGE.read_text("utf-8")
     assert tables.filled(page) == page
     assert all(f"<!-- table: {name} -->" in page for name in tables.TABLES)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_split_on_a_gpu_is_scored_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    split = TensorSplit(
+        torch.randint(256, (40, 3, 32, 32), generator=generator, dtype=torch.uint8), torch.arange(40) % 10
+    )
+    on_gpu, on_cpu = (DeviceSplit(split, torch.device(device), channels=True) for device in ("cuda", "cpu"))
+    model = vgg16(width=0.125).eval()
+    expected = evaluate(model, on_cpu, torch.device("cpu"))
+    assert evaluate(model.cuda(), on_gpu, torch.device("cuda")) == pytest.approx(expected, abs=0.05)

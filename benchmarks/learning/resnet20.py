@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -50,7 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     timing.one_thread()
     given.work = workplace(given)
-    splits = load_cifar10(given.data, normalize="channels", padding=4, limit=256 if given.quick else None)
+    splits = load_cifar10(given.data, normalize="channels", padding=4, limit=128 if given.quick else None)
+    if given.quick:
+        parts = {name: cast(TensorSplit, getattr(splits, name)) for name in ("validation", "test")}
+        few = {name: TensorSplit(part.x[:100], part.y[:100], part.transform) for name, part in parts.items()}
+        splits = replace(splits, **few)
     dense = resnet_cifar(weights=given.weights / "resnet20-cifar10.safetensors").eval()
     example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,7 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
         train, teacher = taught(splits.train, given.weights, given.work, 2 if given.quick else CROPS)
     if state is None:
         growl = tg.GrOWL(model, layers=["*.conv2"] if given.inner else None, balance=given.balance)
-        passed = press(model, growl, train, path, Rise(given.goal), 0, Bfloat16(model), teacher)
+        passed = press(
+            model, growl, train, path, Rise(given.goal, look=10 if given.quick else 100), 0, Bfloat16(model), teacher
+        )
         state = {"model": model.state_dict(), "passed": passed, "seconds": time.perf_counter() - started}
         keep_state(path_file, state)
     model.load_state_dict(state["model"])
@@ -78,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     lr = 0.05 * given.batch / 128
     tuning = Fit(given.epochs, lr, 5e-4, distill=DISTILL, temperature=TEMPERATURE, batch_size=given.batch)
     seconds = 0.0
-    where = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU", "torch": torch.__version__}
+    where = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU", "torch": str(torch.__version__)}
     if done is not None:
         small.load_state_dict(done["model"])
         seconds, where = done["seconds"], done["where"]

@@ -261,7 +261,7 @@ def _sizes(bench: Bench, model: nn.Module, small: nn.Module, seed: int) -> dict[
 def prepared(given: argparse.Namespace) -> Bench:
     """The data where it is worked on."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    splits = load_cifar10(given.data, limit=256 if given.quick else None)
+    splits = load_cifar10(given.data, limit=512 if given.quick else None)
     train, validation, test = (cast(TensorSplit, part) for part in (splits.train, splits.validation, splits.test))
     if given.quick:
         validation, test = (TensorSplit(part.x[:100], part.y[:100]) for part in (validation, test))

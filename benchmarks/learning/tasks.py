@@ -103,6 +103,7 @@ TASKS = {
         Fit(40, 0.05, 5e-4, batch_size=64),
         Fit(100, 0.05, 5e-4, batch_size=64),
         Fit(80, 0.02, 5e-4, distill=0.5, batch_size=64),
+        beside=("GrOWL", "none"),
     ),
     "digits, transformer (AdamW)": Task(
         lambda _: TinyTransformer(),
@@ -112,6 +113,7 @@ TASKS = {
         Fit(80, 1e-3, distill=0.5, batch_size=64),
         share=0.6,
         optimizer=_adamw,
+        beside=("GrOWL", "none"),
     ),
     "MNIST, 784-300-10": Task(
         lambda _: mnist_mlp(init="torch"),
@@ -121,6 +123,7 @@ TASKS = {
         Fit(15, 0.05, 1e-4, distill=0.5),
         share=0.4,
         every=5,
+        beside=("GrOWL", "none"),
     ),
     "MNIST, LeNet-5": Task(
         lambda _: lenet5(),

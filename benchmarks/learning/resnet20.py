@@ -85,7 +85,10 @@ def main(arguments: list[str] | None = None) -> None:
     lr = 0.05 * given.batch / 128
     tuning = Fit(given.epochs, lr, 5e-4, distill=DISTILL, temperature=TEMPERATURE, batch_size=given.batch)
     seconds = 0.0
-    where = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU", "torch": str(torch.__version__)}
+    where = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
+        "torch": str(torch.__version__),
+    }
     if done is not None:
         small.load_state_dict(done["model"])
         seconds, where = done["seconds"], done["where"]

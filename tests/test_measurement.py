@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 
@@ -12,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from torch_growl.compaction import compact
 from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.evaluation import environment
 from torch_growl.examples import batch_of
 from torch_growl.measurement import latency_pair, measure
 
@@ -149,3 +151,13 @@ def test_bad_arguments_are_refused() -> None:
             measure(nn.Linear(2, 2), torch.randn(2, 2), **bad)
     with pytest.raises(InvalidValueError, match="need a batch dimension"):
         measure(nn.Linear(2, 2), torch.tensor(1.0))
+
+
+def test_sources_that_are_only_on_the_path_have_no_version_and_fail_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run says at its end what it ran on; it must not be lost because the package was not installed."""
+
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert environment(torch.device("cpu"))["torch_growl"] == "not installed"

@@ -10,25 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch_growl.carrying import compact_like, compact_optimizer, compact_scheduler
-    from torch_growl.clustering import cluster_rows
-    from torch_growl.compaction import compact
-    from torch_growl.diagnosis import doctor
     from torch_growl.errors import GrowlError, GrowlWarning
-    from torch_growl.exporting import export_executorch, export_onnx, export_program
-    from torch_growl.inspection import inspect_layers
-    from torch_growl.layers import LayerKind, register_layer
-    from torch_growl.measurement import measure
-    from torch_growl.owl import owl_dual_norm, owl_norm, prox_growl, prox_owl
-    from torch_growl.partition import Partition
-    from torch_growl.penalty import GrOWL
-    from torch_growl.program import load_program
-    from torch_growl.sequences import group_slope, lasso, oscar, pld, slope
-    from torch_growl.similarity import row_similarity
-    from torch_growl.storage import load, load_dense, save
-    from torch_growl.structure import structure_of
-    from torch_growl.tied import tie_, untie_
-    from torch_growl.tying import Tying, find_tying
+    from torch_growl.mathematics.clustering.clusters import cluster_rows
+    from torch_growl.mathematics.clustering.partition import Partition
+    from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_growl, prox_owl
+    from torch_growl.mathematics.owl.sequences import group_slope, lasso, oscar, pld, slope
+    from torch_growl.mathematics.similarity.dense import row_similarity
+    from torch_growl.networks.compaction.compactor import compact
+    from torch_growl.networks.compaction.structure import structure_of
+    from torch_growl.networks.compaction.training_state import compact_like, compact_optimizer, compact_scheduler
+    from torch_growl.networks.exporting.exported import export_executorch, export_onnx, export_program
+    from torch_growl.networks.layers.inspection import inspect_layers
+    from torch_growl.networks.layers.kinds import LayerKind, register_layer
+    from torch_growl.networks.measurement.counts import measure
+    from torch_growl.networks.measurement.diagnosis import doctor
+    from torch_growl.networks.penalty.growl import GrOWL
+    from torch_growl.networks.storage.compact_file import load, load_dense, save
+    from torch_growl.networks.storage.program import load_program
+    from torch_growl.networks.tying.parametrization import tie_, untie_
+    from torch_growl.networks.tying.tying import Tying, find_tying
 
 __all__ = [
     "GrOWL",
@@ -70,25 +70,25 @@ __all__ = [
 ]
 
 _HOME = {
-    "carrying": ["compact_like", "compact_optimizer", "compact_scheduler"],
-    "clustering": ["cluster_rows"],
-    "compaction": ["compact"],
-    "diagnosis": ["doctor"],
+    "networks.compaction.training_state": ["compact_like", "compact_optimizer", "compact_scheduler"],
+    "mathematics.clustering.clusters": ["cluster_rows"],
+    "networks.compaction.compactor": ["compact"],
+    "networks.measurement.diagnosis": ["doctor"],
     "errors": ["GrowlError", "GrowlWarning"],
-    "exporting": ["export_executorch", "export_onnx", "export_program"],
-    "inspection": ["inspect_layers"],
-    "layers": ["LayerKind", "register_layer"],
-    "measurement": ["measure"],
-    "owl": ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"],
-    "partition": ["Partition"],
-    "penalty": ["GrOWL"],
-    "program": ["load_program"],
-    "sequences": ["group_slope", "lasso", "oscar", "pld", "slope"],
-    "similarity": ["row_similarity"],
-    "storage": ["load", "load_dense", "save"],
-    "structure": ["structure_of"],
-    "tied": ["tie_", "untie_"],
-    "tying": ["Tying", "find_tying"],
+    "networks.exporting.exported": ["export_executorch", "export_onnx", "export_program"],
+    "networks.layers.inspection": ["inspect_layers"],
+    "networks.layers.kinds": ["LayerKind", "register_layer"],
+    "networks.measurement.counts": ["measure"],
+    "mathematics.owl.operators": ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"],
+    "mathematics.clustering.partition": ["Partition"],
+    "networks.penalty.growl": ["GrOWL"],
+    "networks.storage.program": ["load_program"],
+    "mathematics.owl.sequences": ["group_slope", "lasso", "oscar", "pld", "slope"],
+    "mathematics.similarity.dense": ["row_similarity"],
+    "networks.storage.compact_file": ["load", "load_dense", "save"],
+    "networks.compaction.structure": ["structure_of"],
+    "networks.tying.parametrization": ["tie_", "untie_"],
+    "networks.tying.tying": ["Tying", "find_tying"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

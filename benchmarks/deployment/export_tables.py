@@ -1,0 +1,88 @@
+"""Writes the kept result of ``benchmarks.deployment.export`` into ``docs/export.md``.
+
+Run it with ``python -m benchmarks.deployment.export_tables``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.deployment.export import shape_of
+from benchmarks.deployment.export_forms import FORMS
+from benchmarks.harness import pages, timing
+from benchmarks.harness.markdown import markdown, short
+
+__all__ = ["PAGE", "TABLES", "filled", "main"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+def forms() -> str:
+    """Times of every form, and what of it is kept after constant folding."""
+    data = timing.load("export")
+    rows = []
+    for case in data["sums"]:
+        for batch, times in case["times"].items():
+            rows.append([f"{shape_of(case)}, batch {batch}", *(short(times[form]["median"]) for form in FORMS)])
+        rows.append([f"{shape_of(case)}, bytes folded", *(f"{case['sizes'][form]['folded']:,}" for form in FORMS)])
+    return markdown(["channels × rest, kept → groups", *FORMS], rows)
+
+
+def threads() -> str:
+    """Wrong answers with two threads."""
+    data = timing.load("export")["threads"]
+    where = f"{data['inputs']}, {data['kept']} → {data['groups']}, batch {data['batch']}: wrong of {data['tries']}"
+    return markdown([where, *data["wrong"]], [["two threads", *(str(count) for count in data["wrong"].values())]])
+
+
+def networks() -> str:
+    """Whole networks: times in onnxruntime and sizes of every format."""
+    rows = []
+    for case in timing.load("export")["networks"]:
+        for name, files in case["files"].items():
+            sizes: list[Any] = [files["state"], *(files[kind]["bytes"] for kind in ("onnx", "pt2", "pte"))]
+            rows.append(
+                [
+                    f"{case['network']}, {name}",
+                    *(short(case["times"][batch][name]["median"]) for batch in case["times"]),
+                    *(f"{size / 1e3:,.0f}" for size in (*sizes, files["folded"])),
+                    f"{max(files[kind]['difference'] for kind in ('onnx', 'pt2', 'pte')):.0e}",
+                ]
+            )
+    head = [
+        "network",
+        "batch 1, µs",
+        "batch 32, µs",
+        "state, kB",
+        "onnx",
+        "pt2",
+        "pte",
+        "onnxruntime keeps",
+        "differs by",
+    ]
+    return markdown(head, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "where-export": lambda: pages.where_measured(timing.load("export")),
+    "targets-export": lambda: pages.targets("export"),
+    "forms": forms,
+    "threads": threads,
+    "networks": networks,
+}
+
+
+def filled(page: str) -> str:
+    """The page with every marked table written anew."""
+    return pages.filled(page, TABLES)
+
+
+def main() -> None:
+    """Fill the page."""
+    pages.fill(PAGE, TABLES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What all benchmark commands share: their options, and where a result goes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import timing
+
+__all__ = ["keep", "missing", "options", "workplace"]
+
+
+def options(says: str | None) -> argparse.ArgumentParser:
+    """A parser with ``--quick`` and ``--name``."""
+    first = (says or "").strip().splitlines()[0]
+    parser = argparse.ArgumentParser(description=first)
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds: to see that it works")
+    parser.add_argument("--name", help="keep the result as results/NAME.json; a quick one is not kept without it")
+    return parser
+
+
+def workplace(given: argparse.Namespace) -> Path:
+    """The folder of checkpoints, ``--work``; quick runs have one of their own in it, which no other goes on from."""
+    folder: Path = given.work / "quick" if given.quick else given.work
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def keep(given: argparse.Namespace, benchmark: str, data: Mapping[str, Any], packages: tuple[str, ...] = ()) -> None:
+    """Save a result with the command that makes it, and say where."""
+    name = given.name or (None if given.quick else benchmark.rpartition(".")[2])
+    if name is None:
+        print("a quick run: nothing kept (give it a --name to keep it)")
+        return
+    command = f"python -m benchmarks.{benchmark}{' --quick' if given.quick else ''}"
+    print("kept", timing.save(name, {"command": command, "quick": given.quick, **data}, packages=packages))
+
+
+def missing(modules: Mapping[str, str]) -> dict[str, str]:
+    """Of name → module, those that cannot be imported here, each as "not installed"."""
+    return {name: "not installed" for name, module in modules.items() if find_spec(module) is None}

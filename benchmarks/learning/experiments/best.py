@@ -1,0 +1,69 @@
+"""``mnist-best`` over five seeds, and its file in int8: ``python -m benchmarks.learning.experiments.best --data DIR``.
+
+The runs are those of the command (``growl run mnist-best --seed S --out WORK/seedS``); those that are done are read.
+Their compact networks are stored in int8 beside, loaded again and tested.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch_growl as tg
+from benchmarks.harness import timing
+from benchmarks.harness.command import keep, options
+from benchmarks.learning.training.fitting import accuracy
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.runs.evaluation import dense_file_bytes
+from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.stages import Pipeline
+
+__all__ = ["job", "main"]
+
+
+def job(path: Path, seed: int, data: Path, quick: bool = False) -> dict[str, Any]:
+    """One run, done or gone on with if it is not, and its int8 file."""
+    changes: dict[str, Any] = {"seed": seed}
+    if quick:
+        few = {f"{phase}.epochs": 1 for phase in ("dense", "train", "merge", "retrain")}
+        changes |= few | {"data.options": {"shift": 1, "limit": 512}}
+    recipe = load_recipe("mnist-best", changes)
+    folder = RunFolder(path)
+    run = Pipeline(folder, recipe, data_dir=data)
+    folder.create(recipe, resume=True)
+    with folder.locked():
+        run.run()
+    result = folder.result()
+    small = tg.load(folder.model_file, run.network())
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "model.safetensors"
+        tg.save(small, file, dtype="int8")
+        stored = accuracy(tg.load(file, run.network()), run.splits.test)
+        size = file.stat().st_size
+    dense = dense_file_bytes(run.network())
+    tying = run.tying()["fc1"].partition
+    return {
+        "seed": seed,
+        **{key: result[key] for key in ("accuracy", "compression", "macs", "bytes", "file_bytes", "seconds")},
+        "int8": {"accuracy": stored, "bytes": size, "file": dense / size},
+        "pixels": {"kept": tying.nonzero, "groups": tying.n_groups},
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do the runs that are left, and keep what they gave."""
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/learning/best"))
+    given = parser.parse_args(arguments)
+    timing.one_thread()
+    jobs = []
+    for seed in range(1 if given.quick else 5):
+        jobs.append(job(given.work / f"seed{seed}", seed, given.data, given.quick))
+        print({key: jobs[-1][key] for key in ("seed", "accuracy", "compression", "int8")}, flush=True)
+    keep(given, "learning.experiments.best", {"jobs": jobs})
+
+
+if __name__ == "__main__":
+    main()

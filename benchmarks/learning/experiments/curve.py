@@ -1,0 +1,106 @@
+"""Accuracy against size on MNIST, for GrOWL and the methods beside it.
+
+Run it with ``python -m benchmarks.learning.experiments.curve``.
+
+784-300-10, images shifted by up to one pixel in training for every method, rows of both layers where a method can
+choose them, everything counted. One job is one method and seed; a job that is done is not done again, so that several
+processes can share the work (``--only METHOD``). One CPU thread.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.harness import timing
+from benchmarks.harness.command import keep, options, workplace
+from benchmarks.learning.training.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.methods import PATHS, Budget, Start
+from torch_growl.application.data.datasets import Splits, load_mnist
+from torch_growl.application.models.registry import mnist_mlp
+
+__all__ = ["dense_network", "job", "main"]
+
+SEEDS = (0, 1, 2)
+DENSE = Fit(epochs=30, lr=0.1, weight_decay=5e-4)
+BUDGET = Budget()
+
+
+def dense_network(splits: Splits, seed: int, work: Path, epochs: int = DENSE.epochs) -> nn.Module:
+    """The trained dense network of a seed, made once."""
+    torch.manual_seed(seed)
+    model = mnist_mlp(init="torch")
+    path = work / f"dense{seed}.pt"
+    state = state_of(path)
+    if state is None:
+        fit(model, splits.train, Fit(epochs, DENSE.lr, DENSE.weight_decay), seed)
+        state = dict(model.state_dict())
+        keep_state(path, state)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def job(
+    method: str, seed: int, splits: Splits, work: Path, budget: Budget = BUDGET, epochs: int = DENSE.epochs
+) -> dict[str, Any]:
+    """One method's path from one dense network; every point's last epoch on the test split."""
+    dense = dense_network(splits, seed, work, epochs)
+    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    started = time.perf_counter()
+    points = []
+    for curve, knob, model, found in PATHS[method](Start(dense, splits, example, 1000 * (seed + 1), budget)):
+        points.append(
+            {
+                "curve": curve,
+                "knob": knob,
+                "validation": accuracy(model, splits.validation),
+                "test": accuracy(model, splits.test),
+                **found,
+            }
+        )
+        print(seed, points[-1], flush=True)
+    return {
+        "method": method,
+        "seed": seed,
+        "dense": accuracy(dense, splits.test),
+        "points": points,
+        "seconds": time.perf_counter() - started,
+        "commit": timing.commit(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do the jobs that are left; keep the result when none is."""
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/learning/curve"))
+    parser.add_argument("--only", choices=list(PATHS), action="append", help="these methods")
+    given = parser.parse_args(arguments)
+    timing.one_thread()
+    splits = load_mnist(given.data, shift=1, limit=512 if given.quick else None)
+    given.work = workplace(given)
+    budget, epochs = BUDGET, DENSE.epochs
+    if given.quick:
+        budget, epochs = Budget(press=1, retrain=1), 3
+    paths = {
+        (method, seed): given.work / f"{method.replace(' ', '-')}-{seed}.json"
+        for method in PATHS
+        for seed in (SEEDS[:1] if given.quick else SEEDS)
+    }
+    for (method, seed), path in paths.items():
+        if (not given.only or method in given.only) and not path.is_file():
+            found = job(method, seed, splits, given.work, budget, epochs)
+            path.write_text(json.dumps(found), encoding="utf-8")
+    if all(path.is_file() for path in paths.values()):
+        done = [json.loads(path.read_text(encoding="utf-8")) for path in paths.values()]
+        spent = {"dense": epochs, "press": budget.press, "retrain": budget.retrain}
+        keep(given, "learning.experiments.curve", {"epochs": spent, "jobs": done})
+
+
+if __name__ == "__main__":
+    main()

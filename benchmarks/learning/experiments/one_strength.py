@@ -1,0 +1,176 @@
+"""One strength and sequence, untouched, on every network.
+
+Run it with ``python -m benchmarks.learning.experiments.one_strength --data DIR``.
+
+``tg.GrOWL(model)`` as it comes on trained networks of each kind, SGD and AdamW, then its rows tied, the network made
+compact and trained on with the dense one's answers. For comparison, where a task says so, group lasso of the same
+strength (its λ are all 1, GrOWL's 0.87 in the mean), and no penalty for as many epochs.
+A job is one task, penalty and seed; jobs that are done are not done again, long ones go on from their last epoch. One
+CPU thread, last epoch, test split.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+import torch_growl as tg
+from benchmarks.harness import timing
+from benchmarks.harness.command import keep, options, workplace
+from benchmarks.learning.training.counting import compacted, ratio
+from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.tasks import TASKS, Task
+from torch_growl.application.data.datasets import Splits
+
+__all__ = ["job", "main"]
+
+FOLDERS = {"data": "../shared/data", "cifar": "../shared/data", "weights": "../shared/pretrained"}
+
+
+def resumed(
+    name: str,
+    model: nn.Module,
+    how: Fit,
+    task: Task,
+    splits: Splits,
+    work: Path,
+    seed: int,
+    growl: tg.GrOWL | None = None,
+    teacher: nn.Module | None = None,
+) -> nn.Module:
+    """Train one phase, from its last epoch where it was stopped."""
+    path = work / f"{name}.pt"
+    state = state_of(path)
+    held: list[Optimizer] = []
+
+    def attach(optimizer: Optimizer) -> None:
+        held.append(optimizer)
+        if growl is not None:
+            growl.attach(optimizer, every=task.every)
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        kept = {"model": model.state_dict(), "optimizer": held[0].state_dict(), "epoch": epoch}
+        keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
+        print(f"{name}: epoch {epoch}, loss {loss:.4f}", flush=True)
+
+    if state is not None:
+        model.load_state_dict(state["model"])
+        if growl is not None:
+            growl.load_state_dict(state["growl"])
+    if teacher is not None and task.bfloat16:
+        teacher = Bfloat16(teacher)
+    fit(
+        Bfloat16(model) if task.bfloat16 else model,
+        splits.train,
+        how,
+        seed,
+        attach=attach,
+        after_epoch=after_epoch,
+        first=state["epoch"] if state else 0,
+        state=state["optimizer"] if state else None,
+        make_optimizer=task.optimizer,
+        teacher=teacher,
+    )
+    return model.eval()
+
+
+def job(
+    name: str, penalty: str, seed: int, splits: Splits, weights: Path, work: Path, scale: int = 1
+) -> dict[str, Any]:
+    """One task with one penalty and seed."""
+    task = TASKS[name]
+    started = time.perf_counter()
+    slug = "".join(c if c.isalnum() else "-" for c in name)
+    torch.manual_seed(seed)
+    model = task.build(weights)
+    example = next(iter(_examples(splits)))
+    if task.dense.epochs:
+        resumed(f"{slug}-dense-{seed}", model, _scaled(task.dense, scale), task, splits, work, seed)
+    dense = copy.deepcopy(model).eval()
+    growl = None
+    if penalty != "none":
+        growl = tg.GrOWL(model, sequence=tg.lasso()) if penalty == "group lasso" else tg.GrOWL(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tg.GrowlWarning)
+        resumed(f"{slug}-{penalty}-{seed}", model, _scaled(task.press, scale), task, splits, work, seed + 100, growl)
+    pressed = accuracy(model, splits.test)
+    found: dict[str, Any] = {"task": name, "penalty": penalty, "seed": seed, "dense": accuracy(dense, splits.test)}
+    if growl is not None and task.share is not None:
+        tg.tie_(model, tg.find_tying(model, growl.layers, method="ward", groups=task.share))
+    small = model if growl is None else compacted(model, example)
+    tied = accuracy(small, splits.test)
+    resumed(
+        f"{slug}-{penalty}-small-{seed}",
+        small,
+        _scaled(task.retrain, scale),
+        task,
+        splits,
+        work,
+        seed + 200,
+        teacher=dense,
+    )
+    if growl is not None:
+        layers = tg.structure_of(small).layers
+        found |= {"strength": growl.strength, "sequence": str(growl.sequence), "nonzero": growl.nonzero()}
+        found["floored"] = sorted(growl.floored)  # kept by min_rows, not by the strength
+        found |= {"rows": {layer.name: layer.inputs for layer in layers}}
+        found |= {"widths": {layer.name: layer.width for layer in layers}}
+    return found | {
+        "pressed": pressed,
+        "tied": tied,
+        "compact": accuracy(small, splits.test),
+        **ratio(dense, small, example),
+        "epochs": [task.dense.epochs, task.press.epochs, task.retrain.epochs],
+        "seconds": time.perf_counter() - started,
+        "commit": timing.commit(),
+    }
+
+
+def _examples(splits: Splits) -> Any:
+    yield splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+
+
+def _scaled(how: Fit, scale: int) -> Fit:
+    return replace(how, epochs=max(1, how.epochs // scale))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do the jobs that are left; keep the result when none is."""
+    parser = options(__doc__)
+    for folder, where in FOLDERS.items():
+        parser.add_argument(f"--{folder}", type=Path, default=Path(where))
+    parser.add_argument("--work", type=Path, default=Path("runs/learning/one_strength"))
+    parser.add_argument("--only", choices=list(TASKS), action="append", help="these tasks")
+    given = parser.parse_args(arguments)
+    timing.one_thread()
+    given.work = workplace(given)
+    wanted = []
+    for name, task in TASKS.items():
+        cifar = name.startswith("CIFAR")
+        splits = None
+        for penalty in task.beside:
+            for seed in range(1 if given.quick else task.seeds):
+                path = given.work / ("".join(c if c.isalnum() else "-" for c in f"{name}-{penalty}-{seed}") + ".json")
+                wanted.append(path)
+                if path.is_file() or (given.only and name not in given.only):
+                    continue
+                splits = splits or task.load(given.cifar if cifar else given.data)
+                found = job(name, penalty, seed, splits, given.weights, given.work, 50 if given.quick else 1)
+                path.write_text(json.dumps(found), encoding="utf-8")
+                print(found, flush=True)
+    done = [json.loads(path.read_text(encoding="utf-8")) for path in wanted if path.is_file()]
+    if len(done) == len(wanted):
+        keep(given, "learning.experiments.one_strength", {"jobs": done})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""ResNet-20 on CIFAR-10 from pretrained weights to half the MACs.
+
+Run it with ``python -m benchmarks.learning.experiments.resnet20``.
+
+A path of rising strength: GrOWL is attached to a training that goes on from the pretrained weights, and the strength
+grows by a constant factor until the network compacts to the MACs that are asked for; none has to be chosen. Then the
+compact network is trained on. All along the pretrained ResNet-56 teaches: on a CPU asked once for every image in a few
+fixed crops, on a GPU for every crop anew. Products in bfloat16 while training, scores in float32 on the CPU; the
+result states the epochs. ``--inner`` prunes only what lies between the two convolutions of a block, ``--balance`` is
+GrOWL's. On a CPU one thread, and 80 seconds an epoch. Stopped while the compact network is trained, it goes on from
+the last epoch; stopped on the path, it begins the path anew.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+import torch_growl as tg
+from benchmarks.harness import timing
+from benchmarks.harness.command import keep, options, workplace
+from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.on_device import DeviceSplit
+from benchmarks.learning.training.rising import Rise, press
+from benchmarks.learning.training.views import Views, answers_to
+from torch_growl.application.data.datasets import load_cifar10
+from torch_growl.application.data.splits import TensorSplit
+from torch_growl.application.models.registry import resnet_cifar
+from torch_growl.application.runs.training import evaluate
+
+__all__ = ["main"]
+
+CROPS, DISTILL, TEMPERATURE = 10, 0.7, 4.0
+FOLDERS = {"data": "../shared/data", "weights": "../shared/pretrained", "work": "runs/learning/resnet20"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is left to do, and keep the result."""
+    parser = options(__doc__)
+    for name, folder in FOLDERS.items():
+        parser.add_argument(f"--{name}", type=Path, default=Path(folder))
+    parser.add_argument("--goal", type=float, default=2.02, help="times fewer MACs")
+    parser.add_argument("--epochs", type=int, default=40, help="of training the compact network")
+    parser.add_argument("--batch", type=int, default=128, help="examples in a step of that")
+    parser.add_argument("--balance", type=float, default=0.5, help="GrOWL's: the power of a layer's share of weights")
+    parser.add_argument("--inner", action="store_true", help="only rows of each block's second convolution")
+    given = parser.parse_args(arguments)
+    timing.one_thread()
+    given.work = workplace(given)
+    splits = load_cifar10(given.data, normalize="channels", padding=4, limit=128 if given.quick else None)
+    if given.quick:
+        parts = {name: cast(TensorSplit, getattr(splits, name)) for name in ("validation", "test")}
+        few = {name: TensorSplit(part.x[:100], part.y[:100], part.transform) for name, part in parts.items()}
+        splits = replace(splits, **few)
+    dense = resnet_cifar(weights=given.weights / "resnet20-cifar10.safetensors").eval()
+    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = copy.deepcopy(dense).to(device).to(memory_format=torch.channels_last)
+    path = Fit(epochs=400 if given.quick else 40, lr=0.1, weight_decay=5e-4, distill=DISTILL, temperature=TEMPERATURE)
+    way = f"{given.goal:g}-{given.balance:g}{'-inner' if given.inner else ''}"
+    path_file = given.work / f"path-{way}.pt"
+    tuned_file = given.work / f"tuned-{way}-{given.epochs}-{given.batch}.pt"
+    started = time.perf_counter()
+    state, done = state_of(path_file), state_of(tuned_file)
+    left = done is None or done["epoch"] < given.epochs
+    if state is None or left:  # else there is nothing to ask the teacher for
+        train, teacher = taught(splits.train, given.weights, given.work, 2 if given.quick else CROPS)
+    if state is None:
+        growl = tg.GrOWL(model, layers=["*.conv2"] if given.inner else None, balance=given.balance)
+        passed = press(
+            model, growl, train, path, Rise(given.goal, look=10 if given.quick else 100), 0, Bfloat16(model), teacher
+        )
+        state = {"model": model.state_dict(), "passed": passed, "seconds": time.perf_counter() - started}
+        keep_state(path_file, state)
+    model.load_state_dict(state["model"])
+    small = tg.compact(model.cpu().eval(), example)
+    pruned = accuracy(small, splits.test)
+    print("pruned:", pruned, tg.structure_of(small), sep="\n", flush=True)
+
+    small = small.to(device).to(memory_format=torch.channels_last)
+    lr = 0.05 * given.batch / 128
+    tuning = Fit(given.epochs, lr, 5e-4, distill=DISTILL, temperature=TEMPERATURE, batch_size=given.batch)
+    seconds = 0.0
+    where = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
+        "torch": str(torch.__version__),
+    }
+    if done is not None:
+        small.load_state_dict(done["model"])
+        seconds, where = done["seconds"], done["where"]
+    optimizer: list[torch.optim.Optimizer] = []
+    started = time.perf_counter() - seconds
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        keep_state(
+            tuned_file,
+            {
+                "model": small.state_dict(),
+                "optimizer": optimizer[0].state_dict(),
+                "epoch": epoch,
+                "seconds": time.perf_counter() - started,
+                "where": where,
+            },
+        )
+        if device.type == "cpu" or epoch % 10 == 0:
+            print(
+                f"epoch {epoch}: loss {loss:.4f}, validation {evaluate(small, splits.validation, device):.4f}",
+                flush=True,
+            )
+
+    if left:
+        fit(
+            Bfloat16(small),
+            train,
+            tuning,
+            1,
+            attach=optimizer.append,
+            after_epoch=after_epoch,
+            first=done["epoch"] if done else 0,
+            state=done["optimizer"] if done else None,
+            teacher=teacher,
+        )
+    small = small.cpu()
+    before, after = (tg.measure(network, example, latency=False) for network in (dense, small))
+    found = {
+        "balance": given.balance,
+        "layers": "inner" if given.inner else "all",
+        "batch": given.batch,
+        "trained": where,
+        "commit": timing.commit(),
+        "epochs": {"path": state["passed"][-1]["steps"] / (len(splits.train) // 128), "compact": given.epochs},  # type: ignore[arg-type]
+        "accuracy": {
+            "dense": accuracy(dense, splits.test),
+            "pruned": pruned,
+            "compact": accuracy(small, splits.test),
+            "validation": accuracy(small, splits.validation),
+        },
+        "weights": {"dense": before.weights, "compact": after.weights},
+        "macs": {"dense": before.macs, "compact": after.macs},
+        "path": state["passed"],
+        "seconds": {"path": state["seconds"], "compact": time.perf_counter() - started},
+        "cuts": tg.structure_of(small).to_records(),
+    }
+    print(found["accuracy"], before.macs / after.macs, before.weights / after.weights)
+    keep(given, "learning.experiments.resnet20", {"runs": [*others(found), found]})
+
+
+def others(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs kept before, with other settings."""
+    if not (timing.RESULTS / "resnet20.json").is_file():
+        return []
+    settings = ("layers", "balance", "batch")
+    return [
+        run
+        for run in timing.load("resnet20")["runs"]
+        if [run[key] for key in settings] != [found[key] for key in settings]
+        or run["epochs"]["compact"] != found["epochs"]["compact"]
+    ]
+
+
+def taught(train: Any, folder: Path, work: Path, crops: int) -> tuple[TensorSplit, nn.Module | None]:
+    """The training images with the answers of ResNet-56: asked once on a CPU; on a GPU, ResNet-56 itself beside."""
+    teacher = resnet_cifar(depth=56, weights=folder / "resnet56-cifar10.safetensors").eval()
+    teacher = teacher.to(memory_format=torch.channels_last)
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        asked = Bfloat16(teacher.to(device)).eval()
+        asked.compile()
+        return DeviceSplit(train, device, padding=4, channels=True), asked
+    state = state_of(work / "teacher.pt")
+    if state is None:
+        state = {"logits": answers_to(Views(train, crops), teacher)}
+        keep_state(work / "teacher.pt", state)
+    return Views(train, crops, logits=state["logits"]), None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Paths from light to heavy compression of one network, for GrOWL and for the methods beside it.
+
+Every path starts from the same trained dense network and, but for k-means, is warm: a point goes on where the one
+before it stopped. All methods get the same data, optimizer and epochs at a point (:class:`Budget`): some under the
+method's pressure, where it has one, and the rest with its structure fixed; without a pressure, all with its structure
+fixed. Tying in two steps takes two epochs more.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim import SGD, Adam, Optimizer
+
+import torch_growl as tg
+from benchmarks.learning.training.counting import clustered_ratio, compacted, ratio
+from benchmarks.learning.training.fitting import Fit, fit
+from torch_growl.application.data.datasets import Splits
+from torch_growl.networks.layers.kinds import rows_of, write_rows_
+
+__all__ = ["PATHS", "Budget", "Point", "Start", "expanded"]
+
+LR, DECAY, LIGHT = 0.05, 1e-4, 5e-4
+LAYERS = ("fc1", "fc2")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The epochs of a point, and which points a path has.
+
+    Attributes:
+        press: epochs under a penalty.
+        retrain: epochs with the structure fixed.
+        between: epochs between two steps of tying, on top of the others.
+        strengths: of GrOWL and group lasso.
+        pat: of torchao's group lasso, in its own unit times 5000.
+        kept: shares of the rows of both layers that magnitude pruning keeps.
+        neurons: shares of the hidden neurons that Torch-Pruning keeps.
+        values: numbers of values that k-means leaves in a layer.
+        shares: of the nonzero rows of fc1 that are left as groups, one step after the other.
+    """
+
+    press: int = 4
+    retrain: int = 8
+    between: int = 2
+    strengths: tuple[float, ...] = tuple(0.1 * 1.5**i for i in range(10))
+    pat: tuple[float, ...] = tuple(0.3 * 1.8**i for i in range(10))
+    kept: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
+    neurons: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
+    values: tuple[int, ...] = (256, 128, 64, 32, 16, 8, 4, 3, 2)
+    shares: tuple[float, ...] = (0.4, 0.2)
+
+    @property
+    def whole(self) -> int:
+        """Epochs of a point."""
+        return self.press + self.retrain
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a path begins with: the trained dense network, the data, an input, a seed, and what may be spent."""
+
+    dense: nn.Module
+    splits: Splits
+    example: Tensor
+    seed: int
+    budget: Budget = field(default_factory=Budget)
+
+    def retrained(self, small: nn.Module, seed: int, epochs: int | None = None) -> nn.Module:
+        """A network trained on, in place, with its structure fixed."""
+        epochs = self.budget.retrain if epochs is None else epochs
+        return fit(small, self.splits.train, Fit(epochs, LR, DECAY), seed)
+
+
+Point = tuple[str, float, nn.Module, dict[str, float]]  # the curve, the knob, the network to be scored, its sizes
+Path = Callable[[Start], Iterator[Point]]
+
+
+# ── penalties ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def penalised(name: str, sequence: tg.Sequence) -> Path:
+    """Rising strength of a penalty on the rows of both layers; then pruned rows only, and tied in steps as well."""
+
+    def path(start: Start) -> Iterator[Point]:
+        model = copy.deepcopy(start.dense)
+        growl = tg.GrOWL(model, 0.0, sequence, layers=LAYERS)
+        for i, strength in enumerate(start.budget.strengths):
+            growl.strength = strength
+            press = Fit(start.budget.press, LR, LIGHT)
+
+            def attach(optimizer: Optimizer) -> None:
+                growl.attach(optimizer, every=5)
+
+            fit(model, start.splits.train, press, start.seed + i, attach=attach)
+            small = start.retrained(compacted(copy.deepcopy(model), start.example), start.seed + i)
+            yield f"{name}, pruned only", strength, small, ratio(start.dense, small, start.example)
+            small = compacted(tied_in_steps(model, start, start.seed + i), start.example)
+            small = start.retrained(small, start.seed + i)
+            yield f"{name}, tied in steps", strength, small, ratio(start.dense, small, start.example)
+
+    return path
+
+
+def tied_in_steps(model: nn.Module, start: Start, seed: int) -> nn.Module:
+    """A copy with the rows of fc1 tied, trained between the steps but not after the last."""
+    plain = copy.deepcopy(model)
+    nonzero = int((cast(Tensor, plain.get_submodule("fc1").weight) != 0).any(0).sum())
+    for i, share in enumerate(start.budget.shares):
+        if i:
+            small = start.retrained(compacted(plain, start.example), seed, start.budget.between)
+            plain = expanded(small, start.dense)
+        groups = max(1, round(share * nonzero))
+        tg.tie_(plain, tg.find_tying(plain, LAYERS, method="ward", groups={"fc1": groups}))
+    return plain
+
+
+def pat(start: Start) -> Iterator[Point]:
+    """Torchao's PruneOptimizer: group lasso on the inputs of both layers, in its own form (λ √size, not scale-free)."""
+    from torchao.prototype.pat.optim import PruneOptimizer
+
+    model = copy.deepcopy(start.dense)
+    for i, strength in enumerate(start.budget.pat):
+        weights = [cast(nn.Parameter, model.get_submodule(name).weight) for name in LAYERS]
+        chosen = {id(weight) for weight in weights}
+
+        def make(parameters: list[nn.Parameter], strength: float = strength) -> Optimizer:
+            rest = [p for p in parameters if id(p) not in chosen]  # noqa: B023  (called before the next round)
+            groups = [
+                {
+                    "params": weights,  # noqa: B023
+                    "prox_type": "ProxGroupLasso",
+                    "group_type": "Dim1Grouper",
+                    "reg_lambda": strength * 2e-4,
+                },
+                {"params": rest},
+            ]
+            return cast(Optimizer, PruneOptimizer(SGD(groups, lr=LR, momentum=0.9, weight_decay=LIGHT)))
+
+        press = Fit(start.budget.press, LR, LIGHT)
+        fit(model, start.splits.train, press, start.seed + i, make_optimizer=make)
+        small = start.retrained(compacted(copy.deepcopy(model), start.example), start.seed + i)
+        yield "torchao PAT", strength, small, ratio(start.dense, small, start.example)
+
+
+# ── pruning at once ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def magnitude(start: Start) -> Iterator[Point]:
+    """The rows of least norm of both layers go, the rest is trained on; further from there."""
+    model = copy.deepcopy(start.dense)
+    for i, kept in enumerate(start.budget.kept):
+        for name in LAYERS:
+            layer = model.get_submodule(name)
+            rows = rows_of(layer).detach().clone()
+            rows[rows.norm(dim=1).argsort(descending=True)[round(kept * len(rows)) :]] = 0
+            write_rows_(layer, rows)
+        small = start.retrained(compacted(model, start.example), start.seed + i, start.budget.whole)
+        model = expanded(small, start.dense)
+        yield "magnitude of rows", kept, small, ratio(start.dense, small, start.example)
+
+
+def expanded(small: nn.Module, dense: nn.Module) -> nn.Module:
+    """A compact network in the dense one's shapes again."""
+    from torch_growl.networks.compaction.shrinking import expand_
+
+    return expand_(copy.deepcopy(dense), small)
+
+
+def torch_pruning(start: Start) -> Iterator[Point]:
+    """Torch-Pruning's MagnitudePruner: hidden neurons of least group norm go; it has no way to drop inputs."""
+    import torch_pruning as tp
+
+    model = copy.deepcopy(start.dense)
+    width = model.get_submodule("fc1").weight.shape[0]  # type: ignore[union-attr, index]
+    for i, kept in enumerate(start.budget.neurons):
+        now = model.get_submodule("fc1").weight.shape[0]  # type: ignore[union-attr, index]
+        share = 1 - kept * width / now
+        pruner = tp.pruner.MagnitudePruner(
+            model,
+            start.example,
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=share,
+            ignored_layers=[model.get_submodule("fc2")],
+        )
+        pruner.step()
+        model = start.retrained(model, start.seed + i, start.budget.whole)
+        yield "Torch-Pruning", kept, model, ratio(start.dense, model, start.example)
+
+
+# ── clustering of weights ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Codebook(nn.Module):
+    """A weight whose entries are one of a few trained values (Han et al., "Deep Compression", 2016)."""
+
+    def __init__(self, index: Tensor, shape: torch.Size) -> None:
+        super().__init__()
+        self.register_buffer("index", index)
+        self.shape = shape
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``values``: (c,); gives the weight."""
+        return values[cast(Tensor, self.index)].view(self.shape)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The mean of each cluster."""
+        index, flat = cast(Tensor, self.index), weight.flatten()
+        sums = torch.zeros(int(index.max()) + 1).index_add_(0, index, flat)
+        return sums / torch.bincount(index).clamp_min(1)
+
+
+def clustering(start: Start) -> Iterator[Point]:
+    """k-means on the dense network's weights, layer by layer, then the centroids are trained, with Adam.
+
+    Every point starts from the dense network: clusters of clusters are worse. SGD at the others' rate diverges, for a
+    centroid's gradient is the sum of thousands of weights'.
+    """
+    from sklearn.cluster import KMeans
+
+    for i, count in enumerate(start.budget.values):
+        model = copy.deepcopy(start.dense)
+        for name in LAYERS:
+            layer = model.get_submodule(name)
+            weight = cast(Tensor, layer.weight).detach()
+            flat = weight.flatten().numpy().reshape(-1, 1)
+            low, high = float(flat.min()), float(flat.max())
+            first = torch.linspace(low, high, count).numpy().reshape(-1, 1)  # the paper's linear initialisation
+            labels = torch.from_numpy(KMeans(count, init=first, n_init=1, max_iter=50).fit(flat).labels_).long()
+            _, labels = torch.unique(labels, return_inverse=True)  # an empty cluster leaves no gap
+            parametrize.register_parametrization(layer, "weight", Codebook(labels, weight.shape))
+        fit(model, start.splits.train, Fit(start.budget.whole, 1e-3), start.seed + i, make_optimizer=_adam)
+        for name in LAYERS:
+            parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+        yield (
+            "k-means of weights",
+            float(count),
+            model,
+            clustered_ratio(start.dense, start.example, dict.fromkeys(LAYERS, count)),
+        )
+
+
+def _adam(parameters: list[nn.Parameter]) -> Optimizer:
+    return Adam(parameters, lr=1e-3)
+
+
+PATHS: dict[str, Path] = {
+    "GrOWL": penalised("GrOWL", tg.pld(p=0.3, floor=0.85)),
+    "group lasso": penalised("group lasso", tg.lasso()),
+    "magnitude of rows": magnitude,
+    "Torch-Pruning": torch_pruning,
+    "torchao PAT": pat,
+    "k-means of weights": clustering,
+}

@@ -1,0 +1,66 @@
+"""What ``growl doctor`` is pointed at: a recipe, a run's folder, or a user's function with the shapes of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torch_growl.application.recipes.entry_points import load_object
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.networks.layers.kinds import Side
+
+__all__ = ["network_and_example", "parse_shape"]
+
+
+def parse_shape(text: str) -> Tensor:
+    """An example input: ``1,3,32,32`` (normal, float32) or ``1,16:int64`` (zeros of another type).
+
+    Raises:
+        InvalidValueError: it has another form.
+    """
+    sizes, _, name = text.partition(":")
+    dtype = getattr(torch, name or "float32", None)
+    try:
+        shape = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        shape = [0]
+    if min(shape) < 1 or not isinstance(dtype, torch.dtype):
+        raise InvalidValueError(f"--input {text!r}: must look like 1,3,32,32 or 1,16:int64")
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(shape, generator=generator) if dtype.is_floating_point else torch.zeros(shape)
+    return value.to(dtype)
+
+
+def network_and_example(
+    model: str, shapes: Sequence[str], data: Path | None
+) -> tuple[nn.Module, Any, tuple[str, ...] | None, Side]:
+    """The network, an example for it, and the layers and side that a recipe works on.
+
+    Raises:
+        GrowlError: it names nothing that can be built, or ``--input`` is missing or not wanted.
+    """
+    if ":" in model:
+        if not shapes:
+            raise InvalidValueError(f"{model!r} needs --input, for instance --input 1,3,32,32")
+        examples = tuple(parse_shape(shape) for shape in shapes)
+        try:
+            network = load_object(model, field="MODEL")()
+        except TypeError as error:
+            raise InvalidTypeError(f"MODEL = {model!r}: calling it failed: {error}") from error
+        if not isinstance(network, nn.Module):
+            raise InvalidTypeError(f"MODEL = {model!r}: must give a torch.nn.Module, gave {type(network).__name__}")
+        return network, examples, None, "input"
+    if shapes:
+        raise InvalidValueError("--input goes with package.module:function; a recipe or run brings its own data")
+    from torch_growl.application.recipes import load_recipe
+    from torch_growl.application.runs.run_folder import RunFolder
+    from torch_growl.application.runs.stages import Pipeline
+
+    folder = RunFolder(Path(model))
+    recipe = None if folder.recipe_file.is_file() else load_recipe(model, {})
+    run = Pipeline(folder, recipe, data_dir=data)
+    return run.network(), run.example(), run.layers, run.side

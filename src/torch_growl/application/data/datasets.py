@@ -1,0 +1,132 @@
+"""Datasets: the built-in ones, and users' own by ``package.module:function``. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from torch_growl.application.data.cifar10 import load_cifar10
+from torch_growl.application.data.digits import load_digits_splits
+from torch_growl.application.data.mnist import load_mnist
+from torch_growl.application.data.splits import Splits, TensorSplit
+from torch_growl.application.recipes.entry_points import check_options, load_object
+from torch_growl.errors import DataError, RecipeError
+
+__all__ = ["Splits", "TensorSplit", "load_cifar10", "load_data", "load_digits_splits", "load_mnist"]
+
+_FROM_FILES: dict[str, Callable[..., Splits]] = {"mnist": load_mnist, "cifar10": load_cifar10}
+_NAMES = ("digits", *_FROM_FILES)
+_WANTED = "a Splits, a dict with 'train', 'test' and perhaps 'validation', or a tuple (train[, validation], test)"
+
+
+def load_data(spec: str, data_dir: str | Path | None = None, seed: int = 0, /, **options: Any) -> Splits:
+    """Load a dataset by name.
+
+    What is not an option is given by position, so that an option may have any name.
+
+    Args:
+        spec: ``digits``, ``mnist``, ``cifar10``, or ``package.module:function``. The function is called with the
+            options, and with ``data_dir`` and ``seed`` if it has parameters of these names. It returns a
+            :class:`Splits`, a dict of map-style datasets ``train``, ``test`` and perhaps ``validation``, or a tuple
+            (train, test) or (train, validation, test). Without a validation set, a tenth of the training set, drawn by
+            ``seed``, is held out for it.
+        data_dir: the folder that holds MNIST or CIFAR-10; not needed for digits.
+        seed: draws the validation set of a user's dataset that has none. Built-in splits never depend on it.
+        options: passed on; see :func:`load_digits_splits`, :func:`load_mnist`, :func:`load_cifar10`.
+
+    Raises:
+        DataError: files are missing or malformed, no folder is given, or a function returned something else.
+        RecipeError: the name is unknown, cannot be imported, or does not take the options.
+    """
+    if spec == "digits":
+        check_options(load_digits_splits, options, spec=spec, field="data.options")
+        return load_digits_splits(**options)
+    if spec in _FROM_FILES:
+        load = _FROM_FILES[spec]
+        check_options(load, options, spec=spec, field="data.options", positional=("",))
+        return load(_folder(spec, data_dir), **options)
+    if ":" not in spec:
+        close = difflib.get_close_matches(spec, _NAMES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_NAMES)}, or package.module:function"
+        raise RecipeError(f"data.name = {spec!r}: no such dataset; {hint}")
+    function = load_object(spec, field="data.name")
+    given = {**_accepted(function, {"data_dir": data_dir, "seed": seed}), **options}
+    check_options(function, given, spec=spec, field="data.options")
+    return _as_splits(function(**given), spec, seed)
+
+
+def _folder(name: str, data_dir: str | Path | None) -> Path:
+    if data_dir is None:
+        raise DataError(f"dataset {name!r} needs the folder that holds its files: --data DIR (data_dir in Python)")
+    if not Path(data_dir).is_dir():
+        raise DataError(f"dataset {name!r}: {data_dir} is not a folder; give the one with its files: --data DIR")
+    return Path(data_dir)
+
+
+def _accepted(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+# ── what a user's function may return ───────────────────────────────────────────────────────────────────────────────
+
+
+def _as_splits(found: Any, spec: str, seed: int) -> Splits:
+    if isinstance(found, Splits):
+        for part in ("train", "validation", "test"):
+            _check(getattr(found, part), part, spec)
+        return found
+    if isinstance(found, tuple) and len(found) in (2, 3):
+        found = dict(zip(("train", "validation", "test") if len(found) == 3 else ("train", "test"), found, strict=True))
+    if not isinstance(found, Mapping) or not {"train", "test"} <= set(found) <= {"train", "validation", "test"}:
+        got = f"a dict with {sorted(map(str, found))}" if isinstance(found, Mapping) else f"a {type(found).__name__}"
+        raise DataError(f"data.name = {spec!r} must return {_WANTED}; it returned {got}")
+    parts = {part: _quick(_check(dataset, part, spec)) for part, dataset in found.items()}
+    if "validation" not in parts:
+        parts["train"], parts["validation"] = _tenth_held_out(parts["train"], spec, seed)
+    x = parts["train"][0][0]
+    n_classes = int(parts["train"].y.max()) + 1 if isinstance(parts["train"], TensorSplit) else None
+    return Splits(spec, parts["train"], parts["validation"], parts["test"], tuple(x.shape), n_classes)
+
+
+def _check(dataset: Any, part: str, spec: str) -> Dataset[Any]:
+    where = f"data.name = {spec!r}: its {part} set"
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DataError(f"{where} must be a dataset with a length and an index, got {type(dataset).__name__}")
+    if not len(dataset):
+        raise DataError(f"{where} is empty")
+    example = dataset[0]
+    if not isinstance(example, tuple | list) or len(example) != 2 or not isinstance(example[0], Tensor):
+        raise DataError(f"{where} must give pairs (input tensor, class), got {type(example).__name__}")
+    return cast("Dataset[Any]", dataset)
+
+
+def _quick(dataset: Any) -> Any:
+    """A plain TensorDataset is read a batch at a time."""
+    if type(dataset) is TensorDataset:
+        x, y = dataset.tensors
+        if y.ndim == 1 and y.dtype == torch.int64:
+            return TensorSplit(x, y)
+    return dataset
+
+
+def _tenth_held_out(train: Any, spec: str, seed: int) -> tuple[Any, Any]:
+    count = len(train) // 10
+    if not count:
+        raise DataError(f"data.name = {spec!r}: {len(train)} training examples are too few to hold out a tenth")
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    rest, held_out = order[count:].sort().values, order[:count].sort().values
+    if isinstance(train, TensorSplit):
+        x, y = train.x, train.y
+        return TensorSplit(x[rest], y[rest], train.transform), TensorSplit(x[held_out], y[held_out], train.transform)
+    return Subset(train, rest.tolist()), Subset(train, held_out.tolist())

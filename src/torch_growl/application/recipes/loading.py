@@ -1,0 +1,180 @@
+"""From a recipe's name or file, what it extends and ``key=value`` changes to a checked :class:`Recipe`."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from torch_growl.application.recipes.schema import Recipe
+from torch_growl.application.recipes.yaml_1_2 import read_mapping, read_value
+from torch_growl.errors import RecipeError
+
+__all__ = ["builtin_recipes", "load_recipe", "parse_overrides"]
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Load a recipe, apply what it extends and the changes, and check every field.
+
+    A file may say ``extends: other``, a built-in name or a file beside it. Its own fields then change the other's:
+    mappings field by field, except that one which gives a ``name`` (``data``, ``model``, ``sequence``) is a new choice
+    and replaces the other's whole.
+
+    Args:
+        name_or_path: a built-in recipe's name, or a YAML file.
+        overrides: changes by dotted field, as :func:`parse_overrides` gives them: ``{"train.epochs": 3}``. A mapping
+            replaces what was there.
+
+    Raises:
+        RecipeError: there is no such recipe, its file is not valid, or a field is unknown or has a value that is not
+            allowed; one line, with the field, what was found and what is allowed.
+    """
+    fields, where = _resolved(str(name_or_path), None, ())
+    for key, value in (overrides or {}).items():
+        _set(fields, key, value)
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_in_words(error, fields)}") from error
+
+
+def builtin_recipes() -> dict[str, Recipe]:
+    """Every built-in recipe by name, sorted."""
+    return {name: load_recipe(name) for name in _builtin_names()}
+
+
+def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
+    """Read ``key=value`` settings: a dotted field, and a YAML value.
+
+    Raises:
+        RecipeError: one is not of this form, a value is not valid YAML, or a field is given twice.
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            raise RecipeError(f"setting {setting!r} must look like key=value, as in train.epochs=3")
+        if key in found:
+            raise RecipeError(f"setting {key!r} is given twice")
+        found[key] = read_value(value, f"setting {key!r}")
+    return found
+
+
+# ── where a recipe is, and what it extends ──────────────────────────────────────────────────────────────────────────
+
+
+def _builtin_names() -> list[str]:
+    folder = resources.files(__package__) / "builtin"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def _resolved(name: str, beside: Path | None, chain: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The fields of a recipe with those it extends, and its name for messages."""
+    where, text, folder, stem = _read(name, beside)
+    if where in chain:
+        raise RecipeError(f"{where} extends itself: {' → '.join((*chain, where))}")
+    fields = read_mapping(text, where)
+    other = fields.pop("extends", None)
+    fields.setdefault("name", stem)
+    if other is None:
+        return fields, where
+    if not isinstance(other, str):
+        raise RecipeError(f"{where}: extends must be a recipe's name or file, found {other!r}")
+    base, _ = _resolved(other, folder, (*chain, where))
+    return _merged(base, fields), where
+
+
+def _read(name: str, beside: Path | None) -> tuple[str, str, Path | None, str]:
+    """A recipe's name for messages, its text, its folder (None for a built-in one), and the name it has by default."""
+    if name in _builtin_names():
+        file = resources.files(__package__) / "builtin" / f"{name}.yaml"
+        return f"recipe {name!r}", file.read_text(encoding="utf-8"), None, name
+    path = (beside or Path()) / name
+    if not path.is_file():
+        if path.suffix in _SUFFIXES or len(Path(name).parts) > 1:
+            raise RecipeError(f"there is no recipe file {path}")
+        close = difflib.get_close_matches(name, _builtin_names(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_builtin_names())}, or a YAML file"
+        raise RecipeError(f"there is no recipe {name!r}; {hint}")
+    try:
+        return str(path), path.read_text(encoding="utf-8"), path.parent, path.stem
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe file {path} cannot be read: {error}") from error
+
+
+def _merged(base: Any, changes: Any, top: bool = True) -> Any:
+    if not isinstance(base, dict) or not isinstance(changes, dict) or ("name" in changes and not top):
+        return copy.deepcopy(changes)
+    merged = copy.deepcopy(base)
+    for key, value in changes.items():
+        merged[key] = _merged(base.get(key), value, top=False)
+    return merged
+
+
+def _set(fields: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    place = fields
+    for i, part in enumerate(parents):
+        inner = place.get(part)
+        if inner is None:
+            inner = {}
+        elif not isinstance(inner, dict):
+            raise RecipeError(f"setting {key!r}: {'.'.join(parents[: i + 1])} = {inner!r} has no fields")
+        place[part] = inner
+        place = inner
+    place[last] = copy.deepcopy(value)
+
+
+# ── what is wrong, in words ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _in_words(error: ValidationError, fields: dict[str, Any]) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = ".".join(map(str, first["loc"]))
+    found = repr(first["input"])
+    found = found if len(found) <= 60 else f"{found[:57]}..."
+    match first["type"]:
+        case "extra_forbidden":
+            words = f"unknown field {path}; {_hint(first['loc'])}"
+        case "missing":
+            words = f"field {path} is missing"
+        case "value_error":
+            words = f"{path}: {first['ctx']['error']}"
+            words += "" if ", got " in words else f", found {found}"
+        case _:
+            words = f"{path}: {first['msg'].replace('Input should', 'must')}, found {found}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return " ".join(words.split()) + more
+
+
+def _hint(loc: tuple[int | str, ...]) -> str:
+    """The name that was meant, or those that there are."""
+    model: Any = Recipe
+    for part in loc[:-1]:
+        if _is_model(model) and part in model.model_fields:  # else a layer's name in a dict of models
+            model = _model_of(model.model_fields[str(part)].annotation)
+    names = list(model.model_fields) if _is_model(model) else []
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
+    if close:
+        return f"did you mean {'.'.join(map(str, (*loc[:-1], close[0])))}?"
+    return f"there are {', '.join(names)}"
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _model_of(annotation: Any) -> Any:
+    """The model in ``Model``, ``Model | None`` or ``dict[str, Model]``."""
+    if _is_model(annotation):
+        return annotation
+    return next((inner for inner in map(_model_of, get_args(annotation)) if inner is not None), None)

@@ -1,0 +1,151 @@
+"""``result.json`` of a run: everything is read from the run folder's files, measured, and checked against itself."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from torch_growl.errors import GrowlError
+from torch_growl.networks.layers.kinds import rows_of
+from torch_growl.networks.measurement.counts import latency_pair, measure
+from torch_growl.networks.storage.compact_file import load
+from torch_growl.networks.compaction.structure import structure_of
+from torch_growl.networks.storage.encoding import packed_bytes
+from torch_growl.networks.tying.parametrization import tie_, untie_
+from torch_growl.application.runs.training import evaluate, predictions
+from torch_growl.networks.tying.tying import Tying
+
+if TYPE_CHECKING:
+    from torch_growl.application.runs.stages import Pipeline
+
+__all__ = ["dense_file_bytes", "environment", "make_result"]
+
+
+def make_result(run: Pipeline) -> dict[str, Any]:
+    """Evaluate every stage on the test split, measure dense beside compact, and check the promises.
+
+    Raises:
+        GrowlError: rows of a group are not equal, a pruned row is not zero, or the compact network predicts another
+            class than the tied one though its file is in float32: our own bug, never to be passed over.
+    """
+    recipe, folder, test = run.recipe, run.folder, run.splits.test
+    tying = run.tying()
+    dense, regularized, retrained = run.trained("dense"), run.trained("train"), run.trained("retrain")
+    tied = untie_(tie_(run.grouped(), tying)) if len(tying) else run.grouped()
+    small = load(folder.model_file, run.network()).eval().to(run.device)
+    for layer in tying:
+        if not layer.partition.holds(rows_of(retrained.get_submodule(layer.name), layer.side)):
+            raise GrowlError(f"layer {layer.name!r}: the retrained rows do not keep to the tying; please report this")
+    expected, truth = predictions(retrained, test, run.device)
+    got, _ = predictions(small, test, run.device)
+    differing = int((expected != got).sum())
+    if differing and recipe.compact.dtype == "float32":  # another type rounds the weights: its answers are its own
+        raise GrowlError(f"the compact network predicts {differing} of {len(truth)} test examples otherwise")
+
+    example = run.example()
+    dense, small = dense.cpu(), small.cpu()
+    before, after = measure(dense, example, latency=False), measure(small, example, latency=False)
+    latency = latency_pair(
+        dense, small, example, batch_sizes=tuple(recipe.measure.batch_sizes), repeats=recipe.measure.repeats
+    )
+    stages = {stage: folder.finished(stage, run.phase(stage).epochs)["seconds"] for stage in run.fits}
+    splits = run.splits
+    cuts = structure_of(small)
+    stored = after.bytes - after.index_bytes + packed_bytes(cuts)
+    return {
+        "schema": 1,
+        "recipe": recipe.name,
+        "recipe_description": recipe.description,
+        "seed": recipe.seed,
+        "dataset": {
+            "name": splits.name,
+            "train": len(splits.train),  # type: ignore[arg-type]
+            "validation": len(splits.validation),  # type: ignore[arg-type]
+            "test": len(splits.test),  # type: ignore[arg-type]
+            "pixel_shape": splits.pixel_shape,
+        },
+        "model": recipe.model.name,
+        "epochs": {stage: run.phase(stage).epochs for stage in run.fits},
+        "accuracy": {
+            "dense": evaluate(dense.to(run.device), test, run.device),
+            "regularized": evaluate(regularized, test, run.device),
+            "tied": evaluate(tied, test, run.device),
+            "retrained": float((expected == truth).double().mean()),
+            "compact": float((got == truth).double().mean()),
+        },
+        "layers": layer_records(tying),
+        "sparsity": tying.sparsity,
+        "sharing": tying.sharing,
+        "compression": {
+            "layers": tying.compression(chain=recipe.tying.chain),
+            "network": before.bytes / stored,
+            "file": dense_file_bytes(dense.cpu()) / folder.model_file.stat().st_size,
+        },
+        "file_dtype": recipe.compact.dtype,
+        "file_bytes": {"dense": dense_file_bytes(dense), "compact": folder.model_file.stat().st_size},
+        "parameters": {"dense": before.weights, "compact": after.weights},
+        "bytes": {"dense": before.bytes, "compact": stored},
+        "macs": {"dense": before.macs, "compact": after.macs},
+        "measure": {"dense": before.to_dict(), "compact": after.to_dict()},
+        "latency_ms": latency,
+        "cuts": cuts.to_records(),
+        "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, "predictions_differ": differing},
+        "seconds": stages,
+        "environment": environment(run.device),
+    }
+
+
+def layer_records(tying: Tying) -> list[dict[str, Any]]:
+    """``result.json``'s list of layers."""
+    return [
+        {
+            "name": layer.name,
+            "rows": layer.partition.n_rows,
+            "nonzero": layer.partition.nonzero,
+            "groups": layer.partition.n_groups,
+            "row_length": layer.row_length,
+            "side": layer.side,
+            "tied": layer.tied,
+        }
+        for layer in tying
+    ]
+
+
+def dense_file_bytes(model: nn.Module) -> int:
+    """Size in bytes of a dense network's state as a safetensors file."""
+    return len(to_bytes({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a figure was measured on."""
+    return {
+        "torch_growl": _own_version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _own_version() -> str:
+    """A long run must not fail at its end because the sources were only on the path."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("torch-growl")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,252 @@
+"""A run's folder: its files, written whole or not at all, and the lock that keeps two runs out of one folder.
+
+``recipe.yaml`` (resolved), ``metrics.jsonl``, ``checkpoints/``, ``tying.json``, ``model.safetensors``,
+``result.json``, ``report.html``, ``figures/``. Which stages are done is read off the files alone, so a run that was
+killed at any moment goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_growl.errors import GrowlError, RunFolderError, first_line
+from torch_growl.application.recipes import Recipe, load_recipe
+
+__all__ = ["RunFolder", "write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a file under a temporary name beside ``path``, then swap it in; a kill leaves no half file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: the folder; nothing is created or read yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.yaml"
+        self.metrics_file = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.tying_file = path / "tying.json"
+        self.model_file = path / "model.safetensors"
+        self.result_file = path / "result.json"
+        self.report_file = path / "report.html"
+
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def check(self, recipe: Recipe, *, resume: bool = False) -> None:
+        """Whether :meth:`create` would go through; nothing is written.
+
+        Raises:
+            RunFolderError: the folder exists and is not empty (without ``resume``), is not a run folder, or its run is
+                of another recipe.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file, not a folder; choose another --out")
+        if not self.recipe_file.is_file():
+            if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+                raise RunFolderError(f"{self.path} is in use by other files; choose another --out")
+        elif not resume:
+            raise RunFolderError(
+                f"{self.path} is in use by another run; go on with it (--resume) or choose another --out"
+            )
+        elif (stored := self.recipe()) != recipe:
+            raise RunFolderError(
+                f"{self.path} holds a run with {_difference(stored.model_dump(), recipe.model_dump())}; "
+                "resume it with the same settings, or choose another --out"
+            )
+
+    def create(self, recipe: Recipe, *, resume: bool = False) -> None:
+        """Make the folder for a recipe, or take up the run that is in it.
+
+        Raises:
+            RunFolderError: as :meth:`check`; nothing is written then.
+        """
+        self.check(recipe, resume=resume)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if not self.recipe_file.is_file():
+            self.write_text(self.recipe_file, recipe.to_yaml())
+
+    def recipe(self) -> Recipe:
+        """The run's resolved recipe.
+
+        Raises:
+            RunFolderError: this is not a run folder.
+        """
+        if not self.recipe_file.is_file():
+            raise RunFolderError(f"{self.path} is not a run folder: it has no recipe.yaml; start one with `growl run`")
+        return load_recipe(str(self.recipe_file), {})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            RunFolderError: another process holds it.
+        """
+        import fcntl
+
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunFolderError(f"{self.path} is in use by another process that is running now") from None
+            yield
+
+    # ── checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def save_checkpoint(self, stage: str, state: dict[str, Any]) -> None:
+        """Write a stage's state: tensors and plain values only, so that it can be read without executing anything."""
+        write_whole(self.checkpoints / f"{stage}.pt", lambda temporary: torch.save(state, temporary))
+
+    def load_checkpoint(self, stage: str) -> dict[str, Any] | None:
+        """A stage's state, or None when there is none yet.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        path = self.checkpoints / f"{stage}.pt"
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
+            reason = first_line(error)
+            raise RunFolderError(f"{path} cannot be read ({reason}); delete it to do the stage again") from None
+        return state
+
+    def finished(self, stage: str, epochs: int) -> dict[str, Any]:
+        """The state of a training stage that is done.
+
+        Raises:
+            RunFolderError: it is not.
+        """
+        state = self.load_checkpoint(stage)
+        if state is None or state["epoch"] < epochs:
+            raise RunFolderError(f"{self.path}: stage {stage!r} is not done yet; go on with `growl run … --resume`")
+        return state
+
+    def given_weights(self) -> dict[str, Any]:
+        """The weights that training with the penalty starts from, for ``train.start: given``.
+
+        Raises:
+            RunFolderError: none were put here.
+        """
+        state = self.load_checkpoint("given")
+        if state is None:
+            raise RunFolderError(
+                f"{self.path}: train.start is 'given', but there are no weights to start from (checkpoints/given.pt); "
+                "`growl sweep` puts them there; choose train.start=dense"
+            )
+        weights: dict[str, Any] = state["model"]
+        return weights
+
+    # ── small files ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add one epoch's line."""
+        with open(self.metrics_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def trim_metrics(self, stage: str, epoch: int) -> None:
+        """Drop lines of a stage after an epoch, and of later stages: what a killed run wrote after its checkpoint."""
+        if not self.metrics_file.is_file():
+            return
+        kept = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # a line cut off by a kill
+                continue
+            rank, now = _rank(record["stage"]), _rank(stage)
+            if rank < now or (rank == now and record["epoch"] <= epoch):
+                kept.append(line)
+        text = "".join(line + "\n" for line in kept)
+        write_whole(self.metrics_file, lambda temporary: _write_text(temporary, text))
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write one of the run's text files, whole or not at all."""
+        write_whole(path, lambda temporary: _write_text(temporary, text))
+
+    def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Write tensors for the report beside the checkpoints."""
+        from safetensors.torch import save_file
+
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        write_whole(self.checkpoints / f"{name}.safetensors", lambda temporary: save_file(plain, temporary))
+
+    def result(self) -> dict[str, Any]:
+        """The run's ``result.json``.
+
+        Raises:
+            RunFolderError: there is none, or it is damaged.
+        """
+        try:
+            loaded: dict[str, Any] = json.loads(self.result_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path} has no result.json yet; finish it with `growl run … --resume`") from None
+        except json.JSONDecodeError:
+            raise RunFolderError(f"{self.result_file} is damaged; make it again with `growl eval`") from None
+        return loaded
+
+    def drop_from(self, stage: str) -> None:
+        """Delete what a stage and all stages after it made, so that it is done again.
+
+        Raises:
+            GrowlError: the stage is unknown.
+        """
+        made = {
+            "train": ["checkpoints/dense.pt", "checkpoints/train.pt", "checkpoints/row_norms.safetensors"],
+            "tie": ["checkpoints/merge*.pt", "checkpoints/grouped.pt", "tying.json"],
+            "retrain": ["checkpoints/retrain.pt", "checkpoints/rows.safetensors"],
+            "compact": ["model.safetensors", "model.onnx", "model.pt2", "model.pte", "latency.json"],
+            "eval": ["result.json", "report.html"],
+        }
+        if stage not in made:
+            raise GrowlError(f"unknown stage {stage!r}; there are {', '.join(made)}")
+        for name in list(made)[list(made).index(stage) :]:
+            for pattern in made[name]:
+                for file in self.path.glob(pattern):
+                    file.unlink(missing_ok=True)
+
+
+def _rank(stage: str) -> tuple[int, int]:
+    """The order of training stages: dense, train, merge1, merge2, …, retrain."""
+    name = stage.rstrip("0123456789")
+    return ("dense", "train", "merge", "retrain").index(name), int(stage[len(name) :] or 0)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _difference(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> str:
+    for key in stored:
+        old, new = stored[key], given.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            if old.keys() != new.keys():
+                return f"another {prefix}{key}"
+            if inner := _difference(old, new, f"{prefix}{key}."):
+                return inner
+        elif old != new:
+            return f"{prefix}{key} = {old!r}, not {new!r}"
+    return ""

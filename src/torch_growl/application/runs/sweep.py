@@ -1,0 +1,171 @@
+"""A recipe run along rising strengths, each from where the one before ended: the curve of accuracy against size.
+
+A sweep's folder holds a run's folder for every strength, ``sweep.json`` with their figures and ``sweep.png``. The
+dense network is trained once. Each run is a whole one: it has its report, and its network can be loaded or exported.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from torch_growl.application.reports.curves import curve_figure
+from torch_growl.errors import InvalidValueError, RunFolderError
+from torch_growl.application.runs.stages import Pipeline, Watcher
+from torch_growl.application.recipes import Recipe
+from torch_growl.application.reports.report import make_report
+from torch_growl.application.runs.run_folder import RunFolder, write_whole
+
+__all__ = ["DEFAULT_STRENGTHS", "Sweep", "parse_strengths"]
+
+DEFAULT_STRENGTHS = (0.1, 0.17, 0.29, 0.48, 0.82, 1.4, 2.4, 4.0)
+
+
+def parse_strengths(text: str) -> tuple[float, ...]:
+    """``"0.3,0.6,1.2"`` as numbers.
+
+    Raises:
+        InvalidValueError: one is not a number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidValueError(f"--strengths must be numbers with commas between them, got {text!r}") from None
+
+
+class Sweep:
+    """One path of runs in a folder.
+
+    Args:
+        path: the folder; nothing is written before :meth:`run`.
+        recipe: what each run does; it has a penalty.
+        strengths: > 0, rising; two or more.
+        data_dir: where datasets are.
+        watcher: shown the progress.
+
+    Raises:
+        InvalidValueError: the strengths are not rising numbers > 0, or the recipe has no penalty.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        strengths: Sequence[float] = DEFAULT_STRENGTHS,
+        *,
+        data_dir: Path | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
+        rising = all(a < b for a, b in pairwise(strengths))
+        if len(strengths) < 2 or not rising or not all(math.isfinite(s) and s > 0 for s in strengths):
+            raise InvalidValueError(f"strengths must be two or more rising numbers > 0, got {list(strengths)}")
+        if recipe.growl is None or recipe.growl.strength == 0:
+            raise InvalidValueError(f"recipe {recipe.name!r} has no penalty whose strength could rise")
+        self.path, self.recipe, self.strengths = path, recipe, tuple(strengths)
+        self.data_dir, self.watcher = data_dir, watcher
+        self.result_file, self.picture_file = path / "sweep.json", path / "sweep.png"
+
+    def folder(self, strength: float) -> RunFolder:
+        """The run's folder of one strength."""
+        return RunFolder(self.path / f"strength-{strength:g}")
+
+    def recipe_at(self, strength: float) -> Recipe:
+        """The recipe of one strength; all but the first start from given weights."""
+        growl = self.recipe.growl
+        assert growl is not None
+        changes: dict[str, Any] = {"growl": growl.model_copy(update={"strength": strength})}
+        if strength != self.strengths[0]:
+            changes["train"] = self.recipe.train.model_copy(update={"start": "given"})
+        return self.recipe.model_copy(update=changes)
+
+    def run(self, *, resume: bool = False) -> list[dict[str, Any]]:
+        """Do what is not done yet, and write ``sweep.json`` and ``sweep.png`` after every strength.
+
+        Raises:
+            RunFolderError: the folder is in use, and not by this very sweep with ``resume``; nothing is written then.
+        """
+        self._check(resume)
+        points: list[dict[str, Any]] = []
+        for i, strength in enumerate(self.strengths):
+            folder, recipe = self.folder(strength), self.recipe_at(strength)
+            pipeline = Pipeline(folder, recipe, data_dir=self.data_dir, watcher=self.watcher)
+            folder.create(recipe, resume=True)
+            with folder.locked():
+                if i:
+                    self._hand_on(self.folder(self.strengths[i - 1]), folder)
+                pipeline.run()
+                if not folder.report_file.is_file():
+                    make_report(folder.path)
+            result = folder.result()
+            points.append(
+                {
+                    "strength": strength,
+                    "run": folder.path.name,
+                    **{key: result[key] for key in ("accuracy", "compression", "macs")},
+                }
+            )
+            self._write(points)
+        return points
+
+    def _check(self, resume: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file, not a folder; choose another --out")
+        ours = {self.folder(strength).path.name for strength in self.strengths} | {"sweep.json", "sweep.png"}
+        there = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        if there and not resume:
+            raise RunFolderError(f"{self.path} is in use; go on with it (--resume) or choose another --out")
+        if there - ours:
+            raise RunFolderError(
+                f"{self.path} holds {min(there - ours)}, which this sweep does not make; give the same strengths or "
+                "choose another --out"
+            )
+        for strength in self.strengths:
+            if self.folder(strength).path.exists():
+                self.folder(strength).check(self.recipe_at(strength), resume=True)
+
+    def _hand_on(self, before: RunFolder, now: RunFolder) -> None:
+        """The dense network of the run before, and its weights under the penalty; the weights last, for a kill."""
+        if now.load_checkpoint("given") is not None:
+            return
+        now.save_checkpoint("dense", before.finished("dense", self.recipe.dense.epochs))
+        lines = before.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        now.write_text(now.metrics_file, "".join(line for line in lines if json.loads(line)["stage"] == "dense"))
+        state = before.finished("train", self.recipe.train.epochs)
+        now.save_checkpoint("given", {"epoch": 0, "model": state["model"]})
+
+    def _write(self, points: list[dict[str, Any]]) -> None:
+        kept = {"recipe": self.recipe.name, "seed": self.recipe.seed, "points": points}
+        RunFolder(self.path).write_text(self.result_file, json.dumps(kept, indent=2) + "\n")
+        curve = [(p["compression"]["network"], p["accuracy"]["compact"]) for p in points]
+        figure = curve_figure({self.recipe.name: curve}, dense=points[0]["accuracy"]["dense"])
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        write_whole(self.picture_file, lambda temporary: _put(temporary, picture.getvalue()))
+
+    def table(self) -> Table:
+        """The points there are, for a terminal."""
+        table = Table(title=f"{self.recipe.name}: accuracy against size", title_justify="left")
+        for title in ("strength", "accuracy", "bytes", "file", "MACs", "run"):
+            table.add_column(title, justify="left" if title == "run" else "right")
+        for p in json.loads(self.result_file.read_text(encoding="utf-8"))["points"]:
+            macs = p["macs"]["dense"] / p["macs"]["compact"]
+            table.add_row(
+                f"{p['strength']:g}",
+                f"{p['accuracy']['compact']:.2%}",
+                f"{p['compression']['network']:.2f}x fewer",
+                f"{p['compression']['file']:.2f}x smaller",
+                f"{macs:.2f}x fewer",
+                p["run"],
+            )
+        return table
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

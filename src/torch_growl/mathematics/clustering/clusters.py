@@ -1,0 +1,193 @@
+"""Groups of alike rows: affinity propagation on the row similarity, taken apart into exact, independent pieces.
+
+The paper (ICLR 2018, section 4) ties the rows of a layer by affinity propagation on
+``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)``. It maximises the net similarity: every group has one of its rows as
+exemplar, which counts ``preference``, and every other row counts its similarity to its exemplar. A row less similar
+than ``preference`` to all others does better alone, so a solution needs only the pairs with S ≥ preference and never
+joins across the connected components they make, and bit-equal rows are never apart: all three are used here, and are
+exact. What :func:`find_tying` asks layer by layer.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.mathematics.similarity.dense import as_matrix
+from torch_growl.mathematics.similarity.sparse import similar_pairs
+
+__all__ = ["Clustering", "cluster_rows"]
+
+_VALUES = 1 << 21  # rows are read so many values at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """Which rows are alike.
+
+    Attributes:
+        labels: ``(n_rows,)`` int64 on W's device: −1 for an all-zero row, else its group, numbered by first appearance.
+        exemplars: for each group, the row that stands for it (of bit-equal ones the first).
+        objective: the net similarity over nonzero rows: ``preference`` for every group plus, for every row that is not
+            an exemplar, its similarity to its exemplar; 0 without nonzero rows.
+        converged: False when affinity propagation ran out of iterations somewhere; the groups are then the best that
+            greedy choice and local search found.
+    """
+
+    labels: Tensor
+    exemplars: tuple[int, ...]
+    objective: float
+    converged: bool
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups, single rows included."""
+        return len(self.exemplars)
+
+    @property
+    def partition(self) -> Partition:
+        """The labels as a :class:`Partition`."""
+        return Partition.from_labels(self.labels)
+
+
+def cluster_rows(
+    W: Tensor,
+    preference: float = 0.8,
+    *,
+    damping: float = 0.9,
+    max_iter: int = 1000,
+    method: Literal["affinity", "exact"] = "affinity",
+    time_limit: float = 60.0,
+) -> Clustering:
+    """Group the rows of a matrix by the net similarity.
+
+    Maximises ``Σ_{i not an exemplar} S(i, e(i)) + preference · #exemplars`` over nonzero rows. Bit-equal rows are
+    merged and connected components of {S ≥ preference} solved one by one, which changes no optimum: those of up to 12
+    distinct rows, and larger ones so tight that few sets of exemplars come into question, exactly; the others by
+    affinity propagation and a greedy choice, the better of them improved by local search and by kicks out of local
+    optima. Deterministic; rows are put in an order that depends on their content alone, so permuting the rows permutes
+    the groups with them.
+
+    Memory beyond W: about a copy of W's distinct rows, 40 bytes for every pair of them with S ≥ preference, and 24 more
+    for those of the largest component; never n² numbers, unless so many pairs are that similar. Similarities are
+    float64, the messages of affinity propagation float32.
+
+    Args:
+        W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed on the CPU; not
+            modified.
+        preference: what an exemplar counts, in (0, 1]: rows join an exemplar only at a similarity of at least this.
+        damping: of affinity propagation, in [0.5, 1). Below 0.9 it fails on tightly tied rows.
+        max_iter: of affinity propagation, ≥ 1.
+        method: ``"affinity"``, or ``"exact"``: every component is solved to proven optimality, to 1e-6 of the
+            objective, by an integer program (HiGHS). Meant for components of up to some hundred distinct rows: at most
+            200,000 similar pairs.
+        time_limit: seconds that ``"exact"`` may spend on one component, > 0.
+
+    Raises:
+        InvalidTypeError: ``W`` is not a floating-point tensor, or an option not a number.
+        InvalidValueError: ``W`` has fewer than two dimensions or NaN or infinite values, an option is outside its
+            range, or ``"exact"`` could not prove the optimum of a component within its limits.
+
+    Warns:
+        GrowlWarning: affinity propagation did not converge on a component; its size is named.
+    """
+    _check_options(preference, damping, max_iter, method, time_limit)
+    rows = as_matrix(W).cpu()
+    same = Partition.from_rows(rows)  # zero rows, bit-equal rows
+    labels = np.array(same.labels, dtype=np.int64)
+    _, first = np.unique(labels, return_index=True)
+    first = first[labels[first] != PRUNED]  # the first row of each kind
+    copies = np.array(same.sizes, dtype=np.int64)
+    first, copies, back = _by_content(rows, first, copies)
+    exact = time_limit if method == "exact" else None
+    exemplar, objective, stuck = _solve(rows[first], copies, preference, damping, max_iter, exact)
+    if stuck:
+        warnings.warn(
+            f"affinity propagation did not converge within {max_iter} iterations on {len(stuck)} component(s), the "
+            f"largest of {max(stuck)} distinct rows; the best grouping found otherwise is used "
+            "(raise max_iter or damping)",
+            GrowlWarning,
+            stacklevel=2,
+        )
+    of_row = np.full(len(labels), PRUNED, dtype=np.int64)  # each row's exemplar
+    nonzero = labels != PRUNED
+    of_row[nonzero] = first[exemplar][back[labels[nonzero]]]
+    groups = Partition.from_labels(of_row.tolist())
+    exemplars = tuple(dict.fromkeys(of_row[nonzero].tolist()))
+    return Clustering(groups.tensor(W.device), exemplars, objective, not stuck)
+
+
+def _solve(
+    distinct: Tensor,
+    copies: NDArray[np.int64],
+    preference: float,
+    damping: float,
+    max_iter: int,
+    exact: float | None,
+) -> tuple[NDArray[np.int64], float, list[int]]:
+    """Each distinct row's exemplar, the objective, and the sizes of the components where propagation got stuck.
+
+    ``exact`` is the time a component may take to be proven best, if that is asked for.
+    """
+    from torch_growl.mathematics.clustering._affinity import components, solve
+    from torch_growl.mathematics.clustering._integer_program import prove
+    from torch_growl.mathematics.clustering._local_search import Graph
+
+    pairs = similar_pairs(distinct, preference)
+    m = copies[pairs.order].astype(np.float64)
+    graph = Graph(pairs.indptr, pairs.indices, pairs.values, m, preference + (m - 1))
+    members, starts = components(graph)
+    place, value, iterations = solve(graph, members, starts, damping=damping, max_iter=max_iter)
+    if exact is not None:
+        prove(graph, members, starts, iterations, place, value, exact)
+        iterations = np.zeros_like(iterations)
+    exemplar = np.empty(len(m), np.int64)
+    exemplar[pairs.order] = pairs.order[place]
+    return exemplar, math.fsum(value), np.diff(starts)[iterations < 0].tolist()
+
+
+def _by_content(
+    rows: Tensor, first: NDArray[np.int64], copies: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Put distinct rows in an order that their content alone decides; the last is the way back."""
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator) * 2 + 1
+    codes = np.empty(len(first), np.int64)
+    step = max(1, _VALUES // max(rows.shape[1], 1))
+    for start in range(0, len(first), step):
+        some = (rows[first[start : start + step]].to(torch.float64) + 0.0).contiguous()  # no −0.0
+        codes[start : start + step] = (some.view(torch.int64) * factors).sum(dim=1).numpy()  # wraps: exact
+    order = np.argsort(codes, kind="stable")
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return first[order], copies[order], back
+
+
+def _check_options(preference: Any, damping: Any, max_iter: Any, method: Any, time_limit: Any) -> None:
+    for name, value in (("preference", preference), ("damping", damping), ("time_limit", time_limit)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidTypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not (math.isfinite(preference) and 0 < preference <= 1):
+        raise InvalidValueError(
+            f"preference must be in (0, 1], got {preference}: no similarity exceeds 1, so more would tie no rows, "
+            "and 0 or less would tie unrelated ones"
+        )
+    if not 0.5 <= damping < 1:
+        raise InvalidValueError(f"damping must be in [0.5, 1), got {damping}")
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int):
+        raise InvalidTypeError(f"max_iter must be an integer, got {type(max_iter).__name__}")
+    if max_iter < 1:
+        raise InvalidValueError(f"max_iter must be ≥ 1, got {max_iter}")
+    if method not in ("affinity", "exact"):
+        raise InvalidValueError(f"method must be 'affinity' or 'exact', got {method!r}")
+    if not time_limit > 0:
+        raise InvalidValueError(f"time_limit must be > 0 seconds, got {time_limit}")

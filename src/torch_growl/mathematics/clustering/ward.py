@@ -1,0 +1,56 @@
+"""Groups of alike rows by hierarchical merging: for tying in steps, down to a number of groups that is asked for.
+
+Ward's method (Ward, "Hierarchical grouping to optimize an objective function", 1963) on the rows' directions w / ‖w‖:
+at every merge the sum of squared distances to the groups' centres grows least. Directions, because which inputs
+carry the same information shows in where their weights point, while their lengths are soon trained to a common one;
+Ward, because single similarities chain: average linkage on the paper's similarity soon collects a sixth of MNIST's
+pixels in one group, and loses the accuracy with them. Rows that are equal already are one, so merging goes on from a
+network that was tied and retrained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.mathematics.similarity.dense import as_matrix
+
+__all__ = ["merge_rows"]
+
+
+def merge_rows(W: Tensor, groups: int) -> Partition:
+    """Partition the rows of a matrix into so many groups of like direction.
+
+    Deterministic. Takes 8 n² bytes for n distinct rows.
+
+    Args:
+        W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed on the CPU; not
+            modified.
+        groups: how many groups are left, ≥ 1. All-zero rows are in none; bit-equal rows always share one. Where there
+            are no more distinct rows than that, they are the groups.
+
+    Raises:
+        InvalidTypeError: ``W`` is not a floating-point tensor, or ``groups`` no integer.
+        InvalidValueError: ``W`` has fewer than two dimensions or NaN or infinite values, or ``groups`` is below 1.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if isinstance(groups, bool) or not isinstance(groups, int):
+        raise InvalidTypeError(f"groups must be an integer, got {type(groups).__name__}")
+    if groups < 1:
+        raise InvalidValueError(f"groups must be ≥ 1, got {groups}")
+    rows = as_matrix(W).cpu()
+    same = Partition.from_rows(rows)
+    if same.n_groups <= groups:
+        return same
+    labels = np.array(same.labels, dtype=np.int64)
+    _, first = np.unique(labels, return_index=True)
+    first = first[labels[first] != PRUNED]  # the first row of each kind
+    distinct = rows[torch.from_numpy(first)].double()
+    distinct = distinct / distinct.abs().amax(dim=1, keepdim=True)  # no overflow, no underflow in the norm
+    directions = distinct / torch.linalg.vector_norm(distinct, dim=1, keepdim=True)
+    merged = fcluster(linkage(directions.numpy(), "ward"), groups, "maxclust")
+    return Partition.from_labels(np.where(labels == PRUNED, PRUNED, merged[labels]).tolist())

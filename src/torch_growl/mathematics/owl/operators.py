@@ -1,0 +1,279 @@
+"""The ordered weighted ℓ1 (OWL, sorted-ℓ1, SLOPE) norm, its dual norm and its proximal operator, and GrOWL's.
+
+``Ω_λ(v) = Σ_i λ_i |v|_(i)`` with |v|_(1) ≥ |v|_(2) ≥ … and λ_1 ≥ … ≥ λ_n ≥ 0 (Zeng and Figueiredo 2014; Bogdan et
+al. 2015). GrOWL is Ω_λ of the rows' ℓ2 norms (Zhang et al., ICLR 2018, eq. 3). What a penalised layer calls after a
+training step, and what any other proximal algorithm can use.
+
+Sums are float64 whatever the type given. The prox runs on the CPU: for tensors on another device all values are
+copied there at once, and all results back at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import accumulate
+from typing import Any, NoReturn, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.mathematics.owl.sequences import check_lambda
+
+__all__ = ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"]
+
+_WIDE = torch.float64
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
+    """The OWL norm, ``Ω_λ(v) = Σ_i λ_i |v|_(i)``; differentiable (at a kink, one subgradient).
+
+    Args:
+        v: ``(n,)``, any real floating type; not modified.
+        lam: ``(n,)``, non-negative, non-increasing; moved to v's device.
+
+    Returns:
+        A scalar of v's type, summed in float64.
+
+    Raises:
+        InvalidTypeError: not floating-point tensors.
+        InvalidValueError: ``v`` is not 1-D or not finite, or ``lam`` is not a λ for it.
+    """
+    lam = check_lambda(lam, len(_vector("v", v))).to(v.device)
+    _refuse_non_finite("v", v)
+    largest_first: Tensor = v.abs().sort(descending=True).values.to(torch.float64)
+    return (largest_first * lam).sum().to(v.dtype)
+
+
+def owl_dual_norm(u: Tensor, lam: Tensor) -> Tensor:
+    """The dual of the OWL norm, ``Ω*(u) = max_k Σ_{i≤k} |u|_(i) / Σ_{i≤k} λ_i`` (Zeng and Figueiredo 2014, eq. 14).
+
+    It is the smallest a for which ``prox_owl(u, a·lam)`` is zero. With λ = 0 it is 0 for u = 0, else infinite.
+
+    Args:
+        u: ``(n,)``, any real floating type; not modified.
+        lam: ``(n,)``, non-negative, non-increasing; moved to u's device.
+
+    Returns:
+        A scalar of u's type, computed in float64; differentiable.
+
+    Raises:
+        InvalidTypeError: not floating-point tensors.
+        InvalidValueError: ``u`` is not 1-D or not finite, or ``lam`` is not a λ for it.
+    """
+    lam = check_lambda(lam, len(_vector("u", u))).to(u.device)
+    _refuse_non_finite("u", u)
+    if len(u) == 0:
+        return u.sum()
+    sums: Tensor = u.abs().sort(descending=True).values.to(torch.float64).cumsum(0)
+    if not bool(lam[0] > 0):
+        return torch.where(sums[-1] > 0, torch.inf, 0.0).to(u.dtype)
+    return (sums / lam.cumsum(0)).max().to(u.dtype)
+
+
+@overload
+def prox_owl(v: Tensor, lam: Tensor) -> Tensor: ...
+@overload
+def prox_owl(v: Iterable[Tensor], lam: Iterable[Tensor]) -> list[Tensor]: ...
+def prox_owl(v: Tensor | Iterable[Tensor], lam: Tensor | Iterable[Tensor]) -> Tensor | list[Tensor]:
+    """The proximal operator of the OWL norm, ``argmin_x ½‖x − v‖² + Ω_λ(x)``.
+
+    Sort |v| descending, subtract λ, non-increasing isotonic regression, clip at 0, unsort, signs back. Values that are
+    pooled come out bit-equal. A constant λ is soft thresholding and λ = 0 the identity, both bit for bit.
+
+    Differentiable once, in v and λ: within a block of pooled values every derivative is the block's mean; where the
+    result is 0 it is 0. At a kink this is one element of the generalised Jacobian.
+
+    Args:
+        v: ``(n,)``, any real floating type, or several such tensors, each of its own length, type and device: all of
+            them in one pass. Not modified.
+        lam: ``(n,)``, non-negative, non-increasing, scaled already (step · strength · λ); for several v, one for each.
+
+    Returns:
+        ``(n,)`` of v's type, on its device, computed in float64 and rounded once; for several v, a list of them.
+
+    Raises:
+        InvalidTypeError: not floating-point tensors, or only one of the two is a tensor.
+        InvalidValueError: ``v`` is not 1-D or not finite, ``lam`` is not a λ for it, or there are more of one.
+    """
+    if isinstance(v, Tensor) and isinstance(lam, Tensor):
+        return _prox_one(v, lam)
+    if isinstance(v, Tensor) or isinstance(lam, Tensor):
+        raise InvalidTypeError("v and lam must both be tensors, or both be lists of tensors")
+    vs, lams = list(v), list(lam)
+    if len(vs) != len(lams):
+        raise InvalidValueError(f"v and lam must hold equally many tensors, got {len(vs)} and {len(lams)}")
+    return _prox(vs, lams)
+
+
+def prox_growl(W: Tensor, lam: Tensor) -> Tensor:
+    """The proximal operator of GrOWL, ``argmin_X ½‖X − W‖_F² + Σ_i λ_i ‖x_[i]‖₂`` (ICLR 2018, algorithm 1).
+
+    Row i is scaled by ``prox_owl(norms)_i / norms_i``. Differentiable once; the gradient of a zero row is 0.
+
+    Args:
+        W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; not modified.
+        lam: ``(n_rows,)``, non-negative, non-increasing, scaled already.
+
+    Returns:
+        W's shape, type and device. Norms are float64; rows are scaled in float32, float64 for a float64 W.
+
+    Raises:
+        InvalidTypeError: not floating-point tensors.
+        InvalidValueError: ``W`` has fewer than two dimensions or is not finite, or ``lam`` is not a λ for it.
+    """
+    _floating("W", W)
+    if W.ndim < 2:
+        raise InvalidValueError(f"W must have rows along dim 0, so two dimensions or more; got shape {tuple(W.shape)}")
+    rows = W.flatten(1)  # (n_rows, row_length)
+    _refuse_non_finite("W", rows)
+    norms = _row_norms(rows)  # float64
+    shrunk = prox_owl(norms, lam)
+    scale = shrunk / torch.where(norms > 0, norms, 1.0)
+    compute = torch.promote_types(W.dtype, torch.float32)
+    return (rows.to(compute) * scale.to(compute).unsqueeze(1)).to(W.dtype).reshape(W.shape)
+
+
+def _row_norms(rows: Tensor) -> Tensor:
+    """ℓ2 norms of the rows in float64, safe from overflow and underflow of the squares."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    if rows.dtype != torch.float64 or rows.numel() == 0:  # squares of any narrower type fit in a float64
+        return norms
+    largest = rows.detach().abs().amax(dim=1, keepdim=True)
+    if bool(((largest > 1e140) | ((largest > 0) & (largest < 1e-140))).any()):
+        unit = torch.where(largest > 0, largest, 1.0)
+        norms = torch.linalg.vector_norm(rows / unit, dim=1) * unit.squeeze(1)
+    return norms
+
+
+class _Prox(torch.autograd.Function):
+    """The prox of vectors lying one behind another, float64 on the CPU; see :func:`prox_owl` for its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, lam: Tensor, offsets: np.ndarray[Any, Any]) -> Tensor:
+        x, order, block = map(torch.from_numpy, _kernel().prox_blocks(v.numpy(), lam.numpy(), offsets))
+        ctx.save_for_backward(v, order, block)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        v, order, block = ctx.saved_tensors
+        sign = torch.sign(v)[order]
+        signed = sign * gradient[order]
+        alive = block >= 0
+        block, count = block[alive], int(block.max()) + 1 if len(block) else 0
+        sums = signed.new_zeros(count).index_add_(0, block, signed[alive])
+        means = torch.zeros_like(signed)
+        means[alive] = (sums / torch.bincount(block, minlength=count))[block]
+        of_v = torch.empty_like(gradient)
+        of_v[order] = sign * means
+        return of_v, -means, None
+
+
+def _prox_one(v: Tensor, lam: Tensor) -> Tensor:
+    """One vector; what the kernel can read where it lies takes the short way, in which every call counts."""
+    try:
+        n = v.numel()
+        if n == lam.numel() and _is_plain(v) and _is_plain(lam):
+            at, lam_at = v.data_ptr(), lam.data_ptr()
+            out = torch.empty_like(v)
+            fault = _kernel().prox_vector(at, lam_at, out.data_ptr(), n, v.dtype is _WIDE, lam.dtype is _WIDE)
+            if not fault:
+                return out
+    except RuntimeError:  # a tensor without memory of its own: sparse, or of torch.func
+        pass
+    return _prox([v], [lam])[0]
+
+
+def _is_plain(v: Tensor) -> bool:
+    """Whether it is a vector in dense CPU memory that asks for no gradient, if it has memory."""
+    return (
+        type(v) is Tensor
+        and v.is_cpu
+        and (v.dtype is torch.float32 or v.dtype is _WIDE)
+        and v.stride() == (1,)  # one dimension, contiguous
+        and not (v.requires_grad or v.is_neg())
+    )
+
+
+def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
+    """Check, bring everything together on the CPU, one kernel call, and everything back."""
+    for v, lam in zip(vs, lams, strict=True):
+        n = len(_vector("v", v))
+        if not isinstance(lam, Tensor) or not lam.is_floating_point() or lam.shape != (n,):
+            check_lambda(lam, n)  # raises
+    flat, flat_lam = _together(vs), _together(lams)
+    offsets = np.array([0, *accumulate(map(len, vs))], dtype=np.int64)
+    x = torch.empty_like(flat, requires_grad=False)
+    fault = _kernel().prox_vectors(flat.detach().numpy(), flat_lam.detach().numpy(), offsets, x.numpy())
+    if fault:
+        _explain(fault, vs, lams)
+    if torch.is_grad_enabled() and (flat.requires_grad or flat_lam.requires_grad):
+        x = _Prox.apply(flat, flat_lam, offsets)  # type: ignore[no-untyped-call]
+    if len(vs) == 1:
+        return [x.to(vs[0].device, vs[0].dtype)]
+    return _apart(x, vs)
+
+
+@cache
+def _kernel() -> Any:
+    """The compiled kernel, loaded when first needed."""
+    from torch_growl.mathematics.owl import pooling
+
+    return pooling
+
+
+def _explain(fault: int, vs: list[Tensor], lams: list[Tensor]) -> NoReturn:
+    """Raise what the kernel found."""
+    for v, lam in zip(vs, lams, strict=True):
+        check_lambda(lam, len(v))
+        _refuse_non_finite("v", v)
+    raise AssertionError(f"the kernel refused, code {fault}, what is in order")  # pragma: no cover
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    """All parts one behind another: contiguous float64 on the CPU, with one copy from a device that holds them all."""
+    if len(parts) == 1:  # to the CPU in its own type first: not every device has float64
+        return parts[0].cpu().to(torch.float64).contiguous()
+    if len({part.device for part in parts}) > 1:
+        parts = [part.to("cpu") for part in parts]
+    return torch.cat(parts).to("cpu").to(torch.float64) if parts else torch.empty(0, dtype=torch.float64)
+
+
+def _apart(x: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """Split what :func:`_together` joined; with one copy to a device that all of them go to, in the widest type."""
+    if like and len({part.device for part in like}) == 1 and like[0].device.type != "cpu":
+        widest = torch.float64 if any(part.dtype == torch.float64 for part in like) else torch.float32
+        x = x.to(widest).to(like[0].device)
+    pieces = x.split([len(part) for part in like])
+    return [piece.to(part.device, part.dtype) for piece, part in zip(pieces, like, strict=True)]
+
+
+def _floating(name: str, v: Any) -> Tensor:
+    if not isinstance(v, Tensor):
+        raise InvalidTypeError(f"{name} must be a torch.Tensor, got {type(v).__name__}")
+    if v.dtype not in _DTYPES or v.layout != torch.strided:
+        raise InvalidTypeError(
+            f"{name} must be a dense float16, bfloat16, float32 or float64 tensor, got {v.dtype}, {v.layout}"
+        )
+    return v
+
+
+def _vector(name: str, v: Any) -> Tensor:
+    if _floating(name, v).ndim != 1:
+        raise InvalidValueError(f"{name} must be 1-D, got shape {tuple(v.shape)}")
+    return v  # type: ignore[no-any-return]
+
+
+def _refuse_non_finite(name: str, v: Tensor) -> None:
+    finite = torch.isfinite(v.detach())
+    if not bool(finite.all()):
+        raise InvalidValueError(
+            f"{name} must be finite; {int((~finite).sum())} of its {v.numel()} values are NaN or infinite "
+            "(has the training diverged? try a lower learning rate or strength)"
+        )

@@ -1,0 +1,155 @@
+"""What happens to row norms in one proximal step of a whole network, compiled: from norms to scales in one call.
+
+It stands under :mod:`torch_growl.networks.penalty.row_step`. Layer s has the rows ``offsets[s]`` to ``offsets[s + 1]``
+of every flat array.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_growl.mathematics.compiled.compilation import jit
+from torch_growl.mathematics.owl.pooling import solve_with_order
+from torch_growl.mathematics.owl.row_scaling import combine, rescale_, squares
+
+__all__ = ["DONE", "FLOORED", "shrink", "whole_step"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]
+Bools = NDArray[np.bool_]
+
+DONE, FLOORED = -1, -2
+
+_TINY = 1e-30
+
+
+@jit
+def shrink(
+    norms: Floats,
+    lam: Floats,
+    offsets: Ints,
+    rates: Floats,
+    scale_free: bool,
+    min_rows: int,
+    dead: Bools,
+    before: Ints32,
+    scale: Floats,
+    floored: Bools,
+    space: Ints,
+) -> int:
+    """The scales that one proximal step multiplies rows by.
+
+    Args:
+        norms: ``(n,)``; those of dead rows are taken as 0. Overwritten.
+        lam: ``(n,)``, every layer's λ, non-negative and non-increasing.
+        offsets: ``(n_layers + 1,)``.
+        rates: ``(n_layers,)``, learning rate · strength, ≥ 0.
+        scale_free: divide the threshold by √rows · ‖norms‖, and bring every layer back to the norm it had.
+        min_rows: a layer that would keep fewer rows (or fewer than it has) keeps its largest ones as they are.
+        dead: ``(n,)``, updated: rows that are zero from now on.
+        before: ``(n,)``, each layer's places in the last step's order, updated.
+        scale: ``(n,)``, written.
+        floored: ``(n_layers,)``, written: where ``min_rows`` had its say.
+        space: ``(5, …)``, scratch, longer than the longest layer.
+
+    Returns:
+        DONE; FLOORED, if ``min_rows`` had its say; or the first layer with a norm that is not finite: then nothing was
+        changed but ``norms``.
+    """
+    n_layers = len(offsets) - 1
+    for s in range(n_layers):
+        finite = True
+        for i in range(offsets[s], offsets[s + 1]):
+            if dead[i]:
+                norms[i] = 0.0
+            finite &= norms[i] < np.inf
+        if not finite:
+            return s
+    weights = space[4].view(np.float64)
+    found = DONE
+    for s in range(n_layers):
+        lo, hi = offsets[s], offsets[s + 1]
+        n = hi - lo
+        v, x = norms[lo:hi], scale[lo:hi]
+        rate, norm = rates[s], _norm(v)
+        if scale_free:
+            rate /= max(math.sqrt(n) * norm, _TINY)
+        for k in range(n):
+            weights[k] = lam[lo + k] * rate
+        solve_with_order(v, weights[:n], x, before[lo:hi], space)
+        floored[s] = _floor(v, x, min_rows)
+        if floored[s]:
+            found = FLOORED
+        back = norm / max(_norm(x), _TINY) if scale_free else 1.0
+        for k in range(n):
+            if v[k] > 0.0:
+                dead[lo + k] |= x[k] == 0.0
+                x[k] = x[k] * back / max(v[k], _TINY)
+            else:
+                x[k] = 0.0
+    return found
+
+
+@jit
+def whole_step(
+    parts: Ints,
+    sums: Floats,
+    offsets: Ints,
+    rows: Floats,
+    rates: Floats,
+    scale_free: bool,
+    min_rows: int,
+    dead: Bools,
+    before: Ints32,
+    floored: Bools,
+    space: Ints,
+) -> int:
+    """Norms, :func:`shrink` and scaling in one call, for it is calls that cost most in a small network.
+
+    Args:
+        parts: of :mod:`torch_growl.mathematics.owl.row_scaling`, all weights.
+        sums: scratch for :func:`torch_growl.mathematics.owl.row_scaling.squares`.
+        rows: ``(3, n)``: norms, written; λ; scales, written.
+        offsets, rates, scale_free, min_rows, dead, before, floored, space: as for :func:`shrink`.
+
+    Returns:
+        What :func:`shrink` does; no weight was written to where it is not negative.
+    """
+    squares(parts, sums)
+    combine(parts, sums, rows[0])
+    found = shrink(rows[0], rows[1], offsets, rates, scale_free, min_rows, dead, before, rows[2], floored, space)
+    if found < 0:
+        rescale_(parts, rows[2])
+    return found
+
+
+@jit
+def _norm(v: Floats) -> float:
+    total = 0.0
+    for k in range(len(v)):
+        total += v[k] * v[k]
+    return math.sqrt(total)
+
+
+@jit
+def _floor(v: Floats, x: Floats, min_rows: int) -> bool:
+    """Where fewer rows are left than must be, leave the largest ones as they were; equal ones in their order."""
+    there, left = 0, 0
+    for k in range(len(v)):
+        there += v[k] > 0.0
+        left += x[k] > 0.0
+    least = min(min_rows, there)
+    if left >= least:
+        return False
+    x[:] = 0.0
+    for _ in range(least):
+        largest = -1
+        for k in range(len(v)):
+            if x[k] == 0.0 and v[k] > 0.0 and (largest < 0 or v[k] > v[largest]):
+                largest = k
+        x[largest] = v[largest]
+    return True

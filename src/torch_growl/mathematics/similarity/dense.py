@@ -1,0 +1,83 @@
+"""How alike two rows are: the similarity that GrOWL's groups are found by.
+
+``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)`` (Zhang et al., ICLR 2018, section 4): 1 for equal rows, and at most the
+smaller norm over the larger, so rows of one direction but different size are not alike. What
+:func:`torch_growl.cluster_rows` clusters by, there without the n² numbers:
+:mod:`torch_growl.mathematics.similarity.sparse`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+
+__all__ = ["row_similarity"]
+
+_BLOCK = 1024  # rows at a time: the temporaries stay small beside the result
+
+
+@torch.no_grad()
+def row_similarity(W: Tensor) -> Tensor:
+    """The similarity of every pair of rows, ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)``.
+
+    Computed in float64 whatever W's type, on rows brought to size 1 by a power of two each, so that squares neither
+    overflow nor vanish. Not differentiable.
+
+    Args:
+        W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; not modified.
+
+    Returns:
+        ``(n_rows, n_rows)`` float64 on W's device, exactly symmetric, within [−1, 1]; the diagonal is exactly 1, except
+        that rows and columns of all-zero rows are exactly 0 throughout.
+
+    Raises:
+        InvalidTypeError: not a floating-point tensor.
+        InvalidValueError: fewer than two dimensions, or NaN or infinite values.
+    """
+    rows = check_rows(W)
+    n = rows.shape[0]
+    S = rows.new_empty((n, n))
+    if rows.numel() == 0:
+        return S.zero_()
+    largest = rows.abs().amax(dim=1)
+    alive = largest > 0
+    e = torch.frexp(largest).exponent.to(torch.float64)  # |w_i| < 2^e_i
+    half = torch.floor(e / 2)  # 2^−e itself may not be a float64
+    U = rows * torch.pow(2.0, -half).unsqueeze(1) * torch.pow(2.0, half - e).unsqueeze(1)
+    inverse = 1 / torch.where(alive, U.square().sum(dim=1), 1.0)
+    for start in range(0, n, _BLOCK):
+        mine, rest = slice(start, start + _BLOCK), slice(start, n)
+        ratio = torch.pow(2.0, e[rest].unsqueeze(0) - e[mine].unsqueeze(1))  # 2^(e_j − e_i)
+        # ⟨w_i, w_j⟩ = 2^(e_i + e_j) ⟨u_i, u_j⟩, and 1/max(a, b) = min(1/a, 1/b)
+        share = torch.minimum(inverse[mine].unsqueeze(1) * ratio, inverse[rest].unsqueeze(0) / ratio)
+        block = (U[mine] @ U[rest].T).mul_(share).clamp_(-1.0, 1.0)
+        square = block[:, : block.shape[0]]
+        block[:, : block.shape[0]] = (square + square.T) / 2
+        S[mine, rest] = block
+        S[rest, mine] = block.T
+    S.fill_diagonal_(1.0)
+    S[~alive, :] = 0.0
+    S[:, ~alive] = 0.0
+    return S
+
+
+def check_rows(W: Tensor) -> Tensor:
+    """``W`` as a matrix ``(n_rows, row_length)`` in float64, or the error :func:`row_similarity` documents."""
+    return as_matrix(W).to(torch.float64)
+
+
+def as_matrix(W: Tensor) -> Tensor:
+    """``W`` as a matrix ``(n_rows, row_length)`` of its own type, or the error :func:`row_similarity` documents."""
+    if not isinstance(W, Tensor):
+        raise InvalidTypeError(f"W must be a torch.Tensor, got {type(W).__name__}")
+    if not W.is_floating_point() or W.layout != torch.strided:
+        raise InvalidTypeError(f"W must be a dense floating-point tensor, got {W.dtype}, {W.layout}")
+    if W.ndim < 2:
+        raise InvalidValueError(f"W must have rows along dim 0, so two dimensions or more; got shape {tuple(W.shape)}")
+    rows = W.detach().flatten(1)
+    broken = int((~torch.isfinite(rows)).any(dim=1).sum())
+    if broken:
+        raise InvalidValueError(f"W must be finite; {broken} of its {len(rows)} rows have NaN or infinite values")
+    return rows

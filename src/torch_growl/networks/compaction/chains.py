@@ -1,0 +1,101 @@
+"""Linear chains: the sum of tied inputs moved into the layer that makes them.
+
+Where nothing but linear operations lie between two layers and nobody else reads what is between, the sum over a group
+of the second layer's inputs is one output channel of the first, whose weights are the sum of theirs:
+``Σ_{i∈c} (s_i (W_i x + b_i) + t_i)``, with s and t those of a batch normalisation on the way. Afterwards the other
+members of the group feed only zero rows, so that they go like all channels that nobody needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.networks.layers.kinds import LayerKind, kind_of, rows_of, write_rows_
+from torch_growl.networks.wiring.wiring import Wiring
+
+__all__ = ["fold_chains_"]
+
+
+@torch.no_grad()
+def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tuple[str, ...]:
+    """Fold every chain that can be.
+
+    Args:
+        model: a dense network; its values are changed, its outputs are not.
+        wiring: of it.
+        fixed: layers that must stay as they are.
+
+    Returns:
+        The layers whose tied inputs are summed by the layer before them now.
+    """
+    layers = {name: module for name, module in model.named_modules() if name in wiring.inputs}
+    folded = []
+    for name, (source, norms) in wiring.chains.items():
+        if name in fixed or source in fixed or len(norms) > 1 or not _alone(wiring, name, source, norms):
+            continue
+        makes, reads = layers[source], layers[name]
+        if any(cast(LayerKind, kind_of(m)).groups(m) != 1 for m in (makes, reads)):
+            continue
+        labels = np.array(Partition.from_rows(rows_of(reads).detach()).labels)
+        groups = [np.flatnonzero(labels == label) for label in np.unique(labels) if label != PRUNED]
+        tied = [members for members in groups if len(members) > 1]
+        norm = cast(Any, model.get_submodule(norms[0])) if norms else None
+        if not tied or (norm is not None and norm.running_var is None):
+            continue
+        place = {number: channel for channel, number in enumerate(wiring.outputs[source].tolist())}
+        channels = [[place[int(wiring.inputs[name][i])] for i in members] for members in tied]
+        _fold_(makes, reads, norm, tied, channels)
+        folded.append(name)
+    return tuple(folded)
+
+
+def _alone(wiring: Wiring, name: str, source: str, norms: tuple[str, ...]) -> bool:
+    """Whether every channel of the source is one input of the reader, and nothing else."""
+    made, read = wiring.outputs[source], wiring.inputs[name]
+    if len(made) != len(read) or len(np.unique(made)) != len(made) or set(made.tolist()) != set(read.tolist()):
+        return False
+    others: list[Mapping[str, Any]] = [
+        {key: value for key, value in wiring.inputs.items() if key != name},
+        {key: value for key, value in wiring.outputs.items() if key != source},
+        {key: value for key, value in wiring.parameters.items() if key.rpartition(".")[0] not in norms},
+    ]
+    if wiring.pinned[made].any() or np.isin(wiring.reads, made).any():
+        return False
+    return not any(np.isin(classes, made).any() for group in others for classes in group.values())
+
+
+def _fold_(makes: nn.Module, reads: nn.Module, norm: Any, tied: list[Any], channels: list[list[int]]) -> None:
+    rows = rows_of(makes, "output").detach().clone()  # (outputs, …)
+    wide = rows.double()
+    bias = cast("Tensor | None", makes.bias)
+    offset = torch.zeros(len(rows), dtype=torch.float64, device=rows.device) if bias is None else bias.double()
+    if norm is not None:
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        scale = scale if norm.weight is None else scale * norm.weight.double()
+        shift = -norm.running_mean.double() * scale + (0 if norm.bias is None else norm.bias.double())
+        if norm.weight is None or norm.bias is None:
+            return
+    inputs = rows_of(reads).detach().clone()
+    for members, mine in zip(tied, channels, strict=True):
+        first = mine[0]
+        if norm is None:
+            if bias is not None:
+                bias[first] = offset[mine].sum().to(bias.dtype)
+            rows[first] = wide[mine].sum(0).to(rows.dtype)
+        else:
+            rows[first] = (wide[mine] * scale[mine, None]).sum(0).to(rows.dtype)
+            norm.running_mean[first] = 0
+            norm.running_var[first] = 1
+            norm.weight[first] = (1 + norm.eps) ** 0.5
+            if bias is not None:
+                bias[first] = 0
+            norm.bias[first] = (offset[mine] * scale[mine] + shift[mine]).sum().to(norm.bias.dtype)
+        inputs[torch.as_tensor(members[1:], device=inputs.device)] = 0
+    write_rows_(makes, rows, "output")
+    write_rows_(reads, inputs)

@@ -1,0 +1,202 @@
+"""The compact file: a safetensors file with the smaller network's tensors and its structure; see docs/format.md.
+
+Nothing in it is code. It is loaded onto a freshly built dense network of the original class, which gives the shapes
+that everything in the file is checked against.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.networks.compaction.compactor import plain_copy
+from torch_growl.networks.compaction.shrinking import expand_, shrink_
+from torch_growl.networks.compaction.structure import Structure, recorded
+from torch_growl.networks.layers.inspection import plain_model
+from torch_growl.networks.storage import version_1
+from torch_growl.networks.storage.container import checksum, pack, read
+from torch_growl.networks.storage.encoding import decode, encode
+from torch_growl.networks.storage.int8 import dequantize, quantizable, quantize
+from torch_growl.networks.storage.program import make_program, program_path, warn_if_stale
+
+__all__ = ["load", "load_dense", "save"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_INT8 = "int8"
+_OWN = "growl."  # what the names of the structure's tensors and of scales begin with
+_SCALE = f"{_OWN}scale."
+
+
+def save(
+    small: nn.Module, path: str | os.PathLike[str], *, dtype: str | None = None, example_inputs: Any = None
+) -> None:
+    """Write a network made by ``compact``, or any other one whole.
+
+    Args:
+        small: the network; not modified.
+        path: where; an existing file is replaced only when the new one is complete.
+        dtype: type to store floating-point parameters in: ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"int8"``:
+            the weights of registered layers in int8 with one float32 scale for each output channel, all else in its
+            own type; None: everything in its own type. Buffers (running statistics) always keep theirs. What
+            :func:`load` gives a float32 network back differs from its int8 weights by at most half a scale; zero
+            stays zero.
+        example_inputs: a tensor, a tuple of positional inputs or a dict of named ones: also write the network as a
+            ``torch.export`` program, in eval mode and for CPUs, beside the file: ``NAME.pt2`` beside
+            ``NAME.safetensors``. It answers as the network that :func:`load` gives, and needs no class; see
+            :func:`load_program` for how far to trust one.
+
+    Raises:
+        InvalidTypeError: ``small`` is no module.
+        InvalidValueError: ``dtype`` is unknown, or something in its state cannot be stored.
+        LayerError: a layer is still parametrized, or has weights that int8 cannot hold.
+        CompactionError: ``torch.export`` cannot export the network; nothing is written then.
+
+    Warns:
+        GrowlWarning: the program is for the example's batch size only, or one of an earlier save is beside the file.
+    """
+    if not isinstance(small, nn.Module):
+        raise InvalidTypeError(f"small must be a torch.nn.Module, got {type(small).__name__}")
+    if dtype is not None and dtype not in _DTYPES and dtype != _INT8:
+        raise InvalidValueError(f"dtype must be one of {', '.join(_DTYPES)}, {_INT8} or None, got {dtype!r}")
+    small = plain_model(small)
+    for name, module in small.named_modules():
+        if parametrize.is_parametrized(module):
+            raise LayerError(f"layer {name!r} is parametrized; compact the network or untie_ it before saving it")
+    path = Path(path)
+    beside = program_path(path)
+    text, structural = encode(recorded(small) or Structure(()))
+    tensors = _stored(small, dtype)
+    data = pack(text, {**structural, **tensors})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    program = beside.with_name(f".{beside.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        if example_inputs is not None:
+            as_stored = copy.deepcopy(small)
+            _fill_(as_stored, tensors)
+            program.write_bytes(make_program(as_stored, example_inputs, checksum(temporary)))
+            os.replace(program, beside)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        program.unlink(missing_ok=True)
+    if example_inputs is None:
+        warn_if_stale(beside)
+
+
+def _stored(small: nn.Module, dtype: str | None) -> dict[str, Tensor]:
+    """The network's tensors as the file holds them, scales included."""
+    tensors: dict[str, Tensor] = {}
+    layers = quantizable(small) if dtype == _INT8 else {}
+    for name, value in _state(small).items():
+        if name.startswith(_OWN):
+            raise InvalidValueError(f"{name!r}: names that begin with {_OWN!r} are the file's own; rename the module")
+        if value.layout != torch.strided:
+            raise InvalidValueError(f"{name!r} is a tensor of layout {value.layout}, which cannot be stored")
+        if name in layers:
+            tensors[name], tensors[_SCALE + name] = quantize(layers[name], name)
+            continue
+        stored = value.detach()
+        if dtype in _DTYPES and isinstance(value, nn.Parameter) and value.is_floating_point():
+            stored = stored.to(_DTYPES[dtype])
+        stored = stored.cpu()
+        alone = stored.is_contiguous() and stored.untyped_storage().nbytes() == stored.nbytes
+        tensors[name] = stored if alone else stored.clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
+    """The compact network from a file.
+
+    Args:
+        path: what :func:`save` wrote.
+        model: a freshly built dense network of the original class; not modified. Its values do not matter; types,
+            devices, training mode and requires_grad flags are taken from it, and values stored in another
+            floating-point type are converted to its own.
+
+    Raises:
+        InvalidTypeError: ``model`` is no module.
+        InvalidValueError: ``model`` is on the meta device.
+        FileFormatError: the file is not one, is damaged, or belongs to another network.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise InvalidValueError("model is on the meta device; build it on the device it will run on")
+    dense = plain_copy(model)
+    contents = read(Path(path))
+    reader = decode if contents.version >= (2, 0) else version_1.decode
+    structure = reader(contents.structure, contents.tensors, dense, contents.version)
+    small = shrink_(dense, structure)
+    _fill_(small, contents.tensors)
+    return small
+
+
+def load_dense(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
+    """The dense network a file was made from, in its original shapes: same outputs, what was removed is zero.
+
+    Args:
+        path: what :func:`save` wrote.
+        model: as for :func:`load`; not modified.
+
+    Raises:
+        FileFormatError: as for :func:`load`.
+    """
+    small = load(path, model)
+    return expand_(plain_copy(model), small)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """The network's tensors by name, each once, under the first of its names."""
+    found: dict[int, str] = {}
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if not isinstance(value, Tensor):
+            raise InvalidValueError(f"{name!r} in the network's state is a {type(value).__name__}, not a tensor")
+        if found.setdefault(id(value), name) == name:
+            state[name] = value
+    return state
+
+
+@torch.no_grad()
+def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put a file's tensors into a network, after all of them have been checked."""
+    state, layers = _state(small), quantizable(small)
+    for name in state:
+        if name not in tensors:
+            raise FileFormatError(f"the file has no tensor {name!r}: it was made from another network")
+    values: dict[str, Tensor] = {}
+    used: set[str] = set()
+    scales = {name for name in tensors if name.startswith(_SCALE) and name not in state}
+    for name, value in tensors.items():
+        if name in scales:
+            continue
+        if name not in state:
+            raise FileFormatError(f"the network has no tensor {name!r}: the file was made from another network")
+        target = state[name]
+        if target.shape != value.shape:
+            raise FileFormatError(
+                f"{name!r} must have shape {tuple(target.shape)}, the file's has {tuple(value.shape)}"
+            )
+        scale = _SCALE + name
+        if scale in scales and name in layers and value.dtype == torch.int8:
+            used.add(scale)
+            value = dequantize(layers[name], name, value, tensors[scale])
+        elif value.dtype != target.dtype and not (
+            target.is_floating_point() and value.dtype in (*_DTYPES.values(), torch.float64)
+        ):
+            missing = " without its scales" if value.dtype == torch.int8 else ""
+            raise FileFormatError(f"{name!r} must be {target.dtype}, the file's is {value.dtype}{missing}")
+        values[name] = value
+    if scales > used:
+        raise FileFormatError(f"{min(scales - used)!r} are scales of no int8 weight of this network")
+    for name, value in values.items():
+        state[name].copy_(value)

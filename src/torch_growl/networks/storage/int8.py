@@ -1,0 +1,103 @@
+"""Symmetric int8 weights with one scale for every output channel, and what they stand for.
+
+``w ≈ q · scale`` with whole q in −127 … 127. Scales have at most 17 significant bits, so that the product with seven
+bits of q is a float32 number exactly: what a float32 network gets back differs from its weights by at most
+``scale / 2``, with nothing to add for rounding, and zero stays exactly zero.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_growl.errors import FileFormatError, LayerError
+from torch_growl.networks.layers.kinds import LayerKind, kind_of
+
+__all__ = ["dequantize", "quantizable", "quantize"]
+
+LARGEST = 127
+_SCALE_BITS = 17
+_SMALLEST = 2.0**-126  # float32's smallest normal number
+_CHUNK = 2**22  # weights gone through at a time
+
+
+def quantizable(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers whose weight can be stored in int8, by the weight's name: those of a registered type."""
+    found = {}
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if kind_of(module) is not None and weight is not None and weight.is_floating_point():
+            found[f"{name}.weight" if name else "weight"] = module
+    return found
+
+
+@torch.no_grad()
+def quantize(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
+    """The layer's weight in int8, and its scales.
+
+    Args:
+        module: a layer of a registered type; not modified.
+        name: the weight's, for messages.
+
+    Returns:
+        The int8 weight in its own shape, and float32 scales ``(output channels,)``; 0 for a channel that is all zero.
+        ``|weight − q · scale| ≤ scale / 2`` exactly (for float64 weights up to the rounding of one division).
+
+    Raises:
+        LayerError: weights are NaN, infinite, or so large that float32 cannot hold them.
+    """
+    kind = cast(LayerKind, kind_of(module))
+    weight = cast(Tensor, module.weight).detach().cpu()
+    channels = kind.blocks(module, weight, "output").flatten(0, 1)
+    largest = np.zeros(len(channels))
+    if weight.numel():
+        largest = channels.abs().reshape(len(channels), -1).amax(dim=1).double().numpy()
+    if not np.isfinite(largest).all():
+        raise LayerError(f"{name!r} has NaN or infinite weights, which int8 cannot hold")
+    mantissa, exponent = np.frexp(largest / LARGEST)
+    rounded_up = np.ldexp(np.ceil(mantissa * 2**_SCALE_BITS), exponent - _SCALE_BITS)
+    scale = np.where(largest > 0, np.maximum(rounded_up, _SMALLEST), 0.0)
+    if (scale * LARGEST > np.finfo(np.float32).max).any():
+        raise LayerError(f"{name!r} has weights of {largest.max():.3g}, too large for int8 with float32 scales")
+    numbers = torch.empty(channels.shape, dtype=torch.int8)
+    divisor = torch.from_numpy(np.where(scale > 0, scale, 1.0)).reshape(-1, *[1] * (channels.ndim - 1))
+    step = max(1, _CHUNK // max(1, channels[:1].numel()))
+    for start in range(0, len(channels), step):
+        part = slice(start, start + step)
+        numbers[part] = (channels[part].double() / divisor[part]).round().to(torch.int8)
+    stored = torch.empty(weight.shape, dtype=torch.int8)
+    blocks = kind.blocks(module, stored, "output")
+    blocks.copy_(numbers.reshape(blocks.shape))
+    return stored, torch.from_numpy(scale).float()
+
+
+@torch.no_grad()
+def dequantize(module: nn.Module, name: str, stored: Tensor, scale: Tensor) -> Tensor:
+    """The weights that int8 numbers stand for, float32 in the weight's shape.
+
+    Args:
+        module: the layer they are for; its shape has been compared with the stored one's.
+        name: the weight's, for messages.
+        stored: int8, the weight's shape.
+        scale: what the file holds for it.
+
+    Raises:
+        FileFormatError: the scales are of another type or number, negative or not finite, or a number is −128.
+    """
+    kind = cast(LayerKind, kind_of(module))
+    blocks = kind.blocks(module, stored, "output")
+    outputs = blocks.shape[0] * blocks.shape[1]
+    if scale.dtype != torch.float32 or scale.shape != (outputs,):
+        raise FileFormatError(
+            f"the scales of {name!r} must be {outputs} of float32, the file's are {tuple(scale.shape)} {scale.dtype}"
+        )
+    if not bool(torch.isfinite(scale).all()) or bool((scale < 0).any()):
+        raise FileFormatError(f"the scales of {name!r} must be finite and not negative")
+    if bool((stored == -LARGEST - 1).any()):
+        raise FileFormatError(f"{name!r} holds −128: int8 weights must be in −{LARGEST} … {LARGEST}")
+    found = stored.float()
+    kind.blocks(module, found, "output").mul_(scale.reshape(*blocks.shape[:2], *[1] * (blocks.ndim - 2)))
+    return found

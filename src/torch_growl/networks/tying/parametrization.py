@@ -1,0 +1,161 @@
+"""Tying enforced while a network trains: a parametrization whose only trained parameter is the centroids.
+
+Tied rows are equal by construction, pruned rows zero. A group of s rows with common value c is stored as √s · c: the
+gradient of √s · c is the sum over the group divided by √s, so a plain SGD step on it, momentum and weight decay
+included, *is* a step on every row followed by averaging the group (the paper's stage (ii)). Adam's steps are not
+linear in the gradient; with it the rows stay tied all the same, but the equality is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim import Optimizer
+
+from torch_growl.errors import InvalidTypeError, LayerError
+from torch_growl.networks.layers.inspection import clean_name, inspect_layers, matching, plain_model
+from torch_growl.networks.layers.kinds import Side, rows_of, write_rows_
+from torch_growl.networks.layers.plain import make_plain_
+from torch_growl.networks.tying.tying import LayerTying, Tying
+
+__all__ = ["TiedRows", "tie_", "untie_"]
+
+
+class TiedRows(nn.Module):
+    """The parametrization: centroids ``(n_groups, row_length)`` to the layer's weight.
+
+    Its buffers are ``labels`` (int64 ``(n_rows,)``, −1 pruned) and ``root`` (``(n_groups, 1)``, √group size); they
+    are in the state_dict, so that a checkpoint says what is tied.
+    """
+
+    labels: Tensor
+    root: Tensor
+
+    def __init__(self, layer: nn.Module, tying: LayerTying) -> None:
+        super().__init__()
+        weight = cast(Tensor, layer.weight)
+        sizes = torch.tensor(tying.partition.sizes, dtype=torch.float64)
+        self.register_buffer("labels", tying.partition.tensor(weight.device))
+        self.register_buffer("root", sizes.sqrt().to(weight).unsqueeze(1))
+        self.side: Side = tying.side
+        self._shape = weight.shape
+        last = torch.channels_last
+        self._channels_last = (
+            weight.ndim == 4 and weight.is_contiguous(memory_format=last) and not weight.is_contiguous()
+        )
+        # The layer says how rows lie in its weight; inside a tuple it does not become a submodule of its own part.
+        self._layer = (layer,)
+
+    def forward(self, centroids: Tensor) -> Tensor:
+        """The layer's weight: the rows of a group are the same numbers, pruned rows are exactly zero."""
+        values = torch.cat([centroids / self.root, centroids.new_zeros(1, centroids.shape[1])])
+        rows = values[self.labels]  # label −1 is the last row, zero
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        weight = torch.empty(self._shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
+        write_rows_(self._layer[0], rows, self.side, weight)
+        return weight
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The centroids of a weight: √s times the mean of every group's rows, summed in float64."""
+        return self.sums(weight).to(weight.dtype).contiguous()
+
+    def sums(self, weight: Tensor) -> Tensor:
+        """Σ over each group's rows divided by √s, float64 ``(n_groups, row_length)``; of weights or of momenta."""
+        rows = rows_of(self._layer[0], self.side, weight).double()
+        total = rows.new_zeros(len(self.root) + 1, rows.shape[1])
+        total.index_add_(0, self.labels.masked_fill(self.labels < 0, len(self.root)), rows)
+        return total[:-1] / self.root.double()
+
+
+def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> nn.Module:
+    """Enforce a tying: from now on only centroids are trained, and pruned rows stay zero.
+
+    Every group is set to the mean of its rows. Tied layers are torch parametrizations: the trained parameter is
+    ``layer.parametrizations.weight.original`` and ``layer.weight`` is computed from it.
+
+    Args:
+        model: the network; modified in place and returned.
+        tying: what to enforce; layers it does not name are left as they are.
+        optimizer: one that trains the network already. Parameters keep their identity but change shape: SGD's momentum
+            is carried over exactly, the state of any other optimizer is cleared for the tied layers. Without it,
+            build the optimizer afterwards.
+
+    Raises:
+        LayerError: a layer is unknown, not eligible, or has another number of rows; nothing is changed then.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(tying, Tying):
+        raise InvalidTypeError(f"tying must be a Tying (see find_tying), got {type(tying).__name__}")
+    todo = []
+    for layer in tying:
+        infos = inspect_layers(model, layer.side)
+        info = next(info for info in matching(layer.name, infos) if info.name == layer.name)
+        if not info.eligible:
+            raise LayerError(f"layer {layer.name!r} ({info.type_name}) cannot be tied: {info.reason}")
+        if (info.n_rows, info.row_length) != (layer.partition.n_rows, layer.row_length):
+            raise LayerError(
+                f"layer {layer.name!r} has {info.n_rows} rows of {info.row_length}, the tying "
+                f"{layer.partition.n_rows} of {layer.row_length}: it was made for another network"
+            )
+        if not bool(torch.isfinite(cast(Tensor, info.module.weight)).all()):
+            raise LayerError(f"layer {layer.name!r} has NaN or infinite weights; it cannot be tied")
+        todo.append((info.module, TiedRows(info.module, layer)))
+    for module, tied in todo:
+        parametrize.register_parametrization(module, "weight", tied)
+        if optimizer is not None:
+            _carry_state(optimizer, _parts(module).original, tied.right_inverse)
+    return model
+
+
+def _parts(module: nn.Module) -> parametrize.ParametrizationList:
+    return cast(parametrize.ParametrizationList, cast(nn.ModuleDict, module.parametrizations)["weight"])
+
+
+@torch.no_grad()
+def _carry_state(optimizer: Optimizer, parameter: Tensor, carry: Callable[[Tensor], Tensor]) -> None:
+    state = optimizer.state.get(parameter)
+    if not state:
+        return
+    momentum = state.get("momentum_buffer")
+    if set(state) <= {"momentum_buffer"}:
+        if isinstance(momentum, Tensor):
+            state["momentum_buffer"] = carry(momentum)
+    else:  # second moments are not linear in the gradient: they start afresh
+        optimizer.state.pop(parameter)
+
+
+def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    """Make tied layers plain again; the weights stay exactly as they are, equal rows included.
+
+    Args:
+        model: a network that :func:`tie_` changed; modified in place and returned. Other parametrizations stay.
+        optimizer: as for :func:`tie_`.
+
+    Raises:
+        LayerError: no layer is tied.
+    """
+    tied = list(tied_layers(model).items())
+    if not tied:
+        raise LayerError("no layer of this network is tied: there is nothing to untie")
+    for _, (module, part) in tied:
+        original = _parts(module).original
+        make_plain_(module, "weight")
+        if optimizer is not None:
+            _carry_state(optimizer, original, part)
+    return model
+
+
+def tied_layers(model: nn.Module) -> dict[str, tuple[nn.Module, TiedRows]]:
+    """Every tied layer of a network by name, with its parametrization."""
+    found = {}
+    for name, module in plain_model(model).named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parts = _parts(module)
+            if len(parts) == 1 and isinstance(parts[0], TiedRows):
+                found[clean_name(name)] = (module, parts[0])
+    return found

@@ -1,0 +1,145 @@
+"""Products of two activations: matrix products and attention, which contract one dimension and read the rest.
+
+In ``scores = q @ kᵀ`` the contracted head dimensions of q and k are coupled; a head of the scores is a channel of its
+own, which reads them. In ``scores @ v`` the result's channels are those of v, and they read the head's scores: a head
+whose results are not needed is needed nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_growl.networks.wiring.identities import FIXED, constant_along, squashed, varying
+from torch_growl.networks.wiring.recording import Watch
+
+__all__ = ["PRODUCTS"]
+
+
+def _identities(watch: Watch, value: Tensor) -> Tensor:
+    ids = watch.of(value)
+    return torch.full((1,) * value.ndim, FIXED).expand(value.shape) if ids is None else ids
+
+
+def _give_up(watch: Watch, *operands: Tensor) -> None:
+    for ids in operands:
+        watch.found.pin(ids, f"its output is multiplied with another activation in {watch.module or 'the network'}")
+
+
+def _product(watch: Watch, a: Tensor, b: Tensor) -> Tensor | None:
+    """Identities of ``a @ b``: a is ``(…, m, k)``, b is ``(…, k, n)``, of the same number of dimensions."""
+    a, b = squashed(a), squashed(b)
+    found = watch.found
+    contracted = not constant_along(a, [-1]) or not constant_along(b, [-2])
+    if contracted:
+        found.couple(a.select(-2, 0).unsqueeze(-1), b.select(-1, 0).unsqueeze(-1))
+    if contracted:
+        if not (constant_along(a, [-2]) and constant_along(b, [-1])):
+            _give_up(watch, a, b)
+            return None
+        left, right = a[..., 0, 0], b[..., 0, 0]
+        heads = _heads(watch, left, right)
+        if heads is None:
+            _give_up(watch, a, b)
+            return None
+        found.read(a[..., 0, :], heads.unsqueeze(-1))
+        found.read(b[..., 0], heads.unsqueeze(-1))
+        shape = [*heads.shape, a.shape[-2], b.shape[-1]]
+        return heads[..., None, None].expand(shape)
+    left, right = a[..., 0], b[..., 0, :]  # (…, m), (…, n)
+    if constant_along(left, [-1]):
+        if bool((right == FIXED).all()) and bool((left != FIXED).any()):
+            whole = left[..., :1, None]
+        else:
+            found.read(left[..., :1], right)
+            whole = right[..., None, :]
+    elif constant_along(right, [-1]):
+        found.read(right[..., :1], left)
+        whole = left[..., :, None]
+    else:
+        _give_up(watch, a, b)
+        return None
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    return whole.expand(*batch, a.shape[-2], b.shape[-1])
+
+
+def _heads(watch: Watch, left: Tensor, right: Tensor) -> Tensor | None:
+    """A channel for every different pair of heads that are multiplied: ``(…)``."""
+    left, right = torch.broadcast_tensors(left, right)
+    pairs = torch.stack([left.reshape(-1), right.reshape(-1)], dim=1)
+    if not len(pairs):
+        return None
+    unique, number = torch.unique(pairs, dim=0, return_inverse=True)
+    return squashed(watch.found.fresh(len(unique))[number].reshape(left.shape))
+
+
+def _matmul(watch: Watch, args: Any, kwargs: Any, result: Tensor) -> None:
+    a, b = _identities(watch, args[0]), _identities(watch, args[1])
+    if a.ndim < 2 or b.ndim < 2:
+        _give_up(watch, a, b)
+        return
+    ids = _product(watch, a, b)
+    if ids is not None:
+        watch.keep(result, ids.expand(result.shape))
+
+
+def _added(watch: Watch, args: Any, kwargs: Any, result: Tensor) -> None:
+    """``c + a @ b``"""
+    c, a, b = (_identities(watch, value) for value in args[:3])
+    ids = _product(watch, a, b)
+    if ids is None:
+        _give_up(watch, c)
+        return
+    ids = ids.expand(result.shape)
+    if constant_along(c, range(c.ndim)) and bool((c == FIXED).all()):
+        if set(varying(squashed(ids))) & {dim for dim in range(-c.ndim, 0) if c.shape[dim] > 1}:
+            _give_up(watch, ids)
+            return
+    else:
+        watch.found.couple(ids, c)
+    watch.keep(result, ids)
+
+
+def _attention(watch: Watch, args: Any, kwargs: Any, result: Any) -> None:
+    q, k, v = (squashed(_identities(watch, value)) for value in args[:3])
+    y = result[0] if isinstance(result, tuple | list) else result
+    if q.ndim != 4:
+        _give_up(watch, q, k, v)
+        return
+    if k.shape[1] != q.shape[1]:  # grouped queries
+        k, v = (ids.repeat_interleave(q.shape[1] // ids.shape[1], dim=1) for ids in (k, v))
+    scores = _product(watch, q, k.transpose(-2, -1))
+    mask = kwargs.get("attn_mask", args[3] if len(args) > 3 and isinstance(args[3], Tensor) else None)
+    if scores is None:
+        _give_up(watch, v)
+        return
+    if mask is not None:
+        held = _identities(watch, mask)
+        held = held.reshape((1,) * (scores.ndim - held.ndim) + tuple(held.shape))
+        if bool((held != FIXED).any()):
+            watch.found.couple(squashed(scores), squashed(held))
+        elif held.shape[1] > 1 and not constant_along(squashed(scores), [1]):
+            _give_up(watch, scores, v)
+            return
+    ids = _product(watch, scores, v)
+    if ids is not None:
+        watch.keep(y, ids.expand(y.shape))
+
+
+PRODUCTS: dict[str, Callable[[Watch, Any, Any, Any], None]] = {
+    "mm": _matmul,
+    "bmm": _matmul,
+    "matmul": _matmul,
+    "addmm": _added,
+    "baddbmm": _added,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_flash_attention": _attention,
+    "_scaled_dot_product_efficient_attention": _attention,
+    "_scaled_dot_product_attention_math": _attention,
+    "_scaled_dot_product_attention_math_for_mps": _attention,
+    "_scaled_dot_product_cudnn_attention": _attention,
+    "scaled_dot_product_attention": _attention,
+}

@@ -1,0 +1,132 @@
+"""Which channels are needed: from what must stay and the nonzero weights, back through every layer.
+
+A channel is needed when a layer has a nonzero weight from it to an output channel that is needed, when a channel that
+reads it is needed, or when what is left would not be a grid without it. All others can go, and nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from torch_growl.networks.layers.kinds import LayerKind, kind_of
+from torch_growl.networks.wiring.identities import partition
+from torch_growl.networks.wiring.wiring import Grid, Wiring
+
+__all__ = ["Flags", "bundles", "connections", "needed_channels"]
+
+Flags = NDArray[np.bool_]
+
+
+def connections(module: nn.Module) -> Flags:
+    """For every input and output channel of an ungrouped layer, whether a weight between them is nonzero."""
+    kind = cast(LayerKind, kind_of(module))
+    weight = cast(Tensor, module.weight).detach()
+    rows, outputs = kind.blocks(module, weight, "input")[0], kind.blocks(module, weight, "output")[0].shape[0]
+    if rows.shape[1] != outputs:  # a registered type whose rows do not list output channels: one for all
+        return cast(Flags, (rows.flatten(1) != 0).any(dim=1, keepdim=True).expand(-1, outputs).cpu().numpy())
+    nonzero = rows != 0
+    return cast(Flags, (nonzero.flatten(2).any(dim=2) if nonzero.ndim > 2 else nonzero).cpu().numpy())
+
+
+def needed_channels(layers: Mapping[str, nn.Module], wiring: Wiring, round_to: int = 1) -> Flags:
+    """The classes of channels that are needed: ``(wiring.count,)``.
+
+    Args:
+        layers: every layer of a registered type by name; not modified.
+        wiring: of the network.
+        round_to: the output channels that are left of a layer are a multiple of this, where it has so many.
+    """
+    links = {
+        name: connections(layers[name])
+        for name in wiring.inputs
+        if cast(LayerKind, kind_of(layers[name])).groups(layers[name]) == 1
+    }
+    needed = wiring.pinned.copy()
+    while True:
+        _settle(needed, wiring, links)
+        if not _round_up(needed, wiring, round_to):
+            return needed
+
+
+def _settle(needed: Flags, wiring: Wiring, links: Mapping[str, Flags]) -> None:
+    """Add to what is needed until nothing changes any more."""
+    before = -1
+    while before != (before := int(needed.sum())):
+        for name in reversed(list(wiring.outputs)):
+            inputs, outputs = wiring.inputs[name], wiring.outputs[name]
+            if name in links:
+                used = links[name][:, needed[outputs]].any(axis=1)
+                needed[inputs[used]] = True
+        needed[wiring.reads[needed[wiring.reads[:, 1]], 0]] = True
+        for grid in wiring.grids:
+            _complete(needed, grid)
+        if before == int(needed.sum()):
+            _leave_none_empty(needed, wiring)
+
+
+def _leave_none_empty(needed: Flags, wiring: Wiring) -> None:
+    """A layer or parameter of which nothing is needed keeps its first channel."""
+    for name in reversed(list(wiring.outputs)):
+        for classes in (wiring.outputs[name], wiring.inputs[name]):
+            if not needed[classes].any():
+                needed[classes[0]] = True
+                return
+    for classes in wiring.parameters.values():
+        if not needed[classes].any():
+            needed[classes.flat[0]] = True
+            return
+
+
+def _complete(needed: Flags, grid: Grid) -> None:
+    flags = needed[grid.classes]
+    axes = range(flags.ndim)
+    kept = [flags.any(axis=tuple(other for other in axes if other != axis)) for axis in axes]
+    for where, classes in grid.needs:
+        held = needed[classes]
+        for place, axis in enumerate(where):
+            kept[axis] = kept[axis] | held.any(axis=tuple(other for other in range(held.ndim) if other != place))
+    if not all(line.any() for line in kept):
+        return
+    whole = np.ix_(*kept)
+    if not flags[whole].all():
+        needed[grid.classes[whole]] = True
+
+
+def _round_up(needed: Flags, wiring: Wiring, round_to: int) -> bool:
+    """Keep some more channels in the first layer that has not a multiple; whether there was one."""
+    if round_to == 1:
+        return False
+    for outputs in wiring.outputs.values():
+        left = int(needed[outputs].sum())
+        missing = min(-left % round_to, len(outputs) - left)
+        if missing and len(outputs) >= round_to:
+            needed[outputs[~needed[outputs]][:missing]] = True
+            return True
+    return False
+
+
+def bundles(wiring: Wiring, needed: Flags) -> list[list[int]]:
+    """The classes that are not needed, in sets that can only go together: of one layer, one tensor, one attention."""
+    edges: list[Tensor] = []
+
+    def join(classes: NDArray[np.int64]) -> None:
+        gone = np.unique(classes[~needed[classes]])
+        if len(gone) > 1:
+            edges.append(torch.from_numpy(np.stack([gone[:-1], gone[1:]], axis=1)))
+
+    for classes in [*wiring.outputs.values(), *wiring.parameters.values(), *(grid.classes for grid in wiring.grids)]:
+        join(classes)
+    for pair in wiring.reads:
+        join(pair)
+    set_of = partition(wiring.count, edges)
+    gone = np.flatnonzero(~needed)
+    found: dict[int, list[int]] = {}
+    for number in gone.tolist():
+        found.setdefault(int(set_of[number]), []).append(number)
+    return list(found.values())

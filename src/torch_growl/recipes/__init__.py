@@ -1,6 +1,0 @@
-"""Recipes: a whole run in one YAML file, checked field by field."""
-
-from torch_growl.recipes.loading import builtin_recipes, load_recipe, parse_overrides
-from torch_growl.recipes.schema import Phase, Recipe
-
-__all__ = ["Phase", "Recipe", "builtin_recipes", "load_recipe", "parse_overrides"]

@@ -1,0 +1,120 @@
+"""The run folder: created once, resumed only with the same recipe, its files whole or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from torch_growl.errors import GrowlError, RunFolderError
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.runs.run_folder import RunFolder, write_whole
+
+
+def test_it_is_created_and_gives_its_recipe_back(tmp_path: Path) -> None:
+    recipe = load_recipe("digits", {"seed": 3})
+    folder = RunFolder(tmp_path / "deep" / "run")
+    folder.create(recipe)
+    assert folder.recipe() == recipe
+
+
+def test_a_folder_in_use_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    recipe = load_recipe("digits", {})
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="is in use by other files; choose another --out"):
+        RunFolder(tmp_path).create(recipe)
+    with pytest.raises(RunFolderError, match="is in use by other files"):
+        RunFolder(tmp_path).create(recipe, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(RunFolderError, match="is a file, not a folder"):
+        RunFolder(tmp_path / "notes.txt").create(recipe)
+
+
+def test_a_run_is_only_gone_on_with_on_request_and_with_its_own_recipe(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(load_recipe("digits", {}))
+    before = folder.recipe_file.read_bytes()
+    with pytest.raises(RunFolderError, match="is in use by another run; go on with it"):
+        folder.create(load_recipe("digits", {}))
+    other = load_recipe("digits", {"train.epochs": 1234})
+    with pytest.raises(RunFolderError, match=r"holds a run with train.epochs = \d+, not 1234"):
+        folder.create(other, resume=True)
+    folder.create(load_recipe("digits", {}), resume=True)
+    assert folder.recipe_file.read_bytes() == before
+
+
+def test_what_is_not_a_run_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not a run folder: it has no recipe.yaml"):
+        RunFolder(tmp_path).recipe()
+    with pytest.raises(RunFolderError, match=r"has no result.json yet"):
+        RunFolder(tmp_path).result()
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"result.json is damaged"):
+        RunFolder(tmp_path).result()
+    with pytest.raises(GrowlError, match="unknown stage 'x'"):
+        RunFolder(tmp_path).drop_from("x")
+
+
+def test_two_processes_cannot_hold_one_folder(tmp_path: Path) -> None:
+    with RunFolder(tmp_path).locked():
+        with pytest.raises(RunFolderError, match="in use by another process"), RunFolder(tmp_path).locked():
+            pass
+    with RunFolder(tmp_path).locked():
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_checkpoints_come_back_and_damaged_ones_say_so(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    assert folder.load_checkpoint("train") is None
+    with pytest.raises(RunFolderError, match="stage 'train' is not done yet"):
+        folder.finished("train", 2)
+    folder.save_checkpoint("train", {"epoch": 1, "w": torch.arange(3.0)})
+    with pytest.raises(RunFolderError, match="stage 'train' is not done yet"):
+        folder.finished("train", 2)
+    assert torch.equal(folder.finished("train", 1)["w"], torch.arange(3.0))
+    path = folder.checkpoints / "train.pt"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RunFolderError, match=r"train.pt cannot be read .*delete it to do the stage again"):
+        folder.load_checkpoint("train")
+
+
+def test_metrics_after_a_checkpoint_are_dropped_on_resuming(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.trim_metrics("train", 0)
+    for stage, epoch in [("dense", 1), ("dense", 2), ("train", 1), ("train", 2), ("train", 3), ("retrain", 1)]:
+        folder.append_metrics({"stage": stage, "epoch": epoch})
+    with open(folder.metrics_file, "a") as file:
+        file.write('{"stage": "retr')  # a kill in the middle of a line
+    folder.trim_metrics("train", 2)
+    left = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
+    assert [(r["stage"], r["epoch"]) for r in left] == [("dense", 1), ("dense", 2), ("train", 1), ("train", 2)]
+
+
+def test_doing_a_stage_again_drops_it_and_what_follows(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for name in ("checkpoints/train.pt", "tying.json", "checkpoints/retrain.pt", "model.safetensors", "result.json"):
+        (tmp_path / name).touch()
+    folder.drop_from("retrain")
+    assert (tmp_path / "tying.json").exists()
+    assert (tmp_path / "checkpoints/train.pt").exists()
+    assert not any(
+        (tmp_path / name).exists() for name in ("checkpoints/retrain.pt", "model.safetensors", "result.json")
+    )

@@ -1,0 +1,103 @@
+"""The public names: none is lost, none is hidden by a module of its name, README's loop and the example run."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import runpy
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import torch_growl as tg
+
+ROOT = Path(__file__).resolve().parents[2]
+
+NAMES = """GrOWL GrowlError GrowlWarning LayerKind Partition Tying cluster_rows compact compact_like compact_optimizer
+compact_scheduler doctor export_executorch export_onnx export_program find_tying group_slope inspect_layers
+lasso load load_dense load_program measure oscar owl_dual_norm owl_norm pld prox_growl prox_owl
+register_layer row_similarity save slope structure_of tie_ untie_"""
+
+
+def test_public_names() -> None:
+    assert sorted(tg.__all__) == sorted(NAMES.split())
+    assert set(tg.__all__) <= set(dir(tg))
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(tg.__path__)}
+    assert modules & set(tg.__all__) == set()
+    for name in modules - {"__main__"}:
+        importlib.import_module(f"torch_growl.{name}")
+    for name in tg.__all__:
+        assert not isinstance(getattr(tg, name), types.ModuleType)
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="module 'torch_growl' has no attribute 'prune'"):
+        tg.prune  # noqa: B018
+
+
+def test_every_public_thing_is_documented() -> None:
+    for name in tg.__all__:
+        assert (getattr(tg, name).__doc__ or "").strip(), name
+
+
+def test_all_errors_are_one_family() -> None:
+    from torch_growl import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert len(kinds) > 8
+    for kind in kinds:
+        assert issubclass(kind, errors.GrowlError | UserWarning)
+        if "Value" in kind.__name__ or kind in (errors.LayerError, errors.DataError, errors.RecipeError):
+            assert issubclass(kind, ValueError)
+        if "Type" in kind.__name__:
+            assert issubclass(kind, TypeError)
+
+
+def test_the_loop_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    loop = text.split("## In your own training loop")[1].split("```python")[1].split("```")[0]
+
+    def build_model() -> nn.Module:
+        return nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for i in range(100):
+            x = torch.randn(32, 12, generator=torch.Generator().manual_seed(i))
+            y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    def new_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=0.02)
+
+    model = build_model()
+    scope = {
+        "build_model": build_model,
+        "train": train,
+        "new_optimizer": new_optimizer,
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
+        "example_inputs": torch.randn(4, 12),
+    }
+    exec(loop, scope)  # README's own code
+    small = scope["small"]
+    assert isinstance(small, nn.Module)
+    x = torch.randn(50, 12)
+    torch.testing.assert_close(small.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in build_model().parameters())
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "own_loop.py"))["main"]
+    main(epochs=6)
+    out = capsys.readouterr().out
+    assert "compact: " in out
+    assert "MACs" in out

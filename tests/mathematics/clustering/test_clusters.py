@@ -1,0 +1,357 @@
+"""Groups of alike rows: the best there are where that can be computed, never worse than scikit-learn's elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import affinity_propagation
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from tests.support.component_graph import graph_of, plain
+from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.mathematics.clustering._affinity import solve
+from torch_growl.mathematics.clustering._integer_program import prove
+from torch_growl.mathematics.clustering.clusters import Clustering, cluster_rows
+from torch_growl.mathematics.clustering.partition import Partition
+from torch_growl.mathematics.similarity.dense import row_similarity
+
+
+def net_similarity(W: Tensor, labels: Tensor, exemplars: tuple[int, ...], preference: float) -> float:
+    """By definition, row by row."""
+    S = row_similarity(W)
+    total = preference * len(exemplars)
+    for i, label in enumerate(labels.tolist()):
+        if label >= 0 and i != exemplars[label]:
+            total += float(S[i, exemplars[label]])
+    return total
+
+
+def check(W: Tensor, found: Clustering, preference: float) -> None:
+    """Everything that must hold of any result."""
+    S = row_similarity(W)
+    labels = found.labels
+    assert labels.dtype == torch.int64
+    assert labels.shape == (len(W),)
+    assert torch.equal(labels == -1, (W.flatten(1) == 0).all(dim=1))
+    assert found.partition == Partition.from_labels(labels)
+    assert labels.tolist() == list(found.partition.labels), "numbered by first appearance"
+    assert found.n_groups == found.partition.n_groups == len(found.exemplars)
+    assert labels[list(found.exemplars)].tolist() == list(range(found.n_groups))
+    assert found.objective == pytest.approx(net_similarity(W, labels, found.exemplars, preference), abs=1e-9)
+    for i in (labels >= 0).nonzero().flatten().tolist():
+        mine = float(S[i, found.exemplars[int(labels[i])]])
+        assert mine >= preference - 1e-12 or i in found.exemplars
+        assert i in found.exemplars or mine >= max(float(S[i, k]) for k in found.exemplars) - 1e-12
+
+
+def optimum(W: Tensor, preference: float) -> float:
+    """The best objective over all sets of exemplars among the nonzero rows."""
+    W = W[(W != 0).any(dim=1)]
+    n = len(W)
+    if n == 0:
+        return 0.0
+    S = row_similarity(W).numpy()
+    sets = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1 == 1
+    best = np.full(sets.shape, -np.inf)
+    for k in range(n):
+        best = np.where(sets[:, k : k + 1], np.maximum(best, S[:, k]), best)
+    return float(np.where(sets, preference, best).sum(axis=1).max())
+
+
+def noisy(n: int, groups: int, noise: float, d: int = 16, seed: int = 0, copies: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(groups, d, generator=generator, dtype=torch.float64)
+    W = centres[torch.arange(n) % groups] + noise * torch.randn(n, d, generator=generator, dtype=torch.float64)
+    return W.repeat(copies, 1)
+
+
+# ── the optimum ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=250, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), max_size=10),
+    st.sampled_from([0.1, 0.5, 0.6, 0.8, 0.95, 1.0]),
+)
+def test_up_to_ten_rows_it_is_the_optimum(rows: list[tuple[int, int]], preference: float) -> None:
+    W = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
+    found = cluster_rows(W, preference)
+    check(W, found, preference)
+    assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
+    assert found.converged
+
+
+def test_where_all_sets_can_still_be_tried_the_optimum_is_found() -> None:
+    """Fourteen rows, mostly one component. Measured: all of 40 optimal."""
+    for seed in range(8):
+        W = noisy(14, 1 + seed % 3, 0.1 + 0.1 * (seed % 4), d=3, seed=seed)
+        for preference in (0.05, 0.3, 0.6, 0.8, 0.9):
+            found = cluster_rows(W, preference)
+            check(W, found, preference)
+            assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
+
+
+# ── proven ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_exact_is_the_optimum(seed: int) -> None:
+    W = noisy(15, 1 + seed % 2, 0.4, d=3, seed=seed)
+    W = torch.cat([W, W[:2]])
+    for preference in (0.05, 0.4, 0.7):
+        found = cluster_rows(W, preference, method="exact")
+        check(W, found, preference)
+        assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
+        assert found.converged
+
+
+@pytest.mark.parametrize(("n", "d", "noise", "preference"), [(60, 2, 1.0, 0.6), (80, 4, 0.5, 0.8), (97, 4, 0.1, 0.6)])
+def test_exact_is_never_below_the_default_which_is_near(n: int, d: int, noise: float, preference: float) -> None:
+    W = noisy(n, 3, noise, d=d, seed=1)
+    best, found = cluster_rows(W, preference, method="exact"), cluster_rows(W, preference)
+    check(W, best, preference)
+    assert found.objective <= best.objective + 1e-9
+    assert found.objective >= 0.999 * best.objective
+
+
+def test_the_proof_mends_a_poor_solution() -> None:
+    W = noisy(60, 3, 1.0, d=2, seed=1)
+    graph, members, starts = graph_of(W, 0.6)
+    _, value, iterations = solve(graph, members, starts, damping=0.9, max_iter=1000)
+    assert (iterations != 0).any()
+    best = value.sum()
+    poor, value = np.arange(60), np.add.reduceat(graph.own[members], starts[:-1])
+    prove(graph, members, starts, np.ones_like(iterations), poor, value, 60.0)
+    assert value.sum() == pytest.approx(best, abs=1e-6)
+    assert (poor != np.arange(60)).any()
+    assert value.sum() == pytest.approx(sum(plain(graph, members, np.unique(poor))), abs=1e-9)
+
+
+def test_exact_says_what_is_too_large() -> None:
+    W = noisy(700, 1, 0.3, d=4)
+    with pytest.raises(InvalidValueError, match=r"at most 200000 similar .* of 700 distinct rows with 2.*raise"):
+        cluster_rows(W, 0.3, method="exact")
+    W = noisy(150, 2, 0.4, d=4)
+    with pytest.raises(InvalidValueError, match=r"of \d+ distinct rows.* not be solved exactly within 0.001 s"):
+        cluster_rows(W, 0.3, method="exact", time_limit=0.001)
+
+
+# ── beside scikit-learn ─────────────────────────────────────────────────────────────────────────────────────────────
+
+TABLE: dict[str, tuple[Callable[[], Tensor], float]] = {
+    "clear groups": (lambda: noisy(60, 6, 0.05), 0.8),
+    "blurred groups": (lambda: noisy(90, 9, 0.35), 0.6),
+    "blurred groups, high preference": (lambda: noisy(90, 9, 0.25), 0.9),
+    "one broad group": (lambda: noisy(80, 1, 0.4), 0.5),
+    "no groups": (lambda: noisy(50, 50, 0.0), 0.8),
+    "low dimension": (lambda: noisy(70, 70, 0.0, d=2), 0.6),
+    "low dimension, low preference": (lambda: noisy(70, 70, 0.0, d=2, seed=3), 0.1),
+    "duplicates": (lambda: noisy(40, 5, 0.3, copies=3), 0.7),
+    "zero rows": (lambda: torch.cat([noisy(40, 5, 0.3), torch.zeros(10, 16)]), 0.7),
+    "opposite signs": (lambda: torch.cat([noisy(30, 3, 0.1), -noisy(30, 3, 0.1)]), 0.8),
+    "different sizes": (lambda: noisy(60, 4, 0.1) * torch.linspace(0.5, 2, 60)[:, None], 0.7),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_the_objective_is_never_below_affinity_propagation_on_all_rows(case: str) -> None:
+    make, preference = TABLE[case]
+    W = make()
+    found = cluster_rows(W, preference)
+    check(W, found, preference)
+    rows = (W != 0).any(dim=1).nonzero().flatten()
+    S = row_similarity(W[rows]).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        centers, labels = affinity_propagation(S, preference=preference, damping=0.9, max_iter=1000, random_state=0)
+    theirs = torch.full((len(W),), -1)
+    theirs[rows] = torch.from_numpy(labels)
+    exemplars = tuple(rows[torch.from_numpy(np.asarray(centers))].tolist())
+    assert len(exemplars) > 0
+    assert found.objective >= net_similarity(W, theirs, exemplars, preference) - 1e-9
+
+
+def test_clear_groups_are_found() -> None:
+    W = noisy(300, 20, 0.02, d=32).float()
+    found = cluster_rows(W, 0.8)
+    assert found.partition == Partition(tuple(i % 20 for i in range(300)))
+    assert found.converged
+
+
+# ── what merging and permuting must not change ──────────────────────────────────────────────────────────────────────
+
+
+def test_duplicates_go_together_and_weigh_as_many_rows() -> None:
+    w = torch.tensor([[1.0, 0.0], [0.9, 0.43], [0.62, 0.78]])
+    # 2 is similar to 1, 1 to 0; the many copies of 2 draw 1 to them
+    W = torch.cat([w, w[2:].expand(8, 2)])
+    found = cluster_rows(W, 0.8)
+    check(W, found, 0.8)
+    assert found.partition == Partition((0, 1, 1, *[1] * 8)) or found.objective == pytest.approx(optimum(W, 0.8))
+    assert found.exemplars[-1] == 2, "of bit-equal rows the first"
+    assert found.objective == pytest.approx(optimum(W, 0.8), abs=1e-9)
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_merging_duplicates_is_exact_in_a_large_component(copies: int) -> None:
+    W = noisy(12, 1, 0.35, d=3)
+    W = torch.cat([W, W[:3].repeat(copies - 1, 1)])[: 12 + 3 * (copies - 1)]
+    found = cluster_rows(W[:18], 0.7)
+    check(W[:18], found, 0.7)
+    assert found.objective == pytest.approx(optimum(W[:18], 0.7), abs=1e-9)
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_permuting_rows_permutes_the_groups(case: str) -> None:
+    make, preference = TABLE[case]
+    W = make()
+    order = torch.randperm(len(W))
+    straight, permuted = cluster_rows(W, preference), cluster_rows(W[order], preference)
+    assert permuted.partition == Partition.from_labels(straight.labels[order])
+    assert permuted.objective == straight.objective
+    again = cluster_rows(W, preference)
+    assert again.exemplars == straight.exemplars
+    assert torch.equal(again.labels, straight.labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_type_layout_and_more_dimensions(dtype: torch.dtype) -> None:
+    W = noisy(24, 3, 0.05, d=18).to(dtype)
+    before = W.clone()
+    found = cluster_rows(W)
+    assert found.partition == Partition(tuple(i % 3 for i in range(24)))
+    assert torch.equal(W, before)
+    assert cluster_rows(W.T.contiguous().T).partition == found.partition
+    assert cluster_rows(W.reshape(24, 2, 3, 3).to(memory_format=torch.channels_last)).partition == found.partition
+    assert cluster_rows(W.requires_grad_()).partition == found.partition
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_scale_does_not_matter(scale: float) -> None:
+    W = noisy(40, 4, 0.2)
+    assert cluster_rows(W * scale).partition == cluster_rows(W).partition
+
+
+# ── edges ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("W", "labels", "objective"),
+    [
+        (torch.zeros(0, 3), [], 0.0),
+        (torch.zeros(3, 0), [-1, -1, -1], 0.0),
+        (torch.zeros(4, 2), [-1] * 4, 0.0),
+        (torch.ones(1, 2), [0], 0.8),
+        (torch.ones(5, 2), [0] * 5, 4.8),
+        (torch.tensor([[1.0, 2.0], [-1.0, -2.0]]), [0, 1], 1.6),
+        (torch.tensor([[0.0, 0.0], [1.0, 2.0], [-0.0, 0.0], [1.0, 2.0]]), [-1, 0, -1, 0], 1.8),
+        (torch.tensor([[0.0, 1.0], [-0.0, 1.0]]), [0, 0], 1.8),
+        (torch.tensor([[1.0], [0.9]]), [0, 0], 1.7),
+        (torch.tensor([[1.0], [0.7]]), [0, 1], 1.6),
+        (torch.tensor([[4.0, 0.0], [3.0, 0.0]]), [0, 1], 1.6),
+    ],
+)
+def test_edges(W: Tensor, labels: list[int], objective: float) -> None:
+    found = cluster_rows(W)
+    assert found.labels.tolist() == labels
+    assert found.objective == pytest.approx(objective, abs=1e-6)
+    assert found.converged
+    check(W, found, 0.8)
+
+
+def test_two_thousand_equal_rows() -> None:
+    found = cluster_rows(torch.full((2048, 64), 0.3))
+    assert found.n_groups == 1
+    assert found.objective == pytest.approx(2047.8)
+    assert found.converged
+
+
+@pytest.mark.parametrize("n", [12, 40])
+def test_rows_all_equally_similar(n: int) -> None:
+    """scikit-learn warns and chooses arbitrarily there."""
+    W = torch.eye(n, dtype=torch.float64) + 1.0
+    s = float(row_similarity(W)[0, 1])
+    for preference, groups in ((s - 0.05, 1), (1.0, n)):
+        found = cluster_rows(W, preference)
+        check(W, found, preference)
+        assert found.n_groups == groups
+
+
+def test_at_preference_one_only_equal_rows_tie() -> None:
+    W = noisy(30, 3, 1e-4)
+    W[5] = W[0]
+    assert cluster_rows(W, 1.0).partition == Partition.from_rows(W)
+
+
+# ── when propagation fails ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("max_iter", [1, 14])
+def test_non_convergence_is_said_and_the_result_is_still_good(max_iter: int) -> None:
+    W = torch.cat([noisy(80, 1, 0.4), 5 + noisy(3, 3, 0.1)])
+    good = cluster_rows(W, 0.5)
+    assert good.converged
+    with pytest.warns(GrowlWarning, match=f"within {max_iter} .* 1 component.* largest of 8. distinct") as w:
+        poor = cluster_rows(W, 0.5, max_iter=max_iter)
+    assert not poor.converged
+    assert [warning.category for warning in w] == [GrowlWarning]
+    assert w[0].filename == __file__
+    check(W, poor, 0.5)
+    assert poor.objective >= 0.98 * good.objective
+
+
+def test_what_is_proven_best_needs_no_propagation() -> None:
+    W = noisy(64, 4, 0.05, d=256)  # four tight groups of sixteen
+    found = cluster_rows(W, 0.8, max_iter=1)
+    assert found.converged
+    assert found.objective == pytest.approx(cluster_rows(W, 0.8, method="exact").objective, abs=1e-9)
+    graph, members, starts = graph_of(W, 0.8)
+    assert not solve(graph, members, starts, damping=0.9, max_iter=1)[2].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_propagation_the_search_comes_near_the_optimum(seed: int) -> None:
+    W = noisy(14, 1, 0.4, d=3, seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GrowlWarning)
+        found = cluster_rows(W, 0.4, max_iter=1)
+    check(W, found, 0.4)
+    assert found.objective >= 0.999 * optimum(W, 0.4)
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ROWS = torch.ones(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("W", "options", "error", "words"),
+    [
+        (ROWS, {"preference": 0.0}, InvalidValueError, r"preference must be in \(0, 1\], got 0.0: no sim"),
+        (ROWS, {"preference": 1.5}, InvalidValueError, r"preference must be in \(0, 1\], got 1.5"),
+        (ROWS, {"preference": float("nan")}, InvalidValueError, "preference must be in .* got nan"),
+        (ROWS, {"preference": "0.8"}, InvalidTypeError, "preference must be a number, got str"),
+        (ROWS, {"damping": 1.0}, InvalidValueError, r"damping must be in \[0.5, 1\), got 1.0"),
+        (ROWS, {"damping": 0.4}, InvalidValueError, r"damping must be in \[0.5, 1\), got 0.4"),
+        (ROWS, {"damping": None}, InvalidTypeError, "damping must be a number, got NoneType"),
+        (ROWS, {"max_iter": 0}, InvalidValueError, "max_iter must be ≥ 1, got 0"),
+        (ROWS, {"max_iter": 2.0}, InvalidTypeError, "max_iter must be an integer, got float"),
+        (ROWS, {"method": "best"}, InvalidValueError, "method must be 'affinity' or 'exact', got 'best'"),
+        (ROWS, {"time_limit": 0}, InvalidValueError, "time_limit must be > 0 seconds, got 0"),
+        (ROWS, {"time_limit": "1"}, InvalidTypeError, "time_limit must be a number, got str"),
+        (torch.ones(3), {}, InvalidValueError, "W must have rows along dim 0"),
+        (torch.ones(3, 2, dtype=torch.int64), {}, InvalidTypeError, "dense floating-point tensor, got torch.int64"),
+        (torch.tensor([[1, np.nan], [np.inf, 0], [1, 1]]), {}, InvalidValueError, "2 of its 3 rows"),
+    ],
+)
+def test_bad_input_is_refused(W: Tensor, options: dict[str, object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        cluster_rows(W, **options)  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""Merging rows by direction, against scipy on the same directions and by what it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.cluster.hierarchy import ward
+from torch import nn
+
+import torch_growl as tg
+from torch_growl.mathematics.clustering.ward import merge_rows
+
+
+def bundles(groups: int = 5, rows: int = 8, length: int = 20) -> torch.Tensor:
+    """Rows in bundles of like direction and unlike length; every third bundle's last row is zero."""
+    g = torch.Generator().manual_seed(0)
+    centres = torch.randn(groups, length, generator=g).repeat_interleave(rows, 0)
+    W = (centres + 0.02 * torch.randn(groups * rows, length, generator=g)) * (
+        0.1 + 10 * torch.rand(groups * rows, 1, generator=g)
+    )
+    W[rows - 1 :: 3 * rows] = 0
+    return W
+
+
+def test_bundles_of_one_direction_are_found_whatever_the_lengths() -> None:
+    W = bundles()
+    partition = merge_rows(W, 5)
+    assert partition.n_groups == 5
+    labels = np.array(partition.labels).reshape(5, 8)
+    assert all(len(set(row[row >= 0])) == 1 for row in labels)
+    assert [i for i, label in enumerate(partition.labels) if label < 0] == [7, 31]  # the zero rows are in no group
+
+
+@pytest.mark.parametrize("groups", [1, 3, 9, 20])
+def test_it_is_wards_method_on_directions(groups: int) -> None:
+    W = torch.randn(30, 6, generator=torch.Generator().manual_seed(groups))
+    partition = merge_rows(W, groups)
+    assert partition.n_groups == groups
+    tree = ward((W / W.norm(dim=1, keepdim=True)).double().numpy())
+    members: dict[int, frozenset[int]] = {i: frozenset([i]) for i in range(30)}
+    for step, (a, b, _, _) in enumerate(tree[: 30 - groups]):
+        members[30 + step] = members.pop(int(a)) | members.pop(int(b))
+    ours = {frozenset(np.flatnonzero(np.array(partition.labels) == g).tolist()) for g in range(groups)}
+    assert ours == set(members.values())
+
+
+def test_equal_rows_stay_together_and_fewer_rows_than_groups_are_the_groups() -> None:
+    W = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    W[3:] = W[:3]
+    assert merge_rows(W, 10).labels == (0, 1, 2, 0, 1, 2)
+    assert merge_rows(W, 2).n_groups == 2
+    assert merge_rows(torch.zeros(4, 3), 2).n_groups == 0
+
+
+def test_extreme_lengths_do_not_overflow() -> None:
+    W = torch.tensor([[1e30, 1e30], [1e-30, 1e-30], [1e30, -1e30], [3e-30, -3e-30]])
+    assert merge_rows(W, 2).labels == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("groups", "error"), [(0, ValueError), (True, TypeError), (2.0, TypeError)])
+def test_bad_numbers_of_groups(groups: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match="groups"):
+        merge_rows(torch.ones(3, 2), groups)  # type: ignore[arg-type]
+
+
+def test_find_tying_merges_down_to_numbers_and_shares() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 4))
+    model[0].weight.data[:, 15:] = 0
+    tying = tg.find_tying(model, ["0", "2"], method="ward", groups={"0": 6, "2": 0.5})
+    assert tying["0"].partition.n_groups == 6
+    assert tying["0"].partition.nonzero == 15
+    assert tying["2"].partition.n_groups == 8
+    tied = tg.tie_(model, tying)
+    again = tg.find_tying(tg.untie_(tied), ["0"], method="ward", groups=3)  # goes on from rows that are equal already
+    coarse = dict(zip(tying["0"].partition.labels, again["0"].partition.labels, strict=True))
+    assert [coarse[label] for label in tying["0"].partition.labels] == list(again["0"].partition.labels)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"method": "ward"}, "go together"),
+        ({"groups": 3}, "go together"),
+        ({"method": "ward", "groups": 0}, "groups"),
+        ({"method": "ward", "groups": 1.5}, "groups"),
+        ({"method": "ward", "groups": {"nowhere": 3}}, "nowhere"),
+    ],
+)
+def test_find_tying_refuses(given: dict[str, object], words: str) -> None:
+    with pytest.raises(tg.GrowlError, match=words):
+        tg.find_tying(nn.Sequential(nn.Linear(4, 4)), ["0"], **given)  # type: ignore[arg-type]

@@ -1,0 +1,99 @@
+"""Real architectures, rows zeroed and tied by chance: the compact network answers as the dense one, and is smaller.
+
+How much smaller, in which form and why, and what Torch-Pruning makes of the same networks, is in
+docs/architectures.md, made by ``python -m benchmarks.architectures.architectures``.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import torch_growl as tg
+from benchmarks.architectures import tables
+from benchmarks.architectures.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs, torch_pruning_cuts
+from benchmarks.architectures.zoo.compare import difference, spread
+from benchmarks.architectures.zoo.damage import ZERO, damage_, damaged_layers
+from benchmarks.harness import timing
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.networks.layers.kinds import rows_of
+
+TOLERANCE = 1e-5
+
+
+def test_the_families_are_there() -> None:
+    assert len(ARCHITECTURES) == sum(map(len, SOURCES.values())) >= 48
+    assert min(len(SOURCES["torchvision"]) - 18, len(SOURCES["timm"]) - 12, len(SOURCES["transformers"]) - 8) > 0
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_damaged_network_is_compacted_exactly(name: str) -> None:
+    model, inputs = build(name)
+    damage_(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    small = tg.compact(model, inputs)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    fresh = fresh_inputs(inputs, 7)
+    assert spread(model, fresh, inputs) > 100 * TOLERANCE  # one that answers the same to everything proves nothing
+    assert difference(model, small, fresh) <= TOLERANCE
+    dense_size, size = (tg.measure(network, inputs, latency=False) for network in (model, small))
+    assert size.weights < dense_size.weights
+    assert size.macs <= dense_size.macs
+
+
+def test_damage_is_seeded_and_as_it_says() -> None:
+    (model, _), (again, _) = build("weight_norm convolutions"), build("weight_norm convolutions")
+    damage_(model)
+    damage_(again)
+    for name, module in damaged_layers(model).items():
+        rows = rows_of(module).detach()
+        assert torch.equal(rows, rows_of(again.get_submodule(name)))
+        labels = Partition.from_rows(rows).labels
+        assert labels.count(PRUNED) == int(ZERO * len(rows))
+        assert len(set(labels)) - 1 < len(rows) - labels.count(PRUNED)  # some are tied
+    assert len(damaged_layers(model)) == 5
+
+
+def test_a_wrong_network_would_be_found() -> None:
+    model, inputs = build("GRU between Linear")
+    wrong = copy.deepcopy(model)
+    with torch.no_grad():
+        wrong.out.weight[0, 0] += 1e-3
+    assert difference(model, wrong, fresh_inputs(inputs, 7)) > TOLERANCE
+    assert difference(model, copy.deepcopy(model), fresh_inputs(inputs, 7)) == 0
+
+
+def test_a_reason_is_counted_without_what_is_of_one_layer() -> None:
+    reasons = [
+        "its output meets another tensor in add_3 (residual)",
+        "its reader layer1.0.conv must stay: it is shared",
+    ]
+    assert [tables.general(reason) for reason in reasons] == [
+        "its output meets another tensor in add (residual)",
+        "its reader must stay: it is shared",
+    ]
+
+
+@pytest.mark.parametrize("name", ["U-Net"])
+def test_torch_pruning_is_judged_by_its_outputs(name: str) -> None:
+    pytest.importorskip("torch_pruning")
+    found = torch_pruning_cuts.cuts(name, TOLERANCE, 120.0)
+    assert {t["request"] for t in found["tried"]} == {"agreed", "own"}
+    assert found["verdict"] == "correct"
+    assert torch_pruning_cuts.cuts(name, -1.0, 120.0)["verdict"] == "wrong"
+    stopped = torch_pruning_cuts.cuts(name, TOLERANCE, 1e-3)
+    assert [(t["verdict"], t["stage"]) for t in stopped["tried"]] == [("did not finish", "graph")]
+
+
+def test_the_docs_show_what_was_measured() -> None:
+    page, data = tables.PAGE.read_text("utf-8"), timing.load("architectures")
+    assert not data["quick"]
+    assert list(data["networks"]) == list(ARCHITECTURES)
+    assert tables.filled(page, data) == page
+    assert all(f"<!-- table: {name} -->" in page for name in tables.TABLES)
+    assert tables.filled(page.replace(" M → ", " M < "), data) == page  # a changed figure is found
+    assert page.replace(" M → ", " M < ") != page
+    with pytest.raises(KeyError, match="no-such"):
+        tables.filled("<!-- table: no-such -->\n<!-- end -->", data)

@@ -1,0 +1,105 @@
+"""The modules before a smaller layer: they select and sum, in any type, and go through torch's tools."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import fx, nn
+
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.compaction.inputs import (
+    SelectInputs,
+    SumInputs,
+    index_bytes,
+    make_inputs,
+    sum_without_scatter,
+)
+
+GROUPS = [[4, 0, 3], [1], [5, 2]]
+
+
+def by_hand(x: torch.Tensor, groups: list[list[int]], dim: int) -> torch.Tensor:
+    return torch.stack([sum(x.select(dim, index) for index in members) for members in groups], dim)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((7,), -1), ((3, 7), -1), ((2, 3, 7), -1), ((7, 4, 4), -3), ((2, 7, 5), -2)]
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_sum_is_the_sum_of_every_group(shape: tuple[int, ...], dim: int, dtype: torch.dtype) -> None:
+    x = torch.randint(-8, 8, shape).to(dtype)  # exact in every type
+    found = SumInputs(GROUPS, dim)(x)
+    assert found.dtype == dtype
+    assert torch.equal(found, by_hand(x, GROUPS, dim))
+    assert torch.equal(sum_without_scatter(x, GROUPS, dim), found)
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((3, 7), -1), ((2, 7, 4, 4), -3)])
+def test_select_takes_inputs_in_order(shape: tuple[int, ...], dim: int) -> None:
+    x = torch.randn(shape)
+    assert torch.equal(SelectInputs([5, 1, 1], dim)(x), torch.stack([x.select(dim, i) for i in (5, 1, 1)], dim))
+
+
+@pytest.mark.parametrize("dim", [-1, -3])
+@pytest.mark.parametrize("sizes", [[1], [4], [1, 1], [2, 2, 2], [13, 1, 8, 7, 2, 1], [31]])
+def test_sums_without_a_scatter_are_the_same_for_groups_of_any_sizes(sizes: list[int], dim: int) -> None:
+    order = torch.randperm(sum(sizes) + 3).tolist()
+    groups = [[order.pop() for _ in range(size)] for size in sizes]
+    shape = (2, sum(sizes) + 3) if dim == -1 else (2, sum(sizes) + 3, 2, 2)
+    x = torch.randint(-8, 8, shape).float()
+    assert torch.equal(sum_without_scatter(x, groups, dim), by_hand(x, groups, dim))
+
+
+def test_the_input_is_not_modified_and_gradients_reach_every_member() -> None:
+    x = torch.randn(3, 7, requires_grad=True)
+    before = x.detach().clone()
+    SumInputs(GROUPS, -1)(x).sum().backward()
+    assert torch.equal(x.detach(), before)
+    assert x.grad is not None
+    assert x.grad[0].tolist() == [1, 1, 1, 1, 1, 1, 0]
+
+
+def test_what_needs_no_module_gets_none() -> None:
+    assert make_inputs([[0], [1], [2]], 3, -1) is None
+    assert index_bytes([[0], [1], [2]], 3) == 0
+
+
+@pytest.mark.parametrize("groups", [[[0], [1]], [[1], [0], [2]], [[2]], GROUPS])
+def test_bytes_are_those_of_the_buffers(groups: list[list[int]]) -> None:
+    module = make_inputs(groups, 6, -1)
+    assert type(module) is (SumInputs if max(map(len, groups)) > 1 else SelectInputs)
+    assert all(buffer.dtype == torch.int32 for buffer in module.buffers())
+    assert sum(buffer.nbytes for buffer in module.buffers()) == index_bytes(groups, 6)
+
+
+@pytest.mark.parametrize("module", [SelectInputs([5, 2], -3), SumInputs(GROUPS, -3)], ids=["select", "sum"])
+def test_goes_through_tracing_export_and_copying(module: nn.Module) -> None:
+    x = torch.randn(2, 7, 3, 3)
+    expected = module(x)
+    assert torch.equal(fx.symbolic_trace(module)(x), expected)
+    assert torch.equal(torch.export.export(module, (x,)).module()(x), expected)
+    assert torch.equal(copy.deepcopy(module)(x), expected)
+    assert torch.equal(torch.compile(module, backend="aot_eager", fullgraph=True)(x), expected)
+    assert module.state_dict() == {}
+
+
+def test_additions_are_counted() -> None:
+    assert SumInputs(GROUPS, -3).additions(torch.zeros(2, 7, 3, 3)) == 3 * 2 * 9
+
+
+def test_printout_says_how_many() -> None:
+    assert repr(SumInputs(GROUPS, -1)) == "SumInputs(6 -> 3, dim=-1)"
+    assert repr(SelectInputs([5, 2], -3)) == "SelectInputs(2, dim=-3)"
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="counted from the end"):
+        SelectInputs([0], 1)
+    with pytest.raises(InvalidValueError, match="at least one input"):
+        SumInputs([[0], []], -1)
+    with pytest.raises(InvalidValueError, match="integers ≥ 0"):
+        SelectInputs([-1], -1)
+    with pytest.raises(InvalidValueError, match="non-empty"):
+        SumInputs([], -1)

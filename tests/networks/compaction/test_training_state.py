@@ -1,0 +1,106 @@
+"""Training goes on in the small network as it would have in the dense one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+import torch_growl as tg
+from torch_growl.errors import InvalidValueError
+from torch_growl.mathematics.clustering.partition import Partition
+from torch_growl.networks.tying.tying import LayerTying, Tying
+
+Make = Callable[[object], torch.optim.Optimizer]
+OPTIMIZERS: dict[str, Make] = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=0.01),
+    "adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, amsgrad=True),
+}
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, after: Callable[[], None]) -> None:
+    optimizer.zero_grad()
+    model(x).square().mean().add(model(x).sin().sum()).backward()
+    optimizer.step()
+    after()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_pruned_network_goes_on_step_for_step(name: str) -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    x = torch.randn(16, 8, dtype=torch.float64)
+
+    def prune() -> None:
+        with torch.no_grad():
+            dense[0].weight[:, [1, 4, 5, 6]] = 0
+            dense[2].weight[:, [0, 3, 7, 8, 9]] = 0
+
+    optimizer = OPTIMIZERS[name]([{"params": dense[2].parameters(), "lr": 0.02}, {"params": dense[0].parameters()}])
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)
+    for _ in range(4):
+        train(dense, optimizer, x, prune)
+        scheduler.step()
+    small = tg.compact(dense, x)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in dense.parameters())
+    before = copy.deepcopy(optimizer.state_dict())
+    new = tg.compact_optimizer(optimizer, dense, small)
+    follow = tg.compact_scheduler(scheduler, optimizer, new)
+    assert type(new) is type(optimizer)
+    for one, other in zip(before["state"].values(), optimizer.state_dict()["state"].values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for _ in range(10):
+        train(dense, optimizer, x, prune)
+        train(small, new, x, lambda: None)
+        scheduler.step()
+        follow.step()
+        assert [g["lr"] for g in new.param_groups] == [g["lr"] for g in optimizer.param_groups]
+        torch.testing.assert_close(small(x), dense(x), rtol=1e-6, atol=1e-6)
+
+
+def test_tied_training_goes_on_with_the_learning_rate_divided_by_the_group_size() -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(8, 5)).double()
+    x = torch.randn(16, 8, dtype=torch.float64)
+    tg.tie_(dense, Tying((LayerTying("0", Partition((0, 1, 0, 1, 2, 3, 2, 3)), 5),)))
+    optimizer = torch.optim.SGD(
+        [{"params": [dense[0].parametrizations.weight.original]}, {"params": [dense[0].bias]}], 0.01, momentum=0.9
+    )
+    for _ in range(4):
+        train(dense, optimizer, x, lambda: None)
+    small = tg.compact(dense, x)
+    assert tg.structure_of(small).layers[0].width == 4
+    new = tg.compact_optimizer(optimizer, dense, small)
+    new.param_groups[0]["lr"] /= 2
+    for _ in range(10):
+        train(dense, optimizer, x, lambda: None)
+        train(small, new, x, lambda: None)
+        torch.testing.assert_close(small(x), dense(x), rtol=1e-6, atol=1e-6)
+
+
+def test_averages_are_cut_and_what_cannot_be_carried_is_named() -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+    x = torch.randn(4, 8)
+    with torch.no_grad():
+        dense[0].weight[:, :6] = 0
+        dense[2].weight[:, :2] = 0
+    average = AveragedModel(dense)
+    average.update_parameters(dense)
+    small = tg.compact(dense, x)
+    cut = tg.compact_like(average, small)
+    assert isinstance(cut, AveragedModel)
+    assert cut.n_averaged == average.n_averaged
+    torch.testing.assert_close(cut(x), average(x))
+    cut.update_parameters(small)
+    optimizer = torch.optim.SGD(dense.parameters(), 0.1)
+    optimizer.state[dense[0].weight]["odd"] = torch.zeros(7)
+    with pytest.raises(InvalidValueError, match=r"'0.weight'.*'odd'"):
+        tg.compact_optimizer(optimizer, dense, small)
+    with pytest.raises(InvalidValueError, match="not in the dense network"):
+        tg.compact_optimizer(torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1), dense, small)

@@ -1,0 +1,101 @@
+"""Milliseconds side by side: who is slower is said, whatever cannot be timed is said too."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.networks.measurement import latency
+from torch_growl.networks.measurement.latency import Comparison, compare_latency
+
+
+class Sleeps(nn.Module):
+    """A network that takes a known time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.layer = seconds, nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        return self.layer(x)
+
+
+class Reshapes(nn.Module):
+    """Runs at any batch size, but is exported for one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, -1)
+
+
+def test_the_slower_one_is_called_slower() -> None:
+    x = torch.randn(2, 3)
+    (fast,) = compare_latency(Sleeps(0.02), Sleeps(0.005), x, batch_sizes=(2,), runtimes=("eager",), repeats=3)
+    assert fast.dense_ms is not None
+    assert fast.dense_ms >= 20
+    assert "faster" in fast.verdict
+    (slow,) = compare_latency(Sleeps(0.005), Sleeps(0.02), x, batch_sizes=(2,), runtimes=("eager",), repeats=3)
+    assert slow.ratio is not None
+    assert slow.ratio < 0.9
+    assert "SLOWER" in slow.verdict
+
+
+def test_verdicts() -> None:
+    assert Comparison("eager", 1, 2.0, 1.0).verdict == "2.00x faster"
+    assert Comparison("eager", 1, 1.0, 1.3).verdict == "1.30x SLOWER"
+    assert Comparison("eager", 1, 1.0, 1.02).verdict == "the same"
+    assert Comparison("eager", 1, None, None, "why").to_dict()["verdict"] == "why"
+
+
+def test_every_runtime_and_batch_is_timed_and_settings_are_as_before() -> None:
+    dense, small = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)), nn.Linear(8, 4)
+    x = torch.randn(2, 8)
+    before, state = torch.get_num_threads(), torch.random.get_rng_state()
+    found = compare_latency(dense, small, x, batch_sizes=(1, 5), runtimes=("eager", "onnxruntime"), repeats=3)
+    assert [(c.runtime, c.batch) for c in found] == [(r, b) for r in ("eager", "onnxruntime") for b in (1, 5)]
+    assert all(c.ratio is not None and c.ratio > 0 for c in found)
+    assert torch.get_num_threads() == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert dense.training
+
+
+def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loops(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * float(x.detach().numpy().sum())
+
+    (found,) = compare_latency(
+        Loops(), Loops(), torch.randn(2, 3), batch_sizes=(2,), runtimes=("onnxruntime",), repeats=3
+    )
+    assert found.ratio is None
+    assert found.note
+    fixed = nn.Sequential(nn.Linear(3, 2), nn.Unflatten(1, (2, 1)), Reshapes())
+    found_at = compare_latency(
+        fixed, fixed, torch.randn(2, 3), batch_sizes=(2, 8), runtimes=("eager", "onnxruntime"), repeats=3
+    )
+    timed = {(c.runtime, c.batch): c.ratio is not None for c in found_at}
+    assert timed == {("eager", 2): True, ("eager", 8): True, ("onnxruntime", 2): True, ("onnxruntime", 8): False}
+    monkeypatch.setattr(latency, "find_spec", lambda name: None)
+    (found,) = compare_latency(
+        nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(2, 3), batch_sizes=(2,), runtimes=("onnxruntime",), repeats=3
+    )
+    assert "onnxruntime is not installed" in found.verdict
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"threads": 0}, {"repeats": 2}, {"batch_sizes": (0,)}, {"batch_sizes": ()}, {"runtimes": ("abacus",)}]
+)
+def test_bad_arguments_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValueError):
+        compare_latency(nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(2, 3), **wrong)
+    with pytest.raises(InvalidTypeError):
+        compare_latency("dense", nn.Linear(3, 2), torch.randn(2, 3))  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+"""The step that never waits for its device: the same result as the other one, no word to the host, CUDA graphs."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import isotonic_regression
+from torch import nn
+
+import torch_growl as tg
+from torch_growl.errors import GrowlWarning, LayerError
+from torch_growl.mathematics.owl.min_max import isotonic_minmax
+from torch_growl.networks.penalty.capturable_step import CapturableStep
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, groups=2).to(memory_format=torch.channels_last),
+        nn.Flatten(),
+        nn.Linear(12, 40),
+        nn.Linear(40, 9),
+        nn.Linear(9, 3),
+    )
+
+
+def nudge(*models: nn.Module, size: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in zip(*(model.parameters() for model in models), strict=True):
+            noise = torch.randn(weights[0].shape, generator=generator) * size
+            for weight in weights:
+                weight.add_(noise.to(weight.device))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 200, 1500])
+def test_minmax_is_isotonic_regression(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for make in (rng.standard_normal, lambda k: np.sort(rng.random(k)), lambda k: np.repeat(rng.random(), k)):
+        y = np.stack([make(n) for _ in range(3)])
+        expected = np.stack([isotonic_regression(row, increasing=False).x for row in y])
+        found = isotonic_minmax(torch.from_numpy(y)).numpy()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=n * 2e-16 * np.abs(y).max())
+
+
+def test_minmax_holds_few_means_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_growl.mathematics.owl import min_max
+
+    y = torch.randn(2, 50, dtype=torch.float64)
+    whole = isotonic_minmax(y)
+    monkeypatch.setattr(min_max, "_MEANS", 7 * 2 * 50)
+    assert torch.equal(isotonic_minmax(y), whole)
+    assert isotonic_minmax(y[:, :0]).shape == (2, 0)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize(("form", "strength"), [("scale-free", 20.0), ("paper", 0.6), ("paper", 10.0)])
+def test_it_is_the_other_step(form: Any, strength: float, side: Any) -> None:
+    """Fifty steps with rows dying on the way, and with a strength at which every layer is held at its floor."""
+    models = network(), network()
+    plain, capturable = (
+        tg.GrOWL(model, strength=strength, form=form, side=side, min_rows=3, capturable=flag)
+        for model, flag in zip(models, (False, True), strict=True)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GrowlWarning)
+        for step in range(50):
+            nudge(*models, size=0.01, seed=step)
+            for growl in (plain, capturable):
+                growl.prox_({name: 0.02 * (i + 1) for i, name in enumerate(growl.layers)})
+            with torch.no_grad():
+                for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+                    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)  # norms are float32 there
+                    other.copy_(one)
+        states = plain.state_dict(), capturable.state_dict()
+    assert plain.nonzero() == capturable.nonzero()
+    assert any(rows.any() for rows in states[0]["dead"].values())
+    for name, rows in states[0]["dead"].items():
+        assert torch.equal(rows, states[1]["dead"][name])
+    assert states[0]["floored"] == states[1]["floored"]
+    assert states[0]["floored"] or strength != 10.0
+
+
+def test_dead_rows_stay_dead_between_steps_and_over_a_restart() -> None:
+    model = network()
+    growl = tg.GrOWL(model, strength=0.39, form="paper", layers=["4"], capturable=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    growl.attach(optimizer, every=3)
+    for step in range(9):
+        for weight in model.parameters():
+            weight.grad = torch.full_like(weight, 0.001)
+        optimizer.step()
+        if step == 2:
+            after = growl.nonzero()
+    assert growl.nonzero() != {name: info.info.n_rows for name, info in growl._layers.items()}
+    assert all(growl.nonzero()[name] <= rows for name, rows in after.items())
+    again = tg.GrOWL(network(1), layers=["4"], capturable=True)
+    again.load_state_dict(growl.state_dict())
+    again.prox_(0.0)
+    assert all(again.nonzero()[name] == int((~rows).sum()) for name, rows in growl.state_dict()["dead"].items())
+
+
+def test_a_broken_weight_changes_nothing_and_is_told_when_asked() -> None:
+    model = network()
+    growl = tg.GrOWL(model, strength=0.2, form="paper", capturable=True)
+    with torch.no_grad():
+        model[4].weight[3, 2] = torch.nan
+    before = copy.deepcopy(model)
+    growl.prox_(1.0)
+    for one, other in zip(model.parameters(), before.parameters(), strict=True):
+        assert torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
+    with pytest.raises(LayerError, match="'4' had NaN or infinite weights"):
+        growl.state_dict()
+    assert not any(rows.any() for rows in growl.state_dict()["dead"].values())  # told once
+
+
+def test_a_floored_layer_is_warned_of_once() -> None:
+    growl = tg.GrOWL(network(), strength=1e4, form="paper", capturable=True)
+    growl.prox_(1.0)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        growl.check()
+    assert [str(warning.message).split("'")[1] for warning in told] == list(growl.layers)
+    growl.prox_(1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        growl.check()
+
+
+def test_a_tensor_is_a_learning_rate() -> None:
+    models = [network() for _ in range(3)]
+    rate = torch.tensor(0.3)
+    for model, lr in zip(models, (0.3, rate, {"4": rate, "5": 0.3, "2": rate}), strict=True):
+        tg.GrOWL(model, strength=1.0, form="paper", layers=["2", "4", "5"], capturable=True).prox_(lr)
+    for others in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(others[0], others[1])
+        torch.testing.assert_close(others[0], others[2])
+
+
+def test_layers_on_two_devices_are_refused() -> None:
+    model = network()
+    model[5].to("meta")
+    step: Callable[..., Any] = CapturableStep
+    rows = [torch.ones(4, dtype=torch.float64)] * 2
+    dead = [torch.zeros(4, dtype=torch.bool)] * 2
+    with pytest.raises(LayerError, match="on one device, they are on"):
+        step(["a", "b"], [model[4], model[5]], rows, dead, "input", 1)
+
+
+def test_nothing_is_read_back_to_the_host() -> None:
+    """On the meta device there are no values: whatever the host asked for, or a shape that depends on one, raises."""
+    with pytest.raises(RuntimeError):
+        bool(torch.ones(2, device="meta").all())  # the yardstick measures
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.ones(2, device="meta").nonzero()
+    modules = [nn.Linear(30, 20, device="meta"), nn.Conv2d(6, 5, 3, device="meta")]
+    lams = [torch.ones(30, dtype=torch.float64), torch.ones(6, dtype=torch.float64)]
+    dead = [torch.zeros(30, dtype=torch.bool), torch.zeros(6, dtype=torch.bool)]
+    step = CapturableStep(["a", "b"], modules, lams, dead, "input", 4)
+    for scale_free in (True, False):
+        step([0.1, 0.1], [10.0, 5.0], scale_free)
+        step([torch.ones((), device="meta"), 0.1], [10.0, 5.0], scale_free)
+    step.silence()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        step.check()  # the one that does read
+
+
+@needs_cuda
+@pytest.mark.parametrize("capturable", [False, True])
+def test_on_cuda_it_is_the_step_on_the_cpu(capturable: bool) -> None:
+    models = network(), network().cuda()
+    growls = [tg.GrOWL(model, strength=0.15, form="paper", capturable=capturable) for model in models]
+    for step in range(20):
+        nudge(*models, size=0.01, seed=step)
+        for growl in growls:
+            growl.prox_(0.05)
+    assert growls[0].nonzero() == growls[1].nonzero()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other.cpu(), rtol=1e-5, atol=1e-6)
+
+
+@needs_cuda
+def test_a_cuda_graph_holds_the_step() -> None:
+    models = network().cuda(), network().cuda()
+    growls = [tg.GrOWL(model, strength=0.15, form="paper", capturable=i == 1) for i, model in enumerate(models)]
+    rate = torch.tensor(0.0, device="cuda", dtype=torch.float64)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            growls[1].prox_(rate)  # a rate of 0 changes nothing
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        growls[1].prox_(rate)
+    for step in range(20):
+        nudge(*models, size=0.01, seed=step)
+        rate.fill_(0.05 if step % 2 else 0.03)
+        growls[0].prox_(0.05 if step % 2 else 0.03)
+        graph.replay()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    growls[1].check()
+
+
+@needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
+def test_cuda_never_synchronises() -> None:
+    growl = tg.GrOWL(network().cuda(), capturable=True)
+    growl.prox_(0.1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        growl.prox_(0.1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

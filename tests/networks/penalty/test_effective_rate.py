@@ -1,0 +1,76 @@
+"""A strength means the same with every optimizer, period of the prox and share of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import torch_growl as tg
+from torch_growl.networks.penalty.effective_rate import step_size
+
+
+def test_momentum_adds_up_and_adam_divides() -> None:
+    weight = nn.Parameter(torch.ones(3, 2))
+    sgd = torch.optim.SGD([weight], lr=0.1)
+    assert step_size(sgd, sgd.param_groups[0], weight) == pytest.approx(0.1)
+    heavy = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    assert step_size(heavy, heavy.param_groups[0], weight) == pytest.approx(1.0)
+    damped = torch.optim.SGD([weight], lr=0.1, momentum=0.9, dampening=0.9)
+    assert step_size(damped, damped.param_groups[0], weight) == pytest.approx(0.1)
+    adam = torch.optim.AdamW([weight], lr=0.1)
+    for _ in range(3):
+        weight.grad = torch.full((3, 2), 4.0)
+        adam.step()
+    assert step_size(adam, adam.param_groups[0], weight) == pytest.approx(0.1 / 4, rel=1e-4)
+    rms = torch.optim.RMSprop([weight], lr=0.1, alpha=0.0)
+    weight.grad = torch.full((3, 2), 4.0)
+    rms.step()
+    assert step_size(rms, rms.param_groups[0], weight) == pytest.approx(0.1 / 4, rel=1e-4)
+
+
+def shrunk(every: int, momentum: float = 0.0, steps: int = 12) -> float:
+    """A layer's share of its norm in row 0 after steps without a gradient."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5, bias=False))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=momentum)
+    growl = tg.GrOWL(model, 0.5, tg.lasso(), layers=["0"])
+    growl.attach(optimizer, every=every)
+    for _ in range(steps):
+        model[0].weight.grad = torch.zeros_like(model[0].weight)
+        optimizer.step()
+    weight = model[0].weight.detach()
+    return float(weight.norm(dim=0).min() / weight.norm())
+
+
+def test_a_rarer_prox_shrinks_as_much() -> None:
+    start = shrunk(12, steps=11)  # no prox yet
+    each, rare = shrunk(1), shrunk(4)
+    assert each < start
+    assert rare - start == pytest.approx(each - start, rel=0.05)
+
+
+def test_momentum_counts() -> None:
+    start = shrunk(12, steps=11)
+    assert shrunk(1, momentum=0.5) - start == pytest.approx(2 * (shrunk(1) - start), rel=0.1)
+
+
+def test_the_balance_is_the_root_of_the_share_of_weights() -> None:
+    def penalty(balance: str) -> tuple[float, list[float]]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 5))
+        whole = tg.GrOWL(model, 1.0, balance=balance, layers=["0", "2"])  # type: ignore[arg-type]
+        alone = [tg.GrOWL(model, 1.0, balance="none", layers=[name]) for name in ("0", "2")]
+        return whole.penalty().item(), [one.penalty().item() for one in alone]
+
+    value, (first, second) = penalty("none")
+    assert value == pytest.approx(first + second)
+    value, (first, second) = penalty("weights")
+    assert value == pytest.approx(math.sqrt(600 / 700) * first + math.sqrt(100 / 700) * second)
+
+
+def test_an_unknown_balance_is_refused() -> None:
+    with pytest.raises(tg.GrowlError, match="balance"):
+        tg.GrOWL(nn.Sequential(nn.Linear(3, 3)), balance="size", layers=["0"])  # type: ignore[arg-type]

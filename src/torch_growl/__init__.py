@@ -2,6 +2,14 @@
 
 Docs write ``import torch_growl as tg``. Public names are those in ``__all__``; they are imported when first used, so
 that ``import torch_growl`` alone costs nothing.
+
+The package has three rings, each a folder; a ring imports itself and the rings above it in this list:
+
+* ``mathematics``: tensors in, tensors out
+* ``networks``: modules and optimizers
+* ``application``: recipes, runs, reports, the command
+
+A ring has rooms, each a folder with a door (its ``__init__``): other rooms import what the door names, nothing else.
 """
 
 from __future__ import annotations
@@ -11,24 +19,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch_growl.errors import GrowlError, GrowlWarning
-    from torch_growl.mathematics.clustering.clusters import cluster_rows
-    from torch_growl.mathematics.clustering.partition import Partition
-    from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_growl, prox_owl
-    from torch_growl.mathematics.owl.sequences import group_slope, lasso, oscar, pld, slope
-    from torch_growl.mathematics.similarity.dense import row_similarity
-    from torch_growl.networks.compaction.compactor import compact
-    from torch_growl.networks.compaction.structure import structure_of
-    from torch_growl.networks.compaction.training_state import compact_like, compact_optimizer, compact_scheduler
-    from torch_growl.networks.exporting.exported import export_executorch, export_onnx, export_program
-    from torch_growl.networks.layers.inspection import inspect_layers
-    from torch_growl.networks.layers.kinds import LayerKind, register_layer
-    from torch_growl.networks.measurement.counts import measure
-    from torch_growl.networks.measurement.diagnosis import doctor
-    from torch_growl.networks.penalty.growl import GrOWL
-    from torch_growl.networks.storage.compact_file import load, load_dense, save
-    from torch_growl.networks.storage.program import load_program
-    from torch_growl.networks.tying.parametrization import tie_, untie_
-    from torch_growl.networks.tying.tying import Tying, find_tying
+    from torch_growl.mathematics.clustering import Partition, cluster_rows
+    from torch_growl.mathematics.owl import (
+        group_slope,
+        lasso,
+        oscar,
+        owl_dual_norm,
+        owl_norm,
+        pld,
+        prox_growl,
+        prox_owl,
+        slope,
+    )
+    from torch_growl.mathematics.similarity import row_similarity
+    from torch_growl.networks.compaction import (
+        compact,
+        compact_like,
+        compact_optimizer,
+        compact_scheduler,
+        structure_of,
+    )
+    from torch_growl.networks.exporting import export_executorch, export_onnx, export_program
+    from torch_growl.networks.layers import LayerKind, inspect_layers, register_layer
+    from torch_growl.networks.measurement import doctor, measure
+    from torch_growl.networks.penalty import GrOWL
+    from torch_growl.networks.storage import load, load_dense, load_program, save
+    from torch_growl.networks.tying import Tying, find_tying, tie_, untie_
 
 __all__ = [
     "GrOWL",
@@ -70,25 +86,27 @@ __all__ = [
 ]
 
 _HOME = {
-    "networks.compaction.training_state": ["compact_like", "compact_optimizer", "compact_scheduler"],
-    "mathematics.clustering.clusters": ["cluster_rows"],
-    "networks.compaction.compactor": ["compact"],
-    "networks.measurement.diagnosis": ["doctor"],
     "errors": ["GrowlError", "GrowlWarning"],
-    "networks.exporting.exported": ["export_executorch", "export_onnx", "export_program"],
-    "networks.layers.inspection": ["inspect_layers"],
-    "networks.layers.kinds": ["LayerKind", "register_layer"],
-    "networks.measurement.counts": ["measure"],
-    "mathematics.owl.operators": ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"],
-    "mathematics.clustering.partition": ["Partition"],
-    "networks.penalty.growl": ["GrOWL"],
-    "networks.storage.program": ["load_program"],
-    "mathematics.owl.sequences": ["group_slope", "lasso", "oscar", "pld", "slope"],
-    "mathematics.similarity.dense": ["row_similarity"],
-    "networks.storage.compact_file": ["load", "load_dense", "save"],
-    "networks.compaction.structure": ["structure_of"],
-    "networks.tying.parametrization": ["tie_", "untie_"],
-    "networks.tying.tying": ["Tying", "find_tying"],
+    "mathematics.clustering": ["Partition", "cluster_rows"],
+    "mathematics.owl": [
+        "group_slope",
+        "lasso",
+        "oscar",
+        "owl_dual_norm",
+        "owl_norm",
+        "pld",
+        "prox_growl",
+        "prox_owl",
+        "slope",
+    ],
+    "mathematics.similarity": ["row_similarity"],
+    "networks.compaction": ["compact", "compact_like", "compact_optimizer", "compact_scheduler", "structure_of"],
+    "networks.exporting": ["export_executorch", "export_onnx", "export_program"],
+    "networks.layers": ["LayerKind", "inspect_layers", "register_layer"],
+    "networks.measurement": ["doctor", "measure"],
+    "networks.penalty": ["GrOWL"],
+    "networks.storage": ["load", "load_dense", "load_program", "save"],
+    "networks.tying": ["Tying", "find_tying", "tie_", "untie_"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

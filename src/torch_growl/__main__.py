@@ -1,5 +1,5 @@
 """``python -m torch_growl`` is the command ``growl``."""
 
-from torch_growl.application.command.app import main
+from torch_growl.application.command import main
 
 main()

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from torch_growl.errors import LayerError
-from torch_growl.networks.layers.inspection import choose_layers, default_layers, inspect_layers, plain_model
+from torch_growl.networks.layers.choosing import choose_layers, default_layers
+from torch_growl.networks.layers.inspection import inspect_layers
+from torch_growl.networks.layers.plain import plain_model
 
 
 def net() -> nn.Sequential:

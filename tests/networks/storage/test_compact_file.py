@@ -18,8 +18,8 @@ from tests.support.compact_battery import MLP, NETS, Net, TiedWeight, settle_, v
 from tests.support.compact_files import split
 from tests.support.stored_network import stored_network
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.networks.compaction.compactor import compact, structure_of
-from torch_growl.networks.compaction.structure import LayerCut
+from torch_growl.networks.compaction.compactor import compact
+from torch_growl.networks.compaction.structure import LayerCut, structure_of
 from torch_growl.networks.storage.compact_file import load, load_dense, save
 from torch_growl.networks.storage.encoding import _OPTIONAL, _REQUIRED
 

@@ -20,7 +20,7 @@ from torch_growl.errors import GrowlError, GrowlWarning
 
 if TYPE_CHECKING:
     from torch_growl.application.command.progress import TerminalWatcher
-    from torch_growl.application.runs.stages import Pipeline
+    from torch_growl.application.runs import Pipeline
 
 __all__ = ["app", "main"]
 
@@ -86,8 +86,7 @@ def run(
     """
     from torch_growl.application.command.progress import TerminalWatcher
     from torch_growl.application.recipes import load_recipe, parse_overrides
-    from torch_growl.application.runs.run_folder import RunFolder
-    from torch_growl.application.runs.stages import STAGES, Pipeline
+    from torch_growl.application.runs import STAGES, Pipeline, RunFolder
 
     if until not in STAGES:
         raise GrowlError(f"--until must be one of {', '.join(STAGES)}; got {until!r}")
@@ -118,8 +117,7 @@ def _do(pipeline: Pipeline, watcher: TerminalWatcher, stages: Iterable[str]) -> 
 
 
 def _show(folder: Any) -> None:
-    from torch_growl.application.reports.report import make_report
-    from torch_growl.application.reports.summary import headline, summary_table
+    from torch_growl.application.reports import headline, make_report, summary_table
 
     report = make_report(folder.path)
     result = folder.result()
@@ -131,8 +129,7 @@ def _show(folder: Any) -> None:
 
 def _stage(run_path: Path, data: Path | None, stage: str, again: bool) -> None:
     from torch_growl.application.command.progress import TerminalWatcher
-    from torch_growl.application.runs.run_folder import RunFolder
-    from torch_growl.application.runs.stages import Pipeline
+    from torch_growl.application.runs import Pipeline, RunFolder
 
     folder = RunFolder(run_path)
     watcher = TerminalWatcher(console)
@@ -165,7 +162,7 @@ def sweep(
     """
     from torch_growl.application.command.progress import TerminalWatcher
     from torch_growl.application.recipes import load_recipe, parse_overrides
-    from torch_growl.application.runs.sweep import DEFAULT_STRENGTHS, Sweep, parse_strengths
+    from torch_growl.application.runs import DEFAULT_STRENGTHS, Sweep, parse_strengths
 
     changes: dict[str, Any] = dict(parse_overrides(settings or []))
     if seed is not None:
@@ -215,7 +212,7 @@ def evaluate(run: RunArgument, data: DataOption = None, again: AgainOption = Fal
 @app.command()
 def report(run: RunArgument) -> None:
     """Make report.html and the figures again from a run's files."""
-    from torch_growl.application.runs.run_folder import RunFolder
+    from torch_growl.application.runs import RunFolder
 
     _show(RunFolder(run))
 
@@ -232,11 +229,9 @@ def bench(
     repeats: Annotated[int, typer.Option(min=3, help="Timed calls per network and batch size.")] = 20,
 ) -> None:
     """Time the dense network beside the compact one, and say where it is slower; writes latency.json."""
-    from torch_growl.application.runs.evaluation import environment
-    from torch_growl.application.runs.run_folder import RunFolder
-    from torch_growl.application.runs.stages import Pipeline
-    from torch_growl.networks.measurement.latency import RUNTIMES, compare_latency
-    from torch_growl.networks.storage.compact_file import load
+    from torch_growl.application.runs import Pipeline, RunFolder, environment
+    from torch_growl.networks.measurement import RUNTIMES, compare_latency
+    from torch_growl.networks.storage import load
 
     folder = RunFolder(run)
     pipeline = Pipeline(folder, data_dir=data)
@@ -277,10 +272,9 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="(default: RUN/model.FORMAT)")] = None,
 ) -> None:
     """Write the compact network for another runtime; kept only if it gives the same outputs there."""
-    from torch_growl.application.runs.run_folder import RunFolder
-    from torch_growl.application.runs.stages import Pipeline
+    from torch_growl.application.runs import Pipeline, RunFolder
     from torch_growl.networks.exporting import exported
-    from torch_growl.networks.storage.compact_file import load
+    from torch_growl.networks.storage import load
 
     writers = {
         "onnx": exported.export_onnx,
@@ -311,7 +305,7 @@ def doctor(
 ) -> None:
     """Say before any training which layers can be made smaller, why not the others, and what it could save."""
     from torch_growl.application.command.doctor_inputs import network_and_example
-    from torch_growl.networks.measurement.diagnosis import doctor as diagnose
+    from torch_growl.networks.measurement import doctor as diagnose
 
     network, example, layers, side = network_and_example(model, inputs or [], data)
     found = diagnose(network, example, layers=layers, side=side)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_growl.application.recipes.entry_points import load_object
+from torch_growl.application.recipes import load_object
 from torch_growl.errors import InvalidTypeError, InvalidValueError
-from torch_growl.networks.layers.kinds import Side
+from torch_growl.networks.layers import Side
 
 __all__ = ["network_and_example", "parse_shape"]
 
@@ -57,8 +57,7 @@ def network_and_example(
     if shapes:
         raise InvalidValueError("--input goes with package.module:function; a recipe or run brings its own data")
     from torch_growl.application.recipes import load_recipe
-    from torch_growl.application.runs.run_folder import RunFolder
-    from torch_growl.application.runs.stages import Pipeline
+    from torch_growl.application.runs import Pipeline, RunFolder
 
     folder = RunFolder(Path(model))
     recipe = None if folder.recipe_file.is_file() else load_recipe(model, {})

@@ -1,1 +1,6 @@
-"""data."""
+"""Readers of digits, MNIST and CIFAR-10 into train, validation and test splits."""
+
+from torch_growl.application.data.datasets import load_data
+from torch_growl.application.data.splits import TensorSplit
+
+__all__ = ["TensorSplit", "load_data"]

@@ -16,7 +16,7 @@ from torch_growl.application.data.cifar10 import load_cifar10
 from torch_growl.application.data.digits import load_digits_splits
 from torch_growl.application.data.mnist import load_mnist
 from torch_growl.application.data.splits import Splits, TensorSplit
-from torch_growl.application.recipes.entry_points import check_options, load_object
+from torch_growl.application.recipes import check_options, load_object
 from torch_growl.errors import DataError, RecipeError
 
 __all__ = ["Splits", "TensorSplit", "load_cifar10", "load_data", "load_digits_splits", "load_mnist"]

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torch_growl.application.recipes.entry_points import check_options, load_object
+from torch_growl.application.recipes import check_options, load_object
 from torch_growl.errors import InvalidValueError, RecipeError
 
 __all__ = ["build_network", "digits_mlp", "lenet5", "mlp", "mnist_mlp", "resnet_cifar", "vgg16"]

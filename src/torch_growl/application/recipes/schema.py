@@ -17,7 +17,7 @@ from pydantic import (
 
 from torch_growl.application.recipes.yaml_1_2 import Dumper
 from torch_growl.errors import GrowlError
-from torch_growl.mathematics.owl.sequences import sequence_from_dict
+from torch_growl.mathematics.owl import sequence_from_dict
 
 __all__ = ["Choice", "Compact", "Growl", "LayerOverride", "Measure", "Phase", "Recipe", "Shape", "TrainPhase", "Tying"]
 

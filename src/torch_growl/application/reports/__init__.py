@@ -1,1 +1,7 @@
-"""reports."""
+"""The report of a run, made from its files alone: tables, figures and one HTML page."""
+
+from torch_growl.application.reports.curves import curve_figure
+from torch_growl.application.reports.report import make_report
+from torch_growl.application.reports.summary import headline, summary_table
+
+__all__ = ["curve_figure", "headline", "make_report", "summary_table"]

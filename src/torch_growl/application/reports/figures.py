@@ -19,8 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from torch_growl.mathematics.clustering.partition import PRUNED
-from torch_growl.mathematics.similarity.dense import row_similarity
+from torch_growl.mathematics.clustering import PRUNED
+from torch_growl.mathematics.similarity import row_similarity
 
 __all__ = [
     "layer_bars_figure",

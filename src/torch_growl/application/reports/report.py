@@ -30,8 +30,8 @@ from torch_growl.application.reports.figures import (
 )
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
 from torch_growl.application.reports.summary import comparisons, count, headline, percent, times
-from torch_growl.application.runs.run_folder import write_whole
-from torch_growl.mathematics.clustering.partition import PRUNED
+from torch_growl.application.runs import write_whole
+from torch_growl.mathematics.clustering import PRUNED
 
 __all__ = ["make_report"]
 

@@ -10,14 +10,14 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from torch_growl.errors import GrowlError
-from torch_growl.networks.layers.kinds import rows_of
-from torch_growl.networks.measurement.counts import latency_pair, measure
-from torch_growl.networks.storage.compact_file import load
-from torch_growl.networks.compaction.structure import structure_of
-from torch_growl.networks.storage.encoding import packed_bytes
-from torch_growl.networks.tying.parametrization import tie_, untie_
+from torch_growl.networks.layers import rows_of
+from torch_growl.networks.measurement import latency_pair, measure
+from torch_growl.networks.storage import load
+from torch_growl.networks.compaction import structure_of
+from torch_growl.networks.storage import packed_bytes
+from torch_growl.networks.tying import tie_, untie_
 from torch_growl.application.runs.training import evaluate, predictions
-from torch_growl.networks.tying.tying import Tying
+from torch_growl.networks.tying import Tying
 
 if TYPE_CHECKING:
     from torch_growl.application.runs.stages import Pipeline

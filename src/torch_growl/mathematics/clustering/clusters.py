@@ -22,8 +22,7 @@ from torch import Tensor
 
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
-from torch_growl.mathematics.similarity.dense import as_matrix
-from torch_growl.mathematics.similarity.sparse import similar_pairs
+from torch_growl.mathematics.similarity import as_matrix, similar_pairs
 
 __all__ = ["Clustering", "cluster_rows"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
-from torch_growl.mathematics.similarity.dense import as_matrix
+from torch_growl.mathematics.similarity import as_matrix
 
 __all__ = ["merge_rows"]
 

@@ -1,1 +1,35 @@
-"""compaction."""
+"""The smaller network with the same outputs: its structure, the plan, the making, and training that goes on in it."""
+
+from torch_growl.networks.compaction.compactor import compact
+from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
+from torch_growl.networks.compaction.planning import fixed_modules
+from torch_growl.networks.compaction.shrinking import expand_, shrink_
+from torch_growl.networks.compaction.structure import (
+    SIZES_OF_PARAMETERS,
+    AttributeChange,
+    LayerCut,
+    ParameterCut,
+    Structure,
+    recorded,
+    structure_of,
+)
+from torch_growl.networks.compaction.training_state import compact_like, compact_optimizer, compact_scheduler
+
+__all__ = [
+    "SIZES_OF_PARAMETERS",
+    "AttributeChange",
+    "LayerCut",
+    "ParameterCut",
+    "SelectInputs",
+    "Structure",
+    "SumInputs",
+    "compact",
+    "compact_like",
+    "compact_optimizer",
+    "compact_scheduler",
+    "expand_",
+    "fixed_modules",
+    "recorded",
+    "shrink_",
+    "structure_of",
+]

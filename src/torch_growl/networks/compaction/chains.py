@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_growl.mathematics.clustering.partition import PRUNED, Partition
-from torch_growl.networks.layers.kinds import LayerKind, kind_of, rows_of, write_rows_
-from torch_growl.networks.wiring.wiring import Wiring
+from torch_growl.mathematics.clustering import PRUNED, Partition
+from torch_growl.networks.layers import LayerKind, kind_of, rows_of, write_rows_
+from torch_growl.networks.wiring import Wiring
 
 __all__ = ["fold_chains_"]
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 
 from torch_growl.errors import (
     CompactionError,
@@ -25,21 +24,16 @@ from torch_growl.errors import (
     InvalidTypeError,
     InvalidValueError,
     LayerError,
-    first_line,
 )
 from torch_growl.networks.compaction.chains import fold_chains_
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
-from torch_growl.networks.compaction.structure import Structure, structure_of
-from torch_growl.networks.execution.example_inputs import Inputs, split_inputs, wide
-from torch_growl.networks.execution.proof import Proof, exact_arithmetic
-from torch_growl.networks.layers.inspection import plain_model
-from torch_growl.networks.layers.kinds import kind_of
-from torch_growl.networks.layers.plain import make_plain_
-from torch_growl.networks.wiring.needed import Flags, bundles
-from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of
+from torch_growl.networks.compaction.structure import Structure
+from torch_growl.networks.execution import Inputs, Proof, exact_arithmetic, split_inputs, wide
+from torch_growl.networks.layers import kind_of, plain_copy
+from torch_growl.networks.wiring import Flags, Wiring, bundles, no_wiring, wiring_of
 
-__all__ = ["compact", "plain_copy", "structure_of"]
+__all__ = ["compact"]
 
 
 def compact(
@@ -80,26 +74,6 @@ def compact(
         raise InvalidValueError(f"round_to must be an integer ≥ 1, got {round_to!r}")
     inputs = split_inputs(example_inputs)
     return _Maker(plain_copy(model), inputs, full, round_to, tolerance, float64).smallest()
-
-
-def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy of the network inside any wrappers, with parametrized weights made plain parameters.
-
-    Raises:
-        CompactionError: it cannot be copied.
-    """
-    try:
-        dense = copy.deepcopy(plain_model(model))
-    except Exception as error:  # whatever a user's module holds
-        raise CompactionError(f"the network cannot be copied: {first_line(error)}") from error
-    for parent in list(dense.modules()):
-        for key, child in parent.named_children():
-            parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child
-    for module in list(dense.modules()):
-        if parametrize.is_parametrized(module):
-            for name in list(cast(nn.ModuleDict, module.parametrizations)):
-                make_plain_(module, name)
-    return dense
 
 
 class _Maker:

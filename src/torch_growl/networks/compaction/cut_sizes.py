@@ -9,8 +9,7 @@ import numpy as np
 from torch import nn
 
 from torch_growl.networks.compaction.structure import SIZES_OF_PARAMETERS, AttributeChange, ParameterCut
-from torch_growl.networks.wiring.needed import Flags
-from torch_growl.networks.wiring.wiring import Wiring
+from torch_growl.networks.wiring import Flags, Wiring
 
 __all__ = ["changed_attributes", "cut_parameters"]
 

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.compaction.cut_sizes import changed_attributes, cut_parameters
 from torch_growl.networks.compaction.inputs import index_bytes
 from torch_growl.networks.compaction.shrinking import cut_channels, fed_groups
 from torch_growl.networks.compaction.structure import Form, LayerCut, Structure
-from torch_growl.networks.layers.kinds import LayerKind, Side, kind_of, rows_of
-from torch_growl.networks.wiring.needed import Flags, needed_channels
-from torch_growl.networks.wiring.wiring import Wiring
+from torch_growl.networks.layers import LayerKind, Side, kind_of, rows_of
+from torch_growl.networks.wiring import Flags, Wiring, needed_channels
 
 __all__ = ["fixed_modules", "plan_structure"]
 

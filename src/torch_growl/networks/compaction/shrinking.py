@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch_growl.networks.compaction.inputs import make_inputs
 from torch_growl.networks.compaction.shared_inputs import SharedInputs
 from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, record_, structure_of
-from torch_growl.networks.layers.kinds import LayerKind, Side, kind_of
+from torch_growl.networks.layers import LayerKind, Side, kind_of
 
 __all__ = ["FedLayer", "cut_channels", "expand_", "fed_groups", "shrink_"]
 

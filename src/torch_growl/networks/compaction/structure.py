@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import nn
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.mathematics.clustering.partition import PRUNED
+from torch_growl.mathematics.clustering import PRUNED
 
 __all__ = [
     "SIZES_OF_PARAMETERS",

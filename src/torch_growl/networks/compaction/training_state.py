@@ -20,12 +20,10 @@ from torch.optim import Optimizer, RMSprop
 from torch.optim.swa_utils import AveragedModel
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
-from torch_growl.networks.compaction.compactor import plain_copy
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, structure_of
-from torch_growl.networks.layers.inspection import clean_name, plain_model
-from torch_growl.networks.layers.kinds import kind_of, rows_of, write_rows_
-from torch_growl.networks.tying.parametrization import TiedRows, tied_layers
+from torch_growl.networks.layers import clean_name, kind_of, plain_copy, plain_model, rows_of, write_rows_
+from torch_growl.networks.tying import TiedRows, tied_layers
 
 __all__ = ["compact_like", "compact_optimizer", "compact_scheduler"]
 

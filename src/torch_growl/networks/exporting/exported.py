@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import ExportError, InvalidValueError, first_line
-from torch_growl.networks.execution.example_inputs import Inputs
+from torch_growl.networks.execution import Inputs
 from torch_growl.networks.exporting.traced import Traced, quiet, tensors
 
 __all__ = ["Exported", "export_executorch", "export_onnx", "export_program"]

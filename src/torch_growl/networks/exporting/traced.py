@@ -15,10 +15,17 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError, first_line
-from torch_growl.networks.compaction.compactor import plain_copy
-from torch_growl.networks.compaction.inputs import SumInputs
-from torch_growl.networks.execution.example_inputs import Inputs, batch_of, call, random_like, split_inputs
-from torch_growl.networks.execution.proof import HALF_TOLERANCE, exact_arithmetic
+from torch_growl.networks.compaction import SumInputs
+from torch_growl.networks.execution import (
+    HALF_TOLERANCE,
+    Inputs,
+    batch_of,
+    call,
+    exact_arithmetic,
+    random_like,
+    split_inputs,
+)
+from torch_growl.networks.layers import plain_copy
 
 __all__ = ["Traced", "quiet", "tensors"]
 

@@ -1,1 +1,35 @@
-"""layers."""
+"""Layer types and the matrix of rows of each, the layers of a network that have rows, and plain copies of networks."""
+
+from torch_growl.networks.layers.choosing import choose_layers, default_layers, matching
+from torch_growl.networks.layers.inspection import LayerInfo, inspect_layers
+from torch_growl.networks.layers.kinds import (
+    LayerKind,
+    Side,
+    kind_of,
+    register_layer,
+    row_norms,
+    rows_of,
+    scale_rows_,
+    write_rows_,
+)
+from torch_growl.networks.layers.plain import clean_name, make_plain_, plain_copy, plain_model
+
+__all__ = [
+    "LayerInfo",
+    "LayerKind",
+    "Side",
+    "choose_layers",
+    "clean_name",
+    "default_layers",
+    "inspect_layers",
+    "kind_of",
+    "make_plain_",
+    "matching",
+    "plain_copy",
+    "plain_model",
+    "register_layer",
+    "row_norms",
+    "rows_of",
+    "scale_rows_",
+    "write_rows_",
+]

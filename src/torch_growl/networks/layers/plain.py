@@ -1,11 +1,52 @@
-"""Taking a parametrization off one module without touching its copies."""
+"""The plain network inside wrappers and parametrizations, and copies of it."""
 
 from __future__ import annotations
+
+import copy
+from typing import cast
 
 from torch import nn
 from torch.nn.utils import parametrize
 
-__all__ = ["make_plain_"]
+from torch_growl.errors import CompactionError, first_line
+
+__all__ = ["clean_name", "make_plain_", "plain_copy", "plain_model"]
+
+
+def plain_model(model: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, DataParallel or DistributedDataParallel wrappers."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def clean_name(name: str) -> str:
+    """A module's dotted name without the parts that ``torch.compile`` put in."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy of the network inside any wrappers, with parametrized weights made plain parameters.
+
+    Raises:
+        CompactionError: it cannot be copied.
+    """
+    try:
+        dense = copy.deepcopy(plain_model(model))
+    except Exception as error:  # whatever a user's module holds
+        raise CompactionError(f"the network cannot be copied: {first_line(error)}") from error
+    for parent in list(dense.modules()):
+        for key, child in parent.named_children():
+            parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child
+    for module in list(dense.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(cast(nn.ModuleDict, module.parametrizations)):
+                make_plain_(module, name)
+    return dense
 
 
 def make_plain_(module: nn.Module, name: str) -> None:

@@ -22,11 +22,10 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
-from torch_growl.mathematics.clustering.partition import Partition
-from torch_growl.networks.compaction.compactor import plain_copy
-from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
-from torch_growl.networks.execution.example_inputs import Inputs, batch_of, call, random_like, split_inputs
-from torch_growl.networks.layers.kinds import kind_of, rows_of
+from torch_growl.mathematics.clustering import Partition
+from torch_growl.networks.compaction import SelectInputs, SumInputs
+from torch_growl.networks.execution import Inputs, batch_of, call, random_like, split_inputs
+from torch_growl.networks.layers import kind_of, plain_copy, rows_of
 
 __all__ = ["Measurement", "latency_pair", "measure"]
 

@@ -15,13 +15,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError, first_line
-from torch_growl.networks.compaction.compactor import plain_copy
-from torch_growl.networks.compaction.planning import fixed_modules
-from torch_growl.networks.execution.example_inputs import batch_of, call, split_inputs
-from torch_growl.networks.execution.proof import exact_arithmetic
-from torch_growl.networks.layers.inspection import choose_layers, clean_name, default_layers, inspect_layers
-from torch_growl.networks.layers.kinds import Side, kind_of
-from torch_growl.networks.wiring.wiring import Wiring, wiring_of
+from torch_growl.networks.compaction import fixed_modules
+from torch_growl.networks.execution import batch_of, call, exact_arithmetic, split_inputs
+from torch_growl.networks.layers import (
+    Side,
+    choose_layers,
+    clean_name,
+    default_layers,
+    inspect_layers,
+    kind_of,
+    plain_copy,
+)
+from torch_growl.networks.wiring import Wiring, wiring_of
 
 __all__ = ["Diagnosis", "LayerDiagnosis", "doctor"]
 

@@ -21,10 +21,9 @@ import torch
 from torch import nn
 
 from torch_growl.errors import GrowlError, InvalidTypeError, InvalidValueError, first_line
-from torch_growl.networks.compaction.compactor import plain_copy
-from torch_growl.networks.execution.example_inputs import Inputs, batch_of, call, random_like, split_inputs
-from torch_growl.networks.exporting.exported import export_onnx
-from torch_growl.networks.exporting.traced import tensors
+from torch_growl.networks.execution import Inputs, batch_of, call, random_like, split_inputs
+from torch_growl.networks.exporting import export_onnx, tensors
+from torch_growl.networks.layers import plain_copy
 
 __all__ = ["RUNTIMES", "Comparison", "compare_latency"]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
-from torch_growl.mathematics.owl.min_max import isotonic_minmax
-from torch_growl.networks.layers.kinds import Side, row_norms, scale_rows_
+from torch_growl.mathematics.owl import isotonic_minmax
+from torch_growl.networks.layers import Side, row_norms, scale_rows_
 from torch_growl.networks.penalty.weight_memory import plain_weight
 
 __all__ = ["CapturableStep"]

@@ -30,10 +30,17 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.mathematics.owl.operators import owl_norm
-from torch_growl.mathematics.owl.sequences import Sequence, pld
-from torch_growl.networks.layers.inspection import LayerInfo, choose_layers, default_layers, inspect_layers, plain_model
-from torch_growl.networks.layers.kinds import Side, row_norms, rows_of
+from torch_growl.mathematics.owl import Sequence, owl_norm, pld
+from torch_growl.networks.layers import (
+    LayerInfo,
+    Side,
+    choose_layers,
+    default_layers,
+    inspect_layers,
+    plain_model,
+    row_norms,
+    rows_of,
+)
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.effective_rate import step_size
 from torch_growl.networks.penalty.overrides import Override, resolve_overrides

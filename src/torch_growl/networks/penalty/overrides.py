@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.mathematics.owl.sequences import Sequence
-from torch_growl.networks.layers.inspection import LayerInfo, matching
+from torch_growl.mathematics.owl import Sequence
+from torch_growl.networks.layers import LayerInfo, matching
 
 __all__ = ["Override", "resolve_overrides"]
 

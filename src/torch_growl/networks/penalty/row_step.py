@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torch_growl.errors import InvalidValueError, LayerError
-from torch_growl.mathematics.compiled.threads import run_all
-from torch_growl.networks.layers.kinds import Side, row_norms, scale_rows_
+from torch_growl.mathematics.compiled import run_all
+from torch_growl.networks.layers import Side, row_norms, scale_rows_
 from torch_growl.networks.penalty.weight_memory import Part, dense_layout, parts_of, plain_weight
 
 __all__ = ["RowStep"]

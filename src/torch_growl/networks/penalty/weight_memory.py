@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
-from torch_growl.networks.layers.kinds import Side, kind_of
+from torch_growl.networks.layers import Side, kind_of
 
 __all__ = ["Part", "dense_layout", "parts_of", "plain_weight"]
 

@@ -1,1 +1,7 @@
-"""storage."""
+"""The compact file: safetensors with the structure in its header, int8 weights, and the program beside it."""
+
+from torch_growl.networks.storage.compact_file import load, load_dense, save
+from torch_growl.networks.storage.encoding import packed_bytes
+from torch_growl.networks.storage.program import load_program
+
+__all__ = ["load", "load_dense", "load_program", "packed_bytes", "save"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy, uint8
 
 from torch_growl.errors import FileFormatError
-from torch_growl.mathematics.clustering.partition import PRUNED
+from torch_growl.mathematics.clustering import PRUNED
 
 __all__ = ["decode_labels", "decode_set", "encode_labels", "encode_set"]
 

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.networks.compaction.compactor import plain_copy
-from torch_growl.networks.compaction.shrinking import expand_, shrink_
-from torch_growl.networks.compaction.structure import Structure, recorded
-from torch_growl.networks.layers.inspection import plain_model
+from torch_growl.networks.compaction import Structure, expand_, recorded, shrink_
+from torch_growl.networks.layers import plain_copy, plain_model
 from torch_growl.networks.storage import version_1
 from torch_growl.networks.storage.container import checksum, pack, read
 from torch_growl.networks.storage.encoding import decode, encode

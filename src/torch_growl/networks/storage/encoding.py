@@ -11,15 +11,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from torch_growl.errors import FileFormatError
-from torch_growl.mathematics.clustering.partition import PRUNED
-from torch_growl.networks.compaction.structure import (
-    SIZES_OF_PARAMETERS,
-    AttributeChange,
-    LayerCut,
-    ParameterCut,
-    Structure,
-)
-from torch_growl.networks.layers.kinds import LayerKind, kind_of
+from torch_growl.mathematics.clustering import PRUNED
+from torch_growl.networks.compaction import SIZES_OF_PARAMETERS, AttributeChange, LayerCut, ParameterCut, Structure
+from torch_growl.networks.layers import LayerKind, kind_of
 from torch_growl.networks.storage.bit_packing import decode_labels, decode_set, encode_labels, encode_set
 from torch_growl.networks.storage.container import VERSION, Version
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import FileFormatError, LayerError
-from torch_growl.networks.layers.kinds import LayerKind, kind_of
+from torch_growl.networks.layers import LayerKind, kind_of
 
 __all__ = ["dequantize", "quantizable", "quantize"]
 

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from torch_growl.errors import CompactionError, FileFormatError, GrowlWarning, InvalidValueError, first_line
-from torch_growl.networks.execution.example_inputs import Inputs, batch_of, split_inputs
-from torch_growl.networks.execution.proof import Proof
+from torch_growl.networks.execution import Inputs, Proof, batch_of, split_inputs
 from torch_growl.networks.storage.container import checksum
 
 __all__ = ["load_program", "make_program", "program_path", "warn_if_stale"]

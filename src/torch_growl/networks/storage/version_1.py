@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import FileFormatError
-from torch_growl.networks.compaction.structure import AttributeChange, LayerCut, ParameterCut, Structure
+from torch_growl.networks.compaction import AttributeChange, LayerCut, ParameterCut, Structure
 from torch_growl.networks.storage.container import Version
 from torch_growl.networks.storage.encoding import check_labels, check_layer, check_width, fields, objects
 

@@ -17,9 +17,16 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from torch_growl.errors import InvalidTypeError, LayerError
-from torch_growl.networks.layers.inspection import clean_name, inspect_layers, matching, plain_model
-from torch_growl.networks.layers.kinds import Side, rows_of, write_rows_
-from torch_growl.networks.layers.plain import make_plain_
+from torch_growl.networks.layers import (
+    Side,
+    clean_name,
+    inspect_layers,
+    make_plain_,
+    matching,
+    plain_model,
+    rows_of,
+    write_rows_,
+)
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
 __all__ = ["TiedRows", "tie_", "untie_"]

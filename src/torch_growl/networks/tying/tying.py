@@ -16,11 +16,8 @@ import torch
 from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.mathematics.clustering.clusters import cluster_rows
-from torch_growl.mathematics.clustering.partition import PRUNED, Partition
-from torch_growl.mathematics.clustering.ward import merge_rows
-from torch_growl.networks.layers.inspection import choose_layers, matching
-from torch_growl.networks.layers.kinds import Side, rows_of
+from torch_growl.mathematics.clustering import PRUNED, Partition, cluster_rows, merge_rows
+from torch_growl.networks.layers import Side, choose_layers, matching, rows_of
 
 __all__ = ["LayerTying", "Tying", "find_tying"]
 

@@ -1,1 +1,6 @@
-"""wiring."""
+"""Which output channels of which layers belong together, found by recording one run, and which of them are needed."""
+
+from torch_growl.networks.wiring.needed import Flags, bundles, needed_channels
+from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of
+
+__all__ = ["Flags", "Wiring", "bundles", "needed_channels", "no_wiring", "wiring_of"]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from torch_growl.networks.layers.kinds import LayerKind, kind_of
+from torch_growl.networks.layers import LayerKind, kind_of
 from torch_growl.networks.wiring.identities import partition
 from torch_growl.networks.wiring.wiring import Grid, Wiring
 

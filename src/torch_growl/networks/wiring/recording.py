@@ -19,8 +19,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from torch_growl.networks.execution.proof import tensors_in
-from torch_growl.networks.layers.kinds import LayerKind, kind_of
+from torch_growl.networks.execution import tensors_in
+from torch_growl.networks.layers import LayerKind, kind_of
 from torch_growl.networks.wiring.identities import FIXED, couples, expanded, squashed, varying
 
 __all__ = ["Chain", "Follow", "Grid", "Recording", "Resize", "Watch", "record"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.errors import first_line
-from torch_growl.networks.layers.kinds import kind_of
+from torch_growl.networks.layers import kind_of
 from torch_growl.networks.wiring.identities import FIXED, Classes, partition
 from torch_growl.networks.wiring.operations import follow
 from torch_growl.networks.wiring.recording import Chain, Recording, record

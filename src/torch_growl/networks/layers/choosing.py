@@ -1,0 +1,88 @@
+"""Which of a network's layers to work on: every eligible one but the default exceptions, or those that are named."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from torch_growl.errors import LayerError
+from torch_growl.networks.layers.inspection import LayerInfo, inspect_layers
+from torch_growl.networks.layers.kinds import Side
+
+__all__ = ["choose_layers", "default_layers", "matching"]
+
+
+def default_layers(infos: Sequence[LayerInfo]) -> dict[str, str]:
+    """Eligible layers that are left out unless asked for, with the reason: the first convolution and the last layer.
+
+    The first convolution reads the raw input (three colours), the last layer's rows are the features classes are told
+    apart by; "first" and "last" are meant in the order of registration. A first Linear stays in.
+    """
+    rows = [info for info in infos if info.kind is not None]
+    left_out = {}
+    for info in rows:
+        if info.kind is not None and info.kind.is_convolution:
+            left_out[info.name] = "the network's first convolution"
+            break
+    if rows:
+        left_out[rows[-1].name] = "the network's last layer"
+    return {info.name: left_out[info.name] for info in rows if info.eligible and info.name in left_out}
+
+
+def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "input") -> list[LayerInfo]:
+    """The layers to work on.
+
+    Args:
+        model: the network; not modified.
+        layers: dotted names or shell patterns (``"features.*"``); None: every eligible layer except the network's
+            first convolution and its last layer.
+        side: which side's rows are meant.
+
+    Raises:
+        LayerError: a name matches no layer, a layer asked for by name is not eligible, or none is left.
+    """
+    if side not in ("input", "output"):
+        raise LayerError(f"side must be 'input' or 'output', got {side!r}")
+    infos = inspect_layers(model, side)
+    if layers is None:
+        left_out = default_layers(infos)
+        chosen = [info for info in infos if info.eligible and info.name not in left_out]
+        if not chosen:
+            listed = (
+                "; ".join(f"{i.name or '(root)'}: {i.reason or left_out[i.name]}" for i in infos) or "no parameters"
+            )
+            raise LayerError(f"the network has no layer to work on ({listed}); name some with layers=")
+        return chosen
+    if isinstance(layers, str):
+        layers = [layers]
+    wanted: set[str] = set()
+    for pattern in layers:
+        found = matching(pattern, infos)
+        exact = [info for info in found if info.name == pattern]
+        for info in exact or [info for info in found if info.eligible]:
+            if not info.eligible:
+                raise LayerError(f"layer {info.name!r} ({info.type_name}) is not eligible: {info.reason}")
+            wanted.add(info.name)
+        if not any(info.eligible for info in found):
+            raise LayerError(f"no layer that matches {pattern!r} is eligible: {found[0].name!r} {found[0].reason}")
+    if not wanted:
+        raise LayerError("layers is empty; leave it out to take every eligible layer")
+    return [info for info in infos if info.name in wanted]
+
+
+def matching(pattern: str, infos: Sequence[LayerInfo]) -> list[LayerInfo]:
+    """The layers whose name is, or matches, a pattern.
+
+    Raises:
+        LayerError: there is none; close names are suggested.
+    """
+    found = [info for info in infos if info.name == pattern or fnmatchcase(info.name, pattern)]
+    if not found:
+        names = [info.name for info in infos]
+        close = difflib.get_close_matches(pattern, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; the network has {', '.join(names) or 'none'}"
+        raise LayerError(f"unknown layer {pattern!r}{hint}")
+    return found

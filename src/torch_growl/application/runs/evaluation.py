@@ -9,15 +9,13 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from torch_growl.application.runs.training import evaluate, predictions
 from torch_growl.errors import GrowlError
+from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.measurement import latency_pair, measure
-from torch_growl.networks.storage import load
-from torch_growl.networks.compaction import structure_of
-from torch_growl.networks.storage import packed_bytes
-from torch_growl.networks.tying import tie_, untie_
-from torch_growl.application.runs.training import evaluate, predictions
-from torch_growl.networks.tying import Tying
+from torch_growl.networks.storage import load, packed_bytes
+from torch_growl.networks.tying import Tying, tie_, untie_
 
 if TYPE_CHECKING:
     from torch_growl.application.runs.stages import Pipeline

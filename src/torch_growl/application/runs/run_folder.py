@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_growl.errors import GrowlError, RunFolderError, first_line
 from torch_growl.application.recipes import Recipe, load_recipe
+from torch_growl.errors import GrowlError, RunFolderError, first_line
 
 __all__ = ["RunFolder", "write_whole"]
 

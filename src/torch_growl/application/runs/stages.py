@@ -17,23 +17,20 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from torch_growl.networks.compaction import compact
 from torch_growl.application.data import load_data
-from torch_growl.errors import InvalidValueError
+from torch_growl.application.models import build_network
+from torch_growl.application.recipes import Phase, Recipe
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
-from torch_growl.networks.layers import choose_layers
-from torch_growl.networks.layers import Side, rows_of
-from torch_growl.application.models import build_network
-from torch_growl.networks.penalty import GrOWL
-from torch_growl.application.recipes import Phase, Recipe
-from torch_growl.networks.compaction import expand_
 from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.mathematics.owl import sequence_from_dict
-from torch_growl.networks.storage import save
-from torch_growl.networks.tying import tie_, untie_
 from torch_growl.application.runs.training import Trainer, batches
-from torch_growl.networks.tying import Tying, find_tying
+from torch_growl.errors import InvalidValueError
+from torch_growl.mathematics.owl import sequence_from_dict
+from torch_growl.networks.compaction import compact, expand_
+from torch_growl.networks.layers import Side, choose_layers, rows_of
+from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.storage import save
+from torch_growl.networks.tying import Tying, find_tying, tie_, untie_
 
 __all__ = ["STAGES", "Pipeline", "Watcher"]
 

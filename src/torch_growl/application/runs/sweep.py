@@ -16,12 +16,11 @@ from typing import Any
 
 from rich.table import Table
 
-from torch_growl.application.reports import curve_figure
-from torch_growl.errors import InvalidValueError, RunFolderError
-from torch_growl.application.runs.stages import Pipeline, Watcher
 from torch_growl.application.recipes import Recipe
-from torch_growl.application.reports import make_report
+from torch_growl.application.reports import curve_figure, make_report
 from torch_growl.application.runs.run_folder import RunFolder, write_whole
+from torch_growl.application.runs.stages import Pipeline, Watcher
+from torch_growl.errors import InvalidValueError, RunFolderError
 
 __all__ = ["DEFAULT_STRENGTHS", "Sweep", "parse_strengths"]
 

@@ -20,12 +20,11 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from torch_growl.application.data import TensorSplit
-from torch_growl.errors import GrowlError
-from torch_growl.networks.layers import inspect_layers
-from torch_growl.networks.layers import Side, row_norms, rows_of
-from torch_growl.mathematics.clustering import Partition
-from torch_growl.networks.penalty import GrOWL
 from torch_growl.application.recipes import Phase
+from torch_growl.errors import GrowlError
+from torch_growl.mathematics.clustering import Partition
+from torch_growl.networks.layers import Side, inspect_layers, row_norms, rows_of
+from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.tying import tied_layers
 
 __all__ = ["Trainer", "evaluate", "predictions"]

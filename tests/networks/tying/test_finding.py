@@ -1,96 +1,127 @@
-"""Tying in steps in a run: stages between, compact form, distillation; stopped and gone on with, the same."""
+"""The tying of a network: groups found among similar rows, and the tying read from rows that are equal already."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import copy
 
 import pytest
 import torch
+from torch import nn
 
-from torch_growl.application.recipes import load_recipe
-from torch_growl.application.reports.report import make_report
-from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.stages import Pipeline
-from torch_growl.errors import GrowlError
-from torch_growl.networks.measurement.counts import measure
-from torch_growl.networks.storage.compact_file import load
-
-PHASE = {"epochs": 1, "lr": 0.05}
-STEPS: dict[str, Any] = {
-    "dense.epochs": 3,
-    "train.epochs": 3,
-    "tying": {"method": "ward", "groups": {"fc1": [40, 24], "fc2": [0.5, 40]}},
-    "merge": PHASE,
-    "retrain": {**PHASE, "form": "compact", "distill": 0.5},
-    "measure.repeats": 3,
-    "threads": 1,
-}
+import torch_growl as tg
+from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.networks.layers.kinds import rows_of, write_rows_
+from torch_growl.networks.tying.finding import existing_tying
+from torch_growl.networks.tying.parametrization import tied_layers
 
 
-def ran(path: Path, settings: dict[str, Any] = STEPS, until: str = "eval") -> Pipeline:
-    folder = RunFolder(path)
-    folder.create(load_recipe("digits", settings), resume=True)
-    pipeline = Pipeline(folder)
-    pipeline.run(until)  # type: ignore[arg-type]
-    return pipeline
+def trained() -> nn.Sequential:
+    """A network whose layer 'a' has rows 0, 1, 2 nearly equal, 3 and 4 nearly equal, 5 zero, 6 and 7 alone."""
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    model.add_module("a", nn.Linear(8, 20))
+    model.add_module("b", nn.Linear(20, 6))
+    model.add_module("c", nn.Linear(6, 3))
+    rows = torch.randn(8, 20)
+    rows[1] = rows[0] + 0.01 * torch.randn(20)
+    rows[2] = rows[0] + 0.01 * torch.randn(20)
+    rows[4] = rows[3] + 0.01 * torch.randn(20)
+    rows[5] = 0
+    write_rows_(model.a, rows)
+    return model
 
 
-@pytest.mark.parametrize("form", ["tied", "compact"])
-def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) -> None:
-    run = ran(tmp_path / "run", {**STEPS, "retrain": {**PHASE, "form": form}})
-    tying = run.tying()
-    assert (tying["fc1"].partition.n_groups, tying["fc2"].partition.n_groups) == (24, 40)
-    assert run.fits == ("dense", "train", "merge1", "retrain")
-    model = run.trained("retrain")
-    rows = model.get_submodule("fc1").weight.detach().T  # type: ignore[union-attr, operator]
-    labels = torch.tensor(tying["fc1"].partition.labels)
-    for group in range(24):
-        assert (rows[labels == group] == rows[labels == group][0]).all()  # bit-equal
-    small = load(run.folder.model_file, run.network()).eval()
-    x, _ = next(iter([run.splits.test.batch(torch.arange(64))]))  # type: ignore[attr-defined]
-    assert (small(x).argmax(1) == model(x).argmax(1)).all()
-    assert measure(small, x[:2], latency=False).weights < measure(run.network(), x[:2], latency=False).weights / 2
-    page = make_report(run.folder.path).read_text(encoding="utf-8")
-    assert "merge1" in page or "merge 1" in page
+def test_it_finds_pruned_rows_and_groups() -> None:
+    model = trained()
+    before = copy.deepcopy(model.state_dict())
+    tying = tg.find_tying(model, ["a"], preference=0.8)
+    assert tying["a"].partition.labels == (0, 0, 0, 1, 1, -1, 2, 3)
+    assert tying["a"].tied
+    assert tying["a"].sparsity == 1 / 8
+    assert tying["a"].sharing == 7 / 4
+    assert tying.compression() == 8 / 4
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_run_in_steps_that_is_stopped_between_them_ends_the_same(tmp_path: Path) -> None:
-    whole = ran(tmp_path / "whole")
-    stopped = ran(tmp_path / "stopped", until="tie")
-    stopped.folder.tying_file.unlink()
-    (stopped.folder.checkpoints / "grouped.pt").unlink()
-    stopped = ran(tmp_path / "stopped")
-    assert stopped.tying() == whole.tying()
-    ours, theirs = (run.trained("retrain").state_dict() for run in (stopped, whole))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+def test_a_layer_that_would_hardly_share_is_left_untied_and_says_so() -> None:
+    tying = tg.find_tying(trained(), ["a", "b"], preference=0.9)
+    assert not tying["b"].tied
+    assert tying["b"].partition.n_groups == 20
+    assert not tg.find_tying(trained(), ["a"], max_ratio=0.5)["a"].tied
+    assert tg.find_tying(trained(), ["a"], max_ratio=0.5)["a"].partition.labels == (0, 1, 2, 3, 4, -1, 5, 6)
+    assert tg.find_tying(trained(), ["a"], method="none")["a"].partition.nonzero == 7
 
 
-def test_tying_again_drops_what_the_steps_made(tmp_path: Path) -> None:
-    run = ran(tmp_path / "run", until="retrain")
-    run.folder.drop_from("tie")
-    assert {path.name for path in run.folder.checkpoints.glob("*.pt")} == {"dense.pt", "train.pt"}
+def test_layers_can_have_preferences_of_their_own() -> None:
+    tying = tg.find_tying(trained(), ["a", "b"], preference=0.8, overrides={"*": 0.5, "a": 1.0}, max_ratio=1.0)
+    assert tying["a"].partition.n_groups == 7
+    assert tying["b"].partition == tg.find_tying(trained(), ["b"], preference=0.5, max_ratio=1.0)["b"].partition
+    assert tying["b"].partition.n_groups < 20
+    with pytest.raises(LayerError, match="unknown layer 'q'"):
+        tg.find_tying(trained(), ["a"], overrides={"q": 0.5})
+    with pytest.raises(InvalidValueError, match="preference must be in"):
+        tg.find_tying(trained(), ["a"], overrides={"a": 0})
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"tying": {"method": "ward"}}, "groups"),
-        ({"tying": {"groups": {"fc1": [8]}}}, "ward"),
-        ({"tying": {"method": "ward", "groups": {"fc1": [20, 10], "fc2": [5]}}, "merge": PHASE}, "steps"),
-        ({"tying": {"method": "ward", "groups": {"fc1": [20, 10]}}}, "merge"),
-        ({"train.start": "elsewhere"}, "train.start"),
-    ],
-)
-def test_recipes_that_do_not_fit_together(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(GrowlError, match=words):
-        load_recipe("digits", settings)
+def test_output_rows_are_grouped_too() -> None:
+    model = trained()
+    rows = rows_of(model.a, "output").detach().clone()
+    rows[7] = rows[3]
+    write_rows_(model.a, rows, "output")
+    found = tg.find_tying(model, ["a"], side="output", max_ratio=1.0)["a"]
+    assert found.side == "output"
+    assert found.partition.labels[7] == found.partition.labels[3]
+    assert found.partition.n_rows == 20
 
 
-def test_mnist_best_ties_in_steps_and_retrains_compact() -> None:
-    recipe = load_recipe("mnist-best", {})
-    assert recipe.tying.method == "ward"
-    assert recipe.tying.steps == 5
-    assert recipe.retrain.form == "compact"
-    assert recipe.merge is not None
-    assert recipe.merge.distill > 0
+def test_bad_arguments_are_named() -> None:
+    model = trained()
+    with pytest.raises(InvalidTypeError, match="model must be a torch.nn.Module, got NoneType"):
+        tg.find_tying(None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="preference must be in \\(0, 1\\], got 1.5"):
+        tg.find_tying(model, preference=1.5)
+    with pytest.raises(InvalidValueError, match="max_ratio must be in"):
+        tg.find_tying(model, max_ratio=0)
+    with pytest.raises(InvalidValueError, match="method must be"):
+        tg.find_tying(model, method="kmeans")  # type: ignore[arg-type]
+    model.a.weight.data[0, 0] = float("nan")
+    with pytest.raises(LayerError, match="layer 'a' has NaN or infinite weights"):
+        tg.find_tying(model)
+
+
+# ── read from equal rows ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_existing_rows_are_read_as_they_are() -> None:
+    model = trained()
+    rows = rows_of(model.a).detach().clone()
+    rows[2] = rows[0]
+    rows[7] = 0
+    write_rows_(model.a, rows)
+    tying = existing_tying(model, ("b", "a", "unknown"))
+    assert [layer.name for layer in tying] == ["a", "b"], "in the network's order"
+    assert tying["a"].partition.labels == (0, 1, 0, 2, 3, -1, 4, -1)
+    assert (tying["a"].row_length, tying["a"].side) == (20, "input")
+    assert tying["b"].partition.labels == tuple(range(20))
+
+
+def test_existing_rows_of_the_other_side() -> None:
+    model = trained()
+    rows = rows_of(model.b, "output").detach().clone()
+    rows[4] = rows[1]
+    write_rows_(model.b, rows, "output")
+    found = existing_tying(model, ("b",), "output")["b"]
+    assert found.partition.labels == (0, 1, 2, 3, 1, 4)
+    assert (found.row_length, found.side) == (20, "output")
+
+
+def test_a_tied_layer_has_the_tying_that_is_enforced_though_groups_become_equal() -> None:
+    model = trained()
+    tying = tg.find_tying(model, ["a"], preference=0.8)
+    tg.tie_(model, tying)
+    original = tied_layers(model)["a"][0].parametrizations.weight.original
+    with torch.no_grad():
+        original.zero_()  # all rows are equal now, and zero
+    assert existing_tying(model, ("a",))["a"].partition == tying["a"].partition
+    tg.untie_(model)
+    assert existing_tying(model, ("a",))["a"].partition.nonzero == 0

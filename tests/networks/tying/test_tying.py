@@ -1,77 +1,12 @@
-"""The tying of a network: found, its figures by the paper's formulas, JSON in and out."""
+"""The value that a tying is: its figures by the paper's formulas, its counts, JSON in and out."""
 
 from __future__ import annotations
 
-import copy
-
 import pytest
-import torch
-from torch import nn
 
-import torch_growl as tg
-from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.clustering.partition import Partition
-from torch_growl.networks.layers.kinds import rows_of, write_rows_
 from torch_growl.networks.tying.tying import LayerTying, Tying
-
-
-def trained() -> nn.Sequential:
-    """A network whose layer 'a' has rows 0, 1, 2 nearly equal, 3 and 4 nearly equal, 5 zero, 6 and 7 alone."""
-    torch.manual_seed(0)
-    model = nn.Sequential()
-    model.add_module("a", nn.Linear(8, 20))
-    model.add_module("b", nn.Linear(20, 6))
-    model.add_module("c", nn.Linear(6, 3))
-    rows = torch.randn(8, 20)
-    rows[1] = rows[0] + 0.01 * torch.randn(20)
-    rows[2] = rows[0] + 0.01 * torch.randn(20)
-    rows[4] = rows[3] + 0.01 * torch.randn(20)
-    rows[5] = 0
-    write_rows_(model.a, rows)
-    return model
-
-
-def test_it_finds_pruned_rows_and_groups() -> None:
-    model = trained()
-    before = copy.deepcopy(model.state_dict())
-    tying = tg.find_tying(model, ["a"], preference=0.8)
-    assert tying["a"].partition.labels == (0, 0, 0, 1, 1, -1, 2, 3)
-    assert tying["a"].tied
-    assert tying["a"].sparsity == 1 / 8
-    assert tying["a"].sharing == 7 / 4
-    assert tying.compression() == 8 / 4
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_a_layer_that_would_hardly_share_is_left_untied_and_says_so() -> None:
-    tying = tg.find_tying(trained(), ["a", "b"], preference=0.9)
-    assert not tying["b"].tied
-    assert tying["b"].partition.n_groups == 20
-    assert not tg.find_tying(trained(), ["a"], max_ratio=0.5)["a"].tied
-    assert tg.find_tying(trained(), ["a"], max_ratio=0.5)["a"].partition.labels == (0, 1, 2, 3, 4, -1, 5, 6)
-    assert tg.find_tying(trained(), ["a"], method="none")["a"].partition.nonzero == 7
-
-
-def test_layers_can_have_preferences_of_their_own() -> None:
-    tying = tg.find_tying(trained(), ["a", "b"], preference=0.8, overrides={"*": 0.5, "a": 1.0}, max_ratio=1.0)
-    assert tying["a"].partition.n_groups == 7
-    assert tying["b"].partition == tg.find_tying(trained(), ["b"], preference=0.5, max_ratio=1.0)["b"].partition
-    assert tying["b"].partition.n_groups < 20
-    with pytest.raises(LayerError, match="unknown layer 'q'"):
-        tg.find_tying(trained(), ["a"], overrides={"q": 0.5})
-    with pytest.raises(InvalidValueError, match="preference must be in"):
-        tg.find_tying(trained(), ["a"], overrides={"a": 0})
-
-
-def test_output_rows_are_grouped_too() -> None:
-    model = trained()
-    rows = rows_of(model.a, "output").detach().clone()
-    rows[7] = rows[3]
-    write_rows_(model.a, rows, "output")
-    found = tg.find_tying(model, ["a"], side="output", max_ratio=1.0)["a"]
-    assert found.side == "output"
-    assert found.partition.labels[7] == found.partition.labels[3]
-    assert found.partition.n_rows == 20
 
 
 def chain() -> Tying:
@@ -106,10 +41,41 @@ def test_table_1_counting() -> None:
     assert tying.compression() == pytest.approx(16.3, abs=0.1)
 
 
+def test_counts_and_records_are_plain_data() -> None:
+    tying = chain()
+    assert tying.counts() == {
+        "layers": {
+            "x": {"rows": 10, "nonzero": 6, "distinct": 3},
+            "y": {"rows": 4, "nonzero": 3, "distinct": 2},
+            "z": {"rows": 6, "nonzero": 4, "distinct": 4},
+        },
+        "compression": 130 / 62,
+    }
+    assert [list(record.values()) for record in tying.records()] == [
+        ["x", 10, 6, 3, 4, "input", True],
+        ["y", 4, 3, 2, 15, "input", True],
+        ["z", 6, 4, 4, 5, "input", True],
+    ]
+    assert list(tying.records()[0]) == ["name", "rows", "nonzero", "groups", "row_length", "side", "tied"]
+
+
+def test_counts_hold_no_infinite_number() -> None:
+    """JSON has none: with every row pruned, and with no layer at all."""
+    empty = Tying((LayerTying("x", Partition((-1, -1)), 5),))
+    assert empty.compression() == float("inf")
+    assert empty.counts()["compression"] == 10
+    assert Tying(()).counts() == {"layers": {}, "compression": 0}
+
+
+def test_a_layer_that_the_tying_lacks_is_named() -> None:
+    with pytest.raises(LayerError, match="the tying has no layer 'q'; it has x, y, z"):
+        chain()["q"]
+
+
 def test_json_goes_out_and_in() -> None:
-    tying = tg.find_tying(trained())
-    assert Tying.from_json(tying.to_json()) == tying
-    assert Tying.from_json(chain().to_json(indent=2)) == chain()
+    whole = Tying((*chain(), LayerTying("v", Partition((0, -1)), 3, "output", tied=False)))
+    assert Tying.from_json(whole.to_json()) == whole
+    assert Tying.from_json(whole.to_json(indent=2)) == whole
 
 
 @pytest.mark.parametrize(
@@ -129,20 +95,3 @@ def test_json_goes_out_and_in() -> None:
 def test_bad_json_is_refused(text: str, words: str) -> None:
     with pytest.raises(InvalidValueError, match=words):
         Tying.from_json(text)
-
-
-def test_bad_arguments_are_named() -> None:
-    model = trained()
-    with pytest.raises(InvalidTypeError, match="model must be a torch.nn.Module, got NoneType"):
-        tg.find_tying(None)  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="preference must be in \\(0, 1\\], got 1.5"):
-        tg.find_tying(model, preference=1.5)
-    with pytest.raises(InvalidValueError, match="max_ratio must be in"):
-        tg.find_tying(model, max_ratio=0)
-    with pytest.raises(InvalidValueError, match="method must be"):
-        tg.find_tying(model, method="kmeans")  # type: ignore[arg-type]
-    with pytest.raises(LayerError, match="the tying has no layer 'q'; it has x, y, z"):
-        chain()["q"]
-    model.a.weight.data[0, 0] = float("nan")
-    with pytest.raises(LayerError, match="layer 'a' has NaN or infinite weights"):
-        tg.find_tying(model)

@@ -15,7 +15,7 @@ from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.measurement import latency_pair, measure
 from torch_growl.networks.storage import load, packed_bytes
-from torch_growl.networks.tying import Tying, tie_, untie_
+from torch_growl.networks.tying import tie_, untie_
 
 if TYPE_CHECKING:
     from torch_growl.application.runs.stages import Pipeline
@@ -75,7 +75,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
             "retrained": float((expected == truth).double().mean()),
             "compact": float((got == truth).double().mean()),
         },
-        "layers": layer_records(tying),
+        "layers": tying.records(),
         "sparsity": tying.sparsity,
         "sharing": tying.sharing,
         "compression": {
@@ -95,22 +95,6 @@ def make_result(run: Pipeline) -> dict[str, Any]:
         "seconds": stages,
         "environment": environment(run.device),
     }
-
-
-def layer_records(tying: Tying) -> list[dict[str, Any]]:
-    """``result.json``'s list of layers."""
-    return [
-        {
-            "name": layer.name,
-            "rows": layer.partition.n_rows,
-            "nonzero": layer.partition.nonzero,
-            "groups": layer.partition.n_groups,
-            "row_length": layer.row_length,
-            "side": layer.side,
-            "tied": layer.tied,
-        }
-        for layer in tying
-    ]
 
 
 def dense_file_bytes(model: nn.Module) -> int:

@@ -22,10 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch_growl.application.data import TensorSplit
 from torch_growl.application.recipes import Phase
 from torch_growl.errors import GrowlError
-from torch_growl.mathematics.clustering import Partition
-from torch_growl.networks.layers import Side, inspect_layers, row_norms, rows_of
+from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.penalty import GrOWL
-from torch_growl.networks.tying import tied_layers
+from torch_growl.networks.tying import existing_tying
 
 __all__ = ["Trainer", "evaluate", "predictions"]
 
@@ -105,8 +104,8 @@ class Trainer:
         progress: called after every step with (epoch, steps done, steps in the epoch, running loss).
         layers: names of the layers whose rows are counted.
         side: which side's rows.
-        counts: what is logged of the rows where the structure is enforced already, as :func:`count_rows` gives it;
-            None: they are counted.
+        counts: what is logged of the rows where the structure is enforced already, as :meth:`Tying.counts`
+            gives it; None: they are counted.
         teacher: the dense network, for a phase that distils; in eval mode, on the accelerator's device.
     """
 
@@ -181,7 +180,7 @@ class Trainer:
                     "validation_accuracy": evaluate(model, validation, device),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
-                    **(count_rows(model, self.layers, self.side) if self.counts is None else self.counts),
+                    **(existing_tying(model, self.layers, self.side).counts() if self.counts is None else self.counts),
                 }
             )
             self.save(
@@ -245,28 +244,6 @@ class Trainer:
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
                 self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
-
-
-def count_rows(model: nn.Module, layers: tuple[str, ...], side: Side) -> dict[str, Any]:
-    """Rows, nonzero rows and distinct rows of some layers, and their compression (weights / distinct weights)."""
-    counts: dict[str, dict[str, int]] = {}
-    total = distinct = 0
-    tied = tied_layers(model)
-    for info in inspect_layers(model):
-        if info.name not in layers:
-            continue
-        W = rows_of(info.module, side).detach()
-        length = W.shape[1]
-        known = tied.get(info.name)  # by construction: no need to look
-        partition = Partition.from_labels(known[1].labels) if known else Partition.from_rows(W)
-        counts[info.name] = {
-            "rows": partition.n_rows,
-            "nonzero": partition.nonzero,
-            "distinct": partition.n_groups,
-        }
-        total += partition.n_rows * length
-        distinct += partition.n_groups * length
-    return {"layers": counts, "compression": total / max(distinct, 1)}
 
 
 def _number(stage: str) -> int:

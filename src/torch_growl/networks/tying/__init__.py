@@ -1,6 +1,7 @@
 """Which rows of a network are pruned or share a value, and the parametrization that trains the shared values."""
 
+from torch_growl.networks.tying.finding import existing_tying, find_tying
 from torch_growl.networks.tying.parametrization import TiedRows, tie_, tied_layers, untie_
-from torch_growl.networks.tying.tying import Tying, find_tying
+from torch_growl.networks.tying.tying import Tying
 
-__all__ = ["TiedRows", "Tying", "find_tying", "tie_", "tied_layers", "untie_"]
+__all__ = ["TiedRows", "Tying", "existing_tying", "find_tying", "tie_", "tied_layers", "untie_"]

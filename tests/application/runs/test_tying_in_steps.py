@@ -1,0 +1,96 @@
+"""Tying in steps in a run: stages between, compact form, distillation; stopped and gone on with, the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.reports.report import make_report
+from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.stages import Pipeline
+from torch_growl.errors import GrowlError
+from torch_growl.networks.measurement.counts import measure
+from torch_growl.networks.storage.compact_file import load
+
+PHASE = {"epochs": 1, "lr": 0.05}
+STEPS: dict[str, Any] = {
+    "dense.epochs": 3,
+    "train.epochs": 3,
+    "tying": {"method": "ward", "groups": {"fc1": [40, 24], "fc2": [0.5, 40]}},
+    "merge": PHASE,
+    "retrain": {**PHASE, "form": "compact", "distill": 0.5},
+    "measure.repeats": 3,
+    "threads": 1,
+}
+
+
+def ran(path: Path, settings: dict[str, Any] = STEPS, until: str = "eval") -> Pipeline:
+    folder = RunFolder(path)
+    folder.create(load_recipe("digits", settings), resume=True)
+    pipeline = Pipeline(folder)
+    pipeline.run(until)  # type: ignore[arg-type]
+    return pipeline
+
+
+@pytest.mark.parametrize("form", ["tied", "compact"])
+def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) -> None:
+    run = ran(tmp_path / "run", {**STEPS, "retrain": {**PHASE, "form": form}})
+    tying = run.tying()
+    assert (tying["fc1"].partition.n_groups, tying["fc2"].partition.n_groups) == (24, 40)
+    assert run.fits == ("dense", "train", "merge1", "retrain")
+    model = run.trained("retrain")
+    rows = model.get_submodule("fc1").weight.detach().T  # type: ignore[union-attr, operator]
+    labels = torch.tensor(tying["fc1"].partition.labels)
+    for group in range(24):
+        assert (rows[labels == group] == rows[labels == group][0]).all()  # bit-equal
+    small = load(run.folder.model_file, run.network()).eval()
+    x, _ = next(iter([run.splits.test.batch(torch.arange(64))]))  # type: ignore[attr-defined]
+    assert (small(x).argmax(1) == model(x).argmax(1)).all()
+    assert measure(small, x[:2], latency=False).weights < measure(run.network(), x[:2], latency=False).weights / 2
+    page = make_report(run.folder.path).read_text(encoding="utf-8")
+    assert "merge1" in page or "merge 1" in page
+
+
+def test_a_run_in_steps_that_is_stopped_between_them_ends_the_same(tmp_path: Path) -> None:
+    whole = ran(tmp_path / "whole")
+    stopped = ran(tmp_path / "stopped", until="tie")
+    stopped.folder.tying_file.unlink()
+    (stopped.folder.checkpoints / "grouped.pt").unlink()
+    stopped = ran(tmp_path / "stopped")
+    assert stopped.tying() == whole.tying()
+    ours, theirs = (run.trained("retrain").state_dict() for run in (stopped, whole))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_tying_again_drops_what_the_steps_made(tmp_path: Path) -> None:
+    run = ran(tmp_path / "run", until="retrain")
+    run.folder.drop_from("tie")
+    assert {path.name for path in run.folder.checkpoints.glob("*.pt")} == {"dense.pt", "train.pt"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tying": {"method": "ward"}}, "groups"),
+        ({"tying": {"groups": {"fc1": [8]}}}, "ward"),
+        ({"tying": {"method": "ward", "groups": {"fc1": [20, 10], "fc2": [5]}}, "merge": PHASE}, "steps"),
+        ({"tying": {"method": "ward", "groups": {"fc1": [20, 10]}}}, "merge"),
+        ({"train.start": "elsewhere"}, "train.start"),
+    ],
+)
+def test_recipes_that_do_not_fit_together(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(GrowlError, match=words):
+        load_recipe("digits", settings)
+
+
+def test_mnist_best_ties_in_steps_and_retrains_compact() -> None:
+    recipe = load_recipe("mnist-best", {})
+    assert recipe.tying.method == "ward"
+    assert recipe.tying.steps == 5
+    assert recipe.retrain.form == "compact"
+    assert recipe.merge is not None
+    assert recipe.merge.distill > 0

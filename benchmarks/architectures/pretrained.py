@@ -21,7 +21,7 @@ from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
 from torch_growl.application.data.datasets import load_cifar10
 from torch_growl.application.models.registry import resnet_cifar
-from torch_growl.networks.layers.kinds import rows_of, write_rows_
+from torch_growl.networks.layers import rows_of, write_rows_
 
 __all__ = ["KNOWN", "damage_", "images", "main", "pretrained"]
 

@@ -27,7 +27,7 @@ from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
 from benchmarks.harness.verdicts import judge, show
 from torch_growl.application.models.registry import mnist_mlp, vgg16
-from torch_growl.networks.layers.kinds import kind_of, rows_of, write_rows_
+from torch_growl.networks.layers import kind_of, rows_of, write_rows_
 
 __all__ = ["main", "sessions", "structured_mlp", "structured_vgg", "targets"]
 

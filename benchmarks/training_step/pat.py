@@ -24,7 +24,7 @@ from benchmarks.harness.verdicts import judge, show, show_rows
 from benchmarks.training_step.held import held_bytes
 from benchmarks.training_step.subjects import build
 from torch_growl import GrOWL, lasso
-from torch_growl.networks.layers.kinds import Side, rows_of
+from torch_growl.networks.layers import Side, rows_of
 
 __all__ = ["added_time", "main", "targets"]
 

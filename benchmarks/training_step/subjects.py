@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torch_growl import GrOWL
 from torch_growl.application.models.registry import lenet5, mnist_mlp, resnet_cifar, vgg16
-from torch_growl.networks.layers.kinds import row_norms, rows_of, scale_rows_, write_rows_
+from torch_growl.networks.layers import row_norms, rows_of, scale_rows_, write_rows_
 
 __all__ = ["NETWORKS", "STATES", "Snapshot", "build", "nudge_"]
 

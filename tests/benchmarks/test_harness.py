@@ -20,7 +20,7 @@ from benchmarks.kernels.prox_inputs import KINDS
 from benchmarks.training_step import held, pat, step, step_memory
 from benchmarks.training_step.subjects import STATES, Snapshot, build, nudge_
 from torch_growl import GrOWL
-from torch_growl.networks.layers.kinds import row_norms, rows_of
+from torch_growl.networks.layers import row_norms, rows_of
 
 RESULTS = sorted(timing.RESULTS.glob("*.json"))
 

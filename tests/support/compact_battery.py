@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_growl.networks.layers.kinds import kind_of, rows_of, write_rows_
+from torch_growl.networks.layers import kind_of, rows_of, write_rows_
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from torch_growl.networks.layers.kinds import kind_of, rows_of, write_rows_
+from torch_growl.networks.layers import kind_of, rows_of, write_rows_
 
 __all__ = ["SHARED", "ZERO", "damage_", "damaged_layers"]
 

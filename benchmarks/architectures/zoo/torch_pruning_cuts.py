@@ -24,7 +24,7 @@ from benchmarks.architectures.zoo.compare import difference, leaves
 from benchmarks.architectures.zoo.damage import damage_, damaged_layers
 from torch_growl.errors import first_line
 from torch_growl.networks.execution.example_inputs import call, split_inputs
-from torch_growl.networks.layers.kinds import kind_of, rows_of
+from torch_growl.networks.layers import kind_of, rows_of
 
 __all__ = ["cuts"]
 

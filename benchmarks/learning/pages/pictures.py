@@ -26,7 +26,7 @@ from torch_growl.application.models.registry import vgg16
 from torch_growl.application.reports.curves import curve_figure
 from torch_growl.application.reports.figures import pixels_figure, similarity_histograms_figure
 from torch_growl.mathematics.similarity.dense import row_similarity
-from torch_growl.networks.layers.kinds import rows_of
+from torch_growl.networks.layers import rows_of
 from torch_growl.networks.tying.tying import Tying
 
 __all__ = ["curve", "groups", "heat_maps", "histograms", "kept_rows", "main", "mean_curves"]

@@ -22,7 +22,7 @@ import torch_growl as tg
 from benchmarks.learning.training.counting import clustered_ratio, compacted, ratio
 from benchmarks.learning.training.fitting import Fit, fit
 from torch_growl.application.data.datasets import Splits
-from torch_growl.networks.layers.kinds import rows_of, write_rows_
+from torch_growl.networks.layers import rows_of, write_rows_
 
 __all__ = ["PATHS", "Budget", "Point", "Start", "expanded"]
 

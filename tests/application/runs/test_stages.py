@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from torch_growl.networks.layers.kinds import rows_of
+from torch_growl.networks.layers import rows_of
 from torch_growl.application.runs.stages import STAGES, Pipeline
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.runs.run_folder import RunFolder

@@ -18,7 +18,7 @@ from benchmarks.architectures.zoo.compare import difference, spread
 from benchmarks.architectures.zoo.damage import ZERO, damage_, damaged_layers
 from benchmarks.harness import timing
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
-from torch_growl.networks.layers.kinds import rows_of
+from torch_growl.networks.layers import rows_of
 
 TOLERANCE = 1e-5
 

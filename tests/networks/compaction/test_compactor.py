@@ -22,7 +22,7 @@ from torch_growl.networks.compaction.shared_inputs import SharedInputs
 from torch_growl.networks.compaction.shrinking import FedLayer
 from torch_growl.networks.compaction.structure import Structure, structure_of
 from torch_growl.networks.execution.proof import HALF_TOLERANCE
-from torch_growl.networks.layers.kinds import rows_of, write_rows_
+from torch_growl.networks.layers import rows_of, write_rows_
 from torch_growl.networks.storage.compact_file import load, load_dense, save
 
 

@@ -14,7 +14,7 @@ from tests.support.compact_battery import settle_
 from torch_growl.errors import GrowlWarning
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.structure import structure_of
-from torch_growl.networks.layers.kinds import kind_of, rows_of, write_rows_
+from torch_growl.networks.layers import kind_of, rows_of, write_rows_
 from torch_growl.networks.wiring.needed import needed_channels
 from torch_growl.networks.wiring.wiring import wiring_of
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from tests.support.batteries import LAYERS, Case
 from torch_growl.errors import InvalidValueError, LayerError
-from torch_growl.networks.layers.kinds import kind_of, register_layer, row_norms, rows_of, scale_rows_, write_rows_
+from torch_growl.networks.layers.kinds import kind_of, register_layer, registered_kind, registered_layers
+from torch_growl.networks.layers.rows import row_norms, rows_of, scale_rows_, write_rows_
 
 SIDES = ("input", "output")
 
@@ -73,6 +74,12 @@ def test_norms_scaling_and_writing_agree_with_the_matrix(case: Case, dtype: torc
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_sizes_are_input_channels_output_channels_and_groups(case: Case) -> None:
+    layer = case.make()
+    assert registered_kind(layer).sizes(layer) == (case.inputs, case.outputs, getattr(layer, "groups", 1))
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_a_resized_layer_has_the_settings_of_the_old_one(case: Case) -> None:
     layer = case.make()
     kind = kind_of(layer)
@@ -99,6 +106,11 @@ def test_macs_are_what_torch_counts(case: Case) -> None:
 
 class _Subclass(nn.Linear):
     pass
+
+
+def test_registered_layers_are_listed_by_name_without_other_modules() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Sequential(_Subclass(3, 3), nn.Conv2d(1, 1, 1)))
+    assert registered_layers(model) == {"0": model[0], "2.1": model[2][1]}
 
 
 def test_types_are_looked_up_exactly_and_can_be_registered() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 import torch_growl as tg
 from tests.support.batteries import LAYERS, Case
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.networks.layers.kinds import row_norms, rows_of
+from torch_growl.networks.layers import row_norms, rows_of
 
 
 def mlp(batch_norm: bool = True) -> nn.Sequential:

@@ -19,7 +19,7 @@ from tests.support import plain
 from tests.support.tolerances import close
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.owl import row_scaling
-from torch_growl.networks.layers.kinds import Side, row_norms, rows_of, scale_rows_
+from torch_growl.networks.layers import Side, row_norms, rows_of, scale_rows_
 from torch_growl.networks.penalty import row_step, weight_memory
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.row_step import RowStep

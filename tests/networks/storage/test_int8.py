@@ -17,7 +17,7 @@ from tests.support.compact_files import split
 from torch_growl.errors import LayerError
 from torch_growl.mathematics.clustering.partition import Partition
 from torch_growl.networks.compaction.compactor import compact
-from torch_growl.networks.layers.kinds import kind_of, rows_of
+from torch_growl.networks.layers import kind_of, rows_of
 from torch_growl.networks.storage.compact_file import load, load_dense, save
 from torch_growl.networks.storage.int8 import dequantize, quantize
 

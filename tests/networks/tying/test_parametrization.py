@@ -12,7 +12,7 @@ import torch_growl as tg
 from tests.support.batteries import LAYERS, Case
 from torch_growl.errors import InvalidTypeError, LayerError
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
-from torch_growl.networks.layers.kinds import rows_of
+from torch_growl.networks.layers import rows_of
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.layers import LayerKind, kind_of, rows_of, write_rows_
+from torch_growl.networks.layers import registered_kind, rows_of, write_rows_
 from torch_growl.networks.wiring import Wiring
 
 __all__ = ["fold_chains_"]
@@ -40,7 +40,7 @@ def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tu
         if name in fixed or source in fixed or len(norms) > 1 or not _alone(wiring, name, source, norms):
             continue
         makes, reads = layers[source], layers[name]
-        if any(cast(LayerKind, kind_of(m)).groups(m) != 1 for m in (makes, reads)):
+        if any(registered_kind(m).groups(m) != 1 for m in (makes, reads)):
             continue
         labels = np.array(Partition.from_rows(rows_of(reads).detach()).labels)
         groups = [np.flatnonzero(labels == label) for label in np.unique(labels) if label != PRUNED]

@@ -30,7 +30,7 @@ from torch_growl.networks.compaction.planning import fixed_modules, plan_structu
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure
 from torch_growl.networks.execution import Inputs, Proof, exact_arithmetic, split_inputs, wide
-from torch_growl.networks.layers import kind_of, plain_copy
+from torch_growl.networks.layers import plain_copy, registered_layers
 from torch_growl.networks.wiring import Flags, Wiring, bundles, no_wiring, wiring_of
 
 __all__ = ["compact"]
@@ -132,7 +132,7 @@ class _Maker:
 
     def _take(self, dense: nn.Module) -> None:
         self.dense = dense
-        self.layers = {name: module for name, module in dense.named_modules() if kind_of(module) is not None}
+        self.layers = registered_layers(dense)
 
     def _uncut(self, reason: str) -> Wiring:
         return no_wiring(list(self.layers), reason)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
@@ -20,7 +19,7 @@ from torch_growl.networks.compaction.cut_sizes import changed_attributes, cut_pa
 from torch_growl.networks.compaction.inputs import index_bytes
 from torch_growl.networks.compaction.shrinking import cut_channels, fed_groups
 from torch_growl.networks.compaction.structure import Form, LayerCut, Structure
-from torch_growl.networks.layers import LayerKind, Side, kind_of, rows_of
+from torch_growl.networks.layers import kind_of, registered_kind, rows_of
 from torch_growl.networks.wiring import Flags, Wiring, needed_channels
 
 __all__ = ["fixed_modules", "plan_structure"]
@@ -105,7 +104,7 @@ def _shared(cuts: list[LayerCut], wiring: Wiring) -> list[LayerCut]:
 
 
 def _channels_left(name: str, module: nn.Module, wiring: Wiring, needed: Flags) -> LayerCut:
-    inputs, outputs, groups = _count(module, "input"), _count(module, "output"), _groups(module)
+    inputs, outputs, groups = registered_kind(module).sizes(module)
     cut = LayerCut(name, inputs, outputs, groups, None, inputs)
     if name not in wiring.inputs:
         return cut
@@ -157,12 +156,3 @@ def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCu
         few = f"{arriving - smaller.width} rows could go, but their index would take more bytes than they do"
         return as_it_is, "; ".join(text for text in (why, few) if text)
     return smaller, why
-
-
-def _count(module: nn.Module, side: Side) -> int:
-    blocks = cast(LayerKind, kind_of(module)).blocks(module, cast(Tensor, module.weight), side)
-    return blocks.shape[0] * blocks.shape[1]
-
-
-def _groups(module: nn.Module) -> int:
-    return cast(LayerKind, kind_of(module)).groups(module)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch_growl.networks.compaction.inputs import make_inputs
 from torch_growl.networks.compaction.shared_inputs import SharedInputs
 from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, record_, structure_of
-from torch_growl.networks.layers import LayerKind, Side, kind_of
+from torch_growl.networks.layers import registered_kind, row_blocks, write_rows_
 
 __all__ = ["FedLayer", "cut_channels", "expand_", "fed_groups", "shrink_"]
 
@@ -80,7 +80,7 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
 
 @torch.no_grad()
 def _smaller(old: nn.Module, layer: LayerCut) -> nn.Module:
-    kind = cast(LayerKind, kind_of(old))
+    kind = registered_kind(old)
     arriving = layer.arrivals
     position = {index: place for place, index in enumerate(arriving)}
     slots = [[position[index] for index in members] for members in layer.slots]
@@ -88,14 +88,13 @@ def _smaller(old: nn.Module, layer: LayerCut) -> nn.Module:
     weight = cast(Tensor, old.weight)
     cut = cut_channels(old, layer)
     new = kind.resized(cut, layer.width, layer.outputs_left)
-    rows = _blocks(cut, "input").flatten(0, 1)
+    rows = row_blocks(cut, "input").flatten(0, 1)
     if layer.groups_left is None:
         rows = rows[torch.tensor(list(arriving), device=rows.device)] if layer.arriving is not None else rows
     chosen = rows[torch.tensor([members[0] for members in fed], device=rows.device)]
     padding = [number for number, slot in enumerate(slots) if not slot]
     chosen[torch.tensor(padding, dtype=torch.int64, device=rows.device)] = 0
-    target = _blocks(new, "input")
-    target.copy_(chosen.reshape(target.shape))
+    write_rows_(new, chosen)
     if getattr(new, "bias", None) is not None:
         cast(Tensor, new.bias).copy_(cast(Tensor, cut.bias))
     _carry_(old, new, weight)
@@ -132,26 +131,21 @@ def cut_channels(old: nn.Module, layer: LayerCut) -> nn.Module:
     """
     if layer.kept is None:
         return old
-    kind = cast(LayerKind, kind_of(old))
+    kind = registered_kind(old)
     kept = torch.tensor(layer.kept, device=cast(Tensor, old.weight).device)
     if layer.groups_left is None:
-        inputs = _blocks(old, "input").flatten(0, 1).shape[0]
-        new = kind.resized(old, inputs, len(kept))
-        _blocks(new, "output").copy_(_blocks(old, "output").index_select(1, kept))
+        new = kind.resized(old, kind.n_rows(old, "input"), len(kept))
+        row_blocks(new, "output").copy_(row_blocks(old, "output").index_select(1, kept))
     else:
-        blocks = _blocks(old, "output")  # (groups, channels of each, …)
+        blocks = row_blocks(old, "output")  # (groups, channels of each, …)
         proxy = copy.copy(old)  # of the same settings but one
         cast(Any, proxy).groups = layer.groups_left
         new = kind.resized(proxy, len(layer.arrivals), len(kept))
-        _blocks(new, "output").copy_(blocks.flatten(0, 1)[kept].reshape(_blocks(new, "output").shape))
+        write_rows_(new, blocks.flatten(0, 1)[kept], "output")
     if getattr(old, "bias", None) is not None:
         cast(Tensor, new.bias).copy_(cast(Tensor, old.bias)[kept])
     _carry_(old, new, cast(Tensor, old.weight))
     return new
-
-
-def _blocks(module: nn.Module, side: Side) -> Tensor:
-    return cast(LayerKind, kind_of(module)).blocks(module, cast(Tensor, module.weight).detach(), side)
 
 
 def _carry_(old: nn.Module, new: nn.Module, weight: Tensor) -> None:
@@ -219,7 +213,7 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
 
 
 def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut) -> None:
-    kind = cast(LayerKind, kind_of(dense))
+    kind = registered_kind(dense)
     cut = cut_channels(dense, layer)  # for its shapes
     if layer.groups_left is None:
         whole = kind.resized(cut, layer.inputs, layer.outputs_left)
@@ -228,12 +222,11 @@ def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut) -> None:
         whole = kind.resized(cut, len(layer.arrivals), layer.outputs_left)
         position = {index: place for place, index in enumerate(layer.arrivals)}
         members = [[position[index] for index in slot] for slot in layer.slots]
-    source = _blocks(small, "input").flatten(0, 1)
-    target = torch.zeros_like(_blocks(whole, "input").flatten(0, 1))
+    source = row_blocks(small, "input").flatten(0, 1)
+    target = torch.zeros_like(row_blocks(whole, "input").flatten(0, 1))
     for number, slot in enumerate(members):
         target[slot] = source[number].to(target)
-    blocks = _blocks(whole, "input")
-    blocks.copy_(target.reshape(blocks.shape))
+    write_rows_(whole, target)
     weight, bias = cast(Tensor, dense.weight), cast("Tensor | None", getattr(dense, "bias", None))
     if layer.kept is None:
         weight.copy_(cast(Tensor, whole.weight))
@@ -242,9 +235,9 @@ def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut) -> None:
         return
     kept = torch.tensor(layer.kept, device=weight.device)
     weight.zero_()
-    outputs = _blocks(dense, "output")  # (groups, channels of each, …)
+    outputs = row_blocks(dense, "output")  # (groups, channels of each, …)
     per_group = outputs.shape[1]
-    outputs[kept // per_group, kept % per_group] = _blocks(whole, "output").flatten(0, 1)
+    outputs[kept // per_group, kept % per_group] = row_blocks(whole, "output").flatten(0, 1)
     if bias is not None:
         bias.zero_()
         bias[kept] = cast(Tensor, small.bias).to(bias)

@@ -22,7 +22,15 @@ from torch.optim.swa_utils import AveragedModel
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, structure_of
-from torch_growl.networks.layers import clean_name, kind_of, plain_copy, plain_model, rows_of, write_rows_
+from torch_growl.networks.layers import (
+    clean_name,
+    kind_of,
+    plain_copy,
+    plain_model,
+    registered_kind,
+    rows_of,
+    write_rows_,
+)
 from torch_growl.networks.tying import TiedRows, tied_layers
 
 __all__ = ["compact_like", "compact_optimizer", "compact_scheduler"]
@@ -148,7 +156,7 @@ def _checked(dense: nn.Module, plan: Structure) -> nn.Module:
         module = modules.get(layer.name)
         if module is None or kind_of(module) is None:
             raise InvalidValueError(f"layer {layer.name!r} of the structure is not in the dense network")
-        shape = (rows_of(module).shape[0], rows_of(module, "output").shape[0])
+        shape = registered_kind(module).sizes(module)[:2]
         if shape != (layer.inputs, layer.outputs):
             raise InvalidValueError(
                 f"layer {layer.name!r} has {shape} inputs and outputs, the structure {(layer.inputs, layer.outputs)}: "

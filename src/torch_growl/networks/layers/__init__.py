@@ -7,12 +7,11 @@ from torch_growl.networks.layers.kinds import (
     Side,
     kind_of,
     register_layer,
-    row_norms,
-    rows_of,
-    scale_rows_,
-    write_rows_,
+    registered_kind,
+    registered_layers,
 )
 from torch_growl.networks.layers.plain import clean_name, make_plain_, plain_copy, plain_model
+from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_
 
 __all__ = [
     "LayerInfo",
@@ -28,6 +27,9 @@ __all__ = [
     "plain_copy",
     "plain_model",
     "register_layer",
+    "registered_kind",
+    "registered_layers",
+    "row_blocks",
     "row_norms",
     "rows_of",
     "scale_rows_",

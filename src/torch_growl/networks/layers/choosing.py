@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
+from torch_growl.arguments import did_you_mean
 from torch_growl.errors import LayerError
 from torch_growl.networks.layers.inspection import LayerInfo, inspect_layers
 from torch_growl.networks.layers.kinds import Side
@@ -81,8 +81,6 @@ def matching(pattern: str, infos: Sequence[LayerInfo]) -> list[LayerInfo]:
     """
     found = [info for info in infos if info.name == pattern or fnmatchcase(info.name, pattern)]
     if not found:
-        names = [info.name for info in infos]
-        close = difflib.get_close_matches(pattern, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; the network has {', '.join(names) or 'none'}"
-        raise LayerError(f"unknown layer {pattern!r}{hint}")
+        hint = did_you_mean(pattern, (info.name for info in infos), otherwise="the network has {known}")
+        raise LayerError(f"unknown layer {pattern!r}; {hint}")
     return found

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from torch_growl.networks.layers.kinds import LayerKind, Side, kind_of, rows_of
+from torch_growl.networks.layers.kinds import LayerKind, Side, kind_of
 from torch_growl.networks.layers.plain import clean_name, plain_model
+from torch_growl.networks.layers.rows import rows_of
 
 __all__ = ["LayerInfo", "inspect_layers"]
 

@@ -1,16 +1,15 @@
-"""The one place that knows layer types: how a layer's weight is seen as rows, resized, and counted.
+"""The registry of layer types: for each type, the row blocks of its weight, its sizes, how to resize it, its MACs.
 
-A :class:`LayerKind` is looked up by **exact** type: a subclass of ``nn.Linear`` may never call its own forward
-(``nn.MultiheadAttention.out_proj``), so what is not registered is not understood, and is listed with that reason.
-Everything else in the library is written against the *row blocks* of a kind: a strided view of the weight with shape
-``(groups, rows per group, …rest)``, through which rows are read, scaled and written whatever the memory format.
+A :class:`LayerKind` is looked up by **exact** type, because a subclass of ``nn.Linear`` may never call its own forward
+(``nn.MultiheadAttention.out_proj``). A type that is not registered is left alone and listed with that reason. All other
+code reads and writes weights through :mod:`torch_growl.networks.layers.rows`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +17,56 @@ from torch.nn.utils import parametrize
 
 from torch_growl.errors import InvalidValueError, LayerError
 
-__all__ = ["LayerKind", "Side", "kind_of", "register_layer", "row_norms", "rows_of", "scale_rows_", "write_rows_"]
+__all__ = ["LayerKind", "LayerSizes", "Side", "kind_of", "register_layer", "registered_kind", "registered_layers"]
 
 Side = Literal["input", "output"]
 
 
+class LayerSizes(NamedTuple):
+    """The numbers of input channels, output channels and groups of a layer."""
+
+    inputs: int
+    outputs: int
+    groups: int
+
+
 @dataclass(frozen=True)
 class LayerKind:
-    """What the library knows about one layer type whose parameter ``weight`` has rows.
+    """The description of one layer type whose parameter ``weight`` has rows.
 
     Attributes:
         blocks: ``(module, weight, side) -> view`` of shape ``(groups, rows per group, …rest)``: a view of ``weight``,
-            never a copy. Row ``g * rows_per_group + r`` is what input (or output) channel of that number owns.
+            never a copy. Row ``g * rows_per_group + r`` holds the weights of the input (or output) channel with that
+            number.
         channel_dim: the channel dimension of the layer's input and output, counted from the end (−1 for a Linear).
         groups: ``module -> number of groups`` (1 for a Linear).
         resized: ``(module, inputs, outputs) -> module`` of the same settings, device and type, with that many input
             and output channels; its values are uninitialised. With groups, ``inputs`` is a multiple of them.
         macs: ``(module, input, output) -> multiply-adds`` of one call; one multiply-add is one MAC, a bias is none.
-        is_convolution: whether it is one, for the default choice of layers.
+        is_convolution: whether the type is a convolution, for the default choice of layers.
+
+    Example:
+        A layer that computes ``x @ weight``, described and registered:
+
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> class Product(torch.nn.Module):
+        ...     def __init__(self, inputs, outputs):
+        ...         super().__init__()
+        ...         self.weight = torch.nn.Parameter(torch.ones(inputs, outputs))
+        ...
+        ...     def forward(self, x):
+        ...         return x @ self.weight
+        >>> kind = tg.LayerKind(
+        ...     blocks=lambda module, weight, side: (weight if side == "input" else weight.t()).unsqueeze(0),
+        ...     channel_dim=-1,
+        ...     groups=lambda module: 1,
+        ...     resized=lambda module, inputs, outputs: Product(inputs, outputs),
+        ...     macs=lambda module, x, y: y.numel() * x.shape[-1],
+        ... )
+        >>> kind.sizes(Product(6, 4))
+        LayerSizes(inputs=6, outputs=4, groups=1)
+        >>> tg.register_layer(Product, kind)
     """
 
     blocks: Callable[[nn.Module, Tensor, Side], Tensor]
@@ -44,6 +75,15 @@ class LayerKind:
     resized: Callable[[nn.Module, int, int], nn.Module]
     macs: Callable[[nn.Module, Tensor, Tensor], int]
     is_convolution: bool = False
+
+    def n_rows(self, module: nn.Module, side: Side) -> int:
+        """The number of rows of one side: of input channels or of output channels."""
+        groups, per_group = self.blocks(module, cast(Tensor, module.weight), side).shape[:2]
+        return groups * per_group
+
+    def sizes(self, module: nn.Module) -> LayerSizes:
+        """The numbers of input channels, output channels and groups of a layer of this type."""
+        return LayerSizes(self.n_rows(module, "input"), self.n_rows(module, "output"), self.groups(module))
 
 
 def _linear_blocks(module: nn.Module, weight: Tensor, side: Side) -> Tensor:
@@ -148,14 +188,25 @@ _BY_NAME: dict[str, LayerKind] = {
 
 
 def register_layer(cls: type[nn.Module], kind: LayerKind | type[nn.Module]) -> None:
-    """Teach the library a layer type.
+    """Register a layer type, so that its rows can be penalised, tied and removed.
 
     Args:
         cls: the exact type; its subclasses are not included.
-        kind: what it is: a :class:`LayerKind`, or a registered type that it behaves like in every respect.
+        kind: its :class:`LayerKind`, or a registered type that it behaves like in every respect.
 
     Raises:
         InvalidValueError: ``kind`` is a type that is not registered.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> class MyLinear(torch.nn.Linear):
+        ...     pass
+        >>> tg.inspect_layers(MyLinear(6, 4))[0].reason
+        'type has no registered rows view'
+        >>> tg.register_layer(MyLinear, torch.nn.Linear)
+        >>> tg.inspect_layers(MyLinear(6, 4))[0].eligible
+        True
     """
     if isinstance(kind, type):
         if kind not in _KINDS:
@@ -165,63 +216,23 @@ def register_layer(cls: type[nn.Module], kind: LayerKind | type[nn.Module]) -> N
 
 
 def kind_of(module: nn.Module) -> LayerKind | None:
-    """What is known of the module's exact type, parametrized or not; None when it is not registered."""
+    """The kind registered for the module's exact type, parametrized or not; None when there is none."""
     cls = cast(type[nn.Module], parametrize.type_before_parametrizations(module))
     return _KINDS.get(cls) or _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
 
 
-def _weight_blocks(module: nn.Module, side: Side, weight: Tensor | None = None) -> Tensor:
+def registered_kind(module: nn.Module) -> LayerKind:
+    """The kind registered for the module's exact type.
+
+    Raises:
+        LayerError: there is none.
+    """
     kind = kind_of(module)
     if kind is None:
         raise LayerError(f"{type(module).__name__} has no rows view; register_layer() can give it one")
-    return kind.blocks(module, cast(Tensor, module.weight) if weight is None else weight, side)
+    return kind
 
 
-def rows_of(module: nn.Module, side: Side = "input", weight: Tensor | None = None) -> Tensor:
-    """The layer's weight as a matrix ``(n_rows, row_length)``; a view where the layout allows it, else a copy.
-
-    Args:
-        module: a layer of a registered type; not modified.
-        side: ``"input"``: a row is one input with all its outgoing weights; ``"output"``: one neuron or filter.
-        weight: another tensor of the weight's shape to look at in its place.
-
-    Raises:
-        LayerError: the type is not registered.
-    """
-    blocks = _weight_blocks(module, side, weight)
-    return blocks.flatten(0, 1).flatten(1) if blocks.ndim > 2 else blocks.flatten(0, 1).unsqueeze(1)
-
-
-def row_norms(module: nn.Module, side: Side = "input") -> Tensor:
-    """The ℓ2 norm of every row: ``(n_rows,)``, float32 (float64 for float64 weights), without a copy of the weight."""
-    blocks = _weight_blocks(module, side).detach()
-    dtype = torch.float64 if blocks.dtype == torch.float64 else torch.float32
-    norms: Tensor = torch.linalg.vector_norm(blocks, dim=tuple(range(2, blocks.ndim)), dtype=dtype)
-    return norms.flatten()
-
-
-@torch.no_grad()
-def scale_rows_(module: nn.Module, scale: Tensor, side: Side = "input") -> None:
-    """Multiply row i of the layer's weight by ``scale[i]``, in place; a scale of 0 gives exact zeros.
-
-    Args:
-        module: a layer of a registered type; its weight is modified.
-        scale: ``(n_rows,)``; cast to the weight's type.
-    """
-    blocks = _weight_blocks(module, side)
-    shape = (*blocks.shape[:2], *([1] * (blocks.ndim - 2)))
-    blocks.mul_(scale.to(blocks.dtype).reshape(shape))
-
-
-def write_rows_(module: nn.Module, rows: Tensor, side: Side = "input", weight: Tensor | None = None) -> None:
-    """Write a matrix ``(n_rows, row_length)`` back into the layer's weight, whatever its memory format.
-
-    It is differentiable in ``rows`` when ``weight`` is a fresh tensor.
-
-    Args:
-        module: a layer of a registered type; its weight is modified, outside of autograd.
-        weight: another tensor of the weight's shape to write into instead.
-        rows: what :func:`rows_of` gives, changed.
-    """
-    blocks = _weight_blocks(module, side, cast(Tensor, module.weight).detach() if weight is None else weight)
-    blocks.copy_(rows.reshape(blocks.shape))
+def registered_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers of registered types by dotted name, in the order of registration."""
+    return {name: module for name, module in model.named_modules() if kind_of(module) is not None}

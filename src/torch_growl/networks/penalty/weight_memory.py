@@ -32,9 +32,9 @@ def plain_weight(name: str, module: nn.Module, side: Side, n_rows: int) -> Tenso
             f"layer {name!r} no longer has a plain weight: parametrize or prune it before GrOWL is built, which then "
             "leaves it out, or make that permanent first"
         )
-    groups, rows = kind.blocks(module, weight.detach(), side).shape[:2]
-    if groups * rows != n_rows:
-        raise LayerError(f"layer {name!r} had {n_rows} rows and now has {groups * rows}; build GrOWL anew")
+    rows = kind.n_rows(module, side)
+    if rows != n_rows:
+        raise LayerError(f"layer {name!r} had {n_rows} rows and now has {rows}; build GrOWL anew")
     if any(step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)):
         raise LayerError(f"layer {name!r}: elements of its weight share memory; give it a weight.clone()")
     return weight

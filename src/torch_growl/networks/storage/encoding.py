@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_growl.errors import FileFormatError
 from torch_growl.mathematics.clustering import PRUNED
 from torch_growl.networks.compaction import SIZES_OF_PARAMETERS, AttributeChange, LayerCut, ParameterCut, Structure
-from torch_growl.networks.layers import LayerKind, kind_of
+from torch_growl.networks.layers import kind_of
 from torch_growl.networks.storage.bit_packing import decode_labels, decode_set, encode_labels, encode_set
 from torch_growl.networks.storage.container import VERSION, Version
 
@@ -198,7 +198,7 @@ def check_layer(
     kind = None if module is None else kind_of(module)
     if module is None or kind is None:
         raise FileFormatError(f"{where} of the file is not a layer of this network")
-    found = _shape(module, kind)
+    found = tuple(kind.sizes(module))
     expected = (numbers["inputs"], numbers["outputs"], numbers["groups"])
     if found != expected:
         raise FileFormatError(
@@ -261,12 +261,6 @@ def _check_shared(layer: LayerCut, layers: dict[str, LayerCut]) -> None:
     same = first is not None and first is not layer and first.shares is None and first.groups == layer.groups == 1
     if not same or layer.labels is None or (first.labels, first.arriving) != (layer.labels, layer.arriving):  # type: ignore[union-attr]
         raise FileFormatError(f"layer {layer.name!r}: it cannot share the inputs of {layer.shares!r}")
-
-
-def _shape(module: nn.Module, kind: LayerKind) -> tuple[int, int, int]:
-    weight = cast(Tensor, module.weight)
-    inputs, outputs = (kind.blocks(module, weight, "input"), kind.blocks(module, weight, "output"))
-    return inputs.shape[0] * inputs.shape[1], outputs.shape[0] * outputs.shape[1], kind.groups(module)
 
 
 def check_width(layer: LayerCut, labelled: bool, where: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import FileFormatError, LayerError
-from torch_growl.networks.layers import LayerKind, kind_of
+from torch_growl.networks.layers import registered_kind, registered_layers, row_blocks, scale_rows_, write_rows_
 
 __all__ = ["dequantize", "quantizable", "quantize"]
 
@@ -27,9 +27,9 @@ _CHUNK = 2**22  # weights gone through at a time
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:
     """The layers whose weight can be stored in int8, by the weight's name: those of a registered type."""
     found = {}
-    for name, module in model.named_modules():
+    for name, module in registered_layers(model).items():
         weight = module._parameters.get("weight")
-        if kind_of(module) is not None and weight is not None and weight.is_floating_point():
+        if weight is not None and weight.is_floating_point():
             found[f"{name}.weight" if name else "weight"] = module
     return found
 
@@ -49,9 +49,8 @@ def quantize(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
     Raises:
         LayerError: weights are NaN, infinite, or so large that float32 cannot hold them.
     """
-    kind = cast(LayerKind, kind_of(module))
     weight = cast(Tensor, module.weight).detach().cpu()
-    channels = kind.blocks(module, weight, "output").flatten(0, 1)
+    channels = row_blocks(module, "output", weight).flatten(0, 1)
     largest = np.zeros(len(channels))
     if weight.numel():
         largest = channels.abs().reshape(len(channels), -1).amax(dim=1).double().numpy()
@@ -69,8 +68,7 @@ def quantize(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
         part = slice(start, start + step)
         numbers[part] = (channels[part].double() / divisor[part]).round().to(torch.int8)
     stored = torch.empty(weight.shape, dtype=torch.int8)
-    blocks = kind.blocks(module, stored, "output")
-    blocks.copy_(numbers.reshape(blocks.shape))
+    write_rows_(module, numbers, "output", stored)
     return stored, torch.from_numpy(scale).float()
 
 
@@ -87,9 +85,7 @@ def dequantize(module: nn.Module, name: str, stored: Tensor, scale: Tensor) -> T
     Raises:
         FileFormatError: the scales are of another type or number, negative or not finite, or a number is −128.
     """
-    kind = cast(LayerKind, kind_of(module))
-    blocks = kind.blocks(module, stored, "output")
-    outputs = blocks.shape[0] * blocks.shape[1]
+    outputs = registered_kind(module).n_rows(module, "output")
     if scale.dtype != torch.float32 or scale.shape != (outputs,):
         raise FileFormatError(
             f"the scales of {name!r} must be {outputs} of float32, the file's are {tuple(scale.shape)} {scale.dtype}"
@@ -99,5 +95,5 @@ def dequantize(module: nn.Module, name: str, stored: Tensor, scale: Tensor) -> T
     if bool((stored == -LARGEST - 1).any()):
         raise FileFormatError(f"{name!r} holds −128: int8 weights must be in −{LARGEST} … {LARGEST}")
     found = stored.float()
-    kind.blocks(module, found, "output").mul_(scale.reshape(*blocks.shape[:2], *[1] * (blocks.ndim - 2)))
+    scale_rows_(module, scale, "output", found)
     return found

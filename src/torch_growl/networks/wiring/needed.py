@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from torch_growl.networks.layers import LayerKind, kind_of
+from torch_growl.networks.layers import registered_kind, row_blocks
 from torch_growl.networks.wiring.identities import partition
 from torch_growl.networks.wiring.wiring import Grid, Wiring
 
@@ -25,9 +25,7 @@ Flags = NDArray[np.bool_]
 
 def connections(module: nn.Module) -> Flags:
     """For every input and output channel of an ungrouped layer, whether a weight between them is nonzero."""
-    kind = cast(LayerKind, kind_of(module))
-    weight = cast(Tensor, module.weight).detach()
-    rows, outputs = kind.blocks(module, weight, "input")[0], kind.blocks(module, weight, "output")[0].shape[0]
+    rows, outputs = row_blocks(module, "input").detach()[0], registered_kind(module).n_rows(module, "output")
     if rows.shape[1] != outputs:  # a registered type whose rows do not list output channels: one for all
         return cast(Flags, (rows.flatten(1) != 0).any(dim=1, keepdim=True).expand(-1, outputs).cpu().numpy())
     nonzero = rows != 0
@@ -45,7 +43,7 @@ def needed_channels(layers: Mapping[str, nn.Module], wiring: Wiring, round_to: i
     links = {
         name: connections(layers[name])
         for name in wiring.inputs
-        if cast(LayerKind, kind_of(layers[name])).groups(layers[name]) == 1
+        if registered_kind(layers[name]).groups(layers[name]) == 1
     }
     needed = wiring.pinned.copy()
     while True:

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from torch_growl.networks.execution import tensors_in
-from torch_growl.networks.layers import LayerKind, kind_of
+from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.wiring.identities import FIXED, couples, expanded, squashed, varying
 
 __all__ = ["Chain", "Follow", "Grid", "Recording", "Resize", "Watch", "record"]
@@ -243,7 +243,7 @@ class Watch(TorchDispatchMode):
         return after
 
     def _call(self, name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
-        found, kind = self.found, cast(LayerKind, kind_of(module))
+        found, kind = self.found, registered_kind(module)
         found.calls[name] = found.calls.get(name, 0) + 1
         inputs = self._read(name, x, x.ndim + kind.channel_dim)
         if x not in self._numbers:

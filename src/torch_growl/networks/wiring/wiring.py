@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.errors import first_line
-from torch_growl.networks.layers import kind_of
+from torch_growl.networks.layers import registered_layers
 from torch_growl.networks.wiring.identities import FIXED, Classes, partition
 from torch_growl.networks.wiring.operations import follow
 from torch_growl.networks.wiring.recording import Chain, Recording, record
@@ -121,7 +121,7 @@ def wiring_of(
         fixed: modules that must stay as they are, with the reason.
     """
     fixed = fixed or {}
-    names = [name for name, module in model.named_modules() if kind_of(module) is not None]
+    names = list(registered_layers(model))
     try:
         found = record(model, args, kwargs, fixed, follow)
     except Exception as error:  # whatever a user's forward raises while it is watched

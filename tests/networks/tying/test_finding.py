@@ -10,7 +10,7 @@ from torch import nn
 
 import torch_growl as tg
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.networks.layers.kinds import rows_of, write_rows_
+from torch_growl.networks.layers import rows_of, write_rows_
 from torch_growl.networks.tying.finding import existing_tying
 from torch_growl.networks.tying.parametrization import tied_layers
 

@@ -11,5 +11,5 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``storage``: the compact file and the program beside it
 * ``measurement``: weights, bytes, MACs and latency; the diagnosis of a network before training
 
-Third parties: numpy, safetensors, torch.
+Third parties: numpy, safetensors, scipy, torch.
 """

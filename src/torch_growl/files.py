@@ -1,4 +1,4 @@
-"""Writing files whole: under a temporary name first, then swapped in, so that a kill never leaves half a file."""
+"""Writing whole files: under a temporary name first, then renamed, so that an interruption never leaves half a file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["replacing", "write_bytes", "write_text", "write_whole"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; what was written there replaces ``path`` when the block ends.
+    """Give a temporary name beside ``path``; the file written there replaces ``path`` when the block ends.
 
-    The temporary name keeps the suffix of ``path``. When the block raises, the temporary file is removed and ``path``
-    stays as it was.
+    The temporary name begins with a dot and keeps the suffix of ``path``. When the block raises, the temporary file is
+    removed and ``path`` stays as it was.
 
     Args:
-        path: the file to be written; its folder must exist.
+        path: the file to write; its folder must exist.
 
     Raises:
-        OSError: the file cannot be written or swapped in.
+        OSError: the file cannot be written or renamed.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a temporary name beside ``path``, then swap the file in."""
+    """Call ``write`` with a temporary name beside ``path``, then rename that file to ``path``."""
     with replacing(path) as temporary:
         write(temporary)
 

@@ -28,13 +28,14 @@ from benchmarks.learning.training.fitting import Fit, accuracy, fit, keep_state,
 from benchmarks.learning.training.sums import answers, train_compact
 from torch_growl.application.data.datasets import Splits, load_mnist
 from torch_growl.application.models.registry import mnist_mlp
+from torch_growl.mathematics.owl import LambdaSequence
 
 __all__ = ["ROWS", "SHIFT", "STEPS", "dense", "job", "main", "preference_for", "pressed", "tied", "tune"]
 
 SEEDS, TUNING_SEED, SHIFT = range(5), 99, 1
 LASSO, RAMP = tg.lasso(), tg.pld(p=0.3, floor=0.7)
 # sequence, weight decay while training, and the groups of the paper's compression
-ROWS: dict[str, tuple[tg.Sequence | None, float, int | None]] = {
+ROWS: dict[str, tuple[LambdaSequence | None, float, int | None]] = {
     "none": (None, 0.0, None),
     "weight decay": (None, 5e-4, None),
     "group lasso": (LASSO, 0.0, 49),

@@ -22,6 +22,7 @@ import torch_growl as tg
 from benchmarks.learning.training.counting import clustered_ratio, compacted, ratio
 from benchmarks.learning.training.fitting import Fit, fit
 from torch_growl.application.data.datasets import Splits
+from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import rows_of, write_rows_
 
 __all__ = ["PATHS", "Budget", "Point", "Start", "expanded"]
@@ -85,7 +86,7 @@ Path = Callable[[Start], Iterator[Point]]
 # ── penalties ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def penalised(name: str, sequence: tg.Sequence) -> Path:
+def penalised(name: str, sequence: LambdaSequence) -> Path:
     """Rising strength of a penalty on the rows of both layers; then pruned rows only, and tied in steps as well."""
 
     def path(start: Start) -> Iterator[Point]:

@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import ward
 from torch import nn
 
 import torch_growl as tg
+from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering.ward import merge_rows
 
 
@@ -58,9 +59,11 @@ def test_extreme_lengths_do_not_overflow() -> None:
     assert merge_rows(W, 2).labels == (0, 0, 1, 1)
 
 
-@pytest.mark.parametrize(("groups", "error"), [(0, ValueError), (True, TypeError), (2.0, TypeError)])
+@pytest.mark.parametrize(
+    ("groups", "error"), [(0, InvalidValueError), (True, InvalidTypeError), (2.0, InvalidTypeError)]
+)
 def test_bad_numbers_of_groups(groups: object, error: type[Exception]) -> None:
-    with pytest.raises(error, match="groups"):
+    with pytest.raises(error, match=f"groups must be an integer ≥ 1, got {groups}"):
         merge_rows(torch.ones(3, 2), groups)  # type: ignore[arg-type]
 
 

@@ -344,7 +344,7 @@ ALL = [prox_owl, owl_norm, owl_dual_norm]
         (torch.ones(1, 2), ONE, InvalidValueError, r"must be 1-D, got shape \(1, 2\)"),
         (torch.tensor(1.0), ONE, InvalidValueError, r"must be 1-D, got shape \(\)"),
         (SPOILT, torch.ones(3), InvalidValueError, "must be finite; 2 of its 3 values are NaN or infinite .*learning"),
-        (torch.ones(2), torch.tensor([1, 1]), InvalidTypeError, "λ must be a floating-point .* torch.int64"),
+        (torch.ones(2), torch.tensor([1, 1]), InvalidTypeError, "λ must be a dense float16, .* torch.int64"),
         (torch.ones(2), torch.ones(3), InvalidValueError, "one value for each of 2 rows"),
         (torch.ones(2), torch.ones(2, 1), InvalidValueError, "λ must be 1-D"),
         (torch.ones(2), torch.tensor([1.0, 2.0]), InvalidValueError, r"non-increasing .* λ\[1\] = 2 after λ\[0\] = 1"),
@@ -373,7 +373,7 @@ def test_bad_lists_are_refused() -> None:
         prox_owl([ONE.float(), SPOILT], [ONE, torch.ones(3)])
     with pytest.raises(InvalidValueError, match=r"λ\[1\] = 2 after"):
         prox_owl([ONE, ONE], [ONE, t(1, 2)])
-    with pytest.raises(InvalidTypeError, match="λ must be a floating-point tensor, got float"):
+    with pytest.raises(InvalidTypeError, match="λ must be a torch.Tensor, got float"):
         prox_owl([ONE], [1.0])  # type: ignore[list-item]
 
 

@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.arguments import check_choice, check_count, check_number
+from torch_growl.errors import GrowlWarning
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
 from torch_growl.mathematics.similarity import as_matrix, similar_pairs
 
@@ -172,21 +173,9 @@ def _by_content(
 
 
 def _check_options(preference: Any, damping: Any, max_iter: Any, method: Any, time_limit: Any) -> None:
-    for name, value in (("preference", preference), ("damping", damping), ("time_limit", time_limit)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidTypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not (math.isfinite(preference) and 0 < preference <= 1):
-        raise InvalidValueError(
-            f"preference must be in (0, 1], got {preference}: no similarity exceeds 1, so more would tie no rows, "
-            "and 0 or less would tie unrelated ones"
-        )
-    if not 0.5 <= damping < 1:
-        raise InvalidValueError(f"damping must be in [0.5, 1), got {damping}")
-    if isinstance(max_iter, bool) or not isinstance(max_iter, int):
-        raise InvalidTypeError(f"max_iter must be an integer, got {type(max_iter).__name__}")
-    if max_iter < 1:
-        raise InvalidValueError(f"max_iter must be ≥ 1, got {max_iter}")
-    if method not in ("affinity", "exact"):
-        raise InvalidValueError(f"method must be 'affinity' or 'exact', got {method!r}")
-    if not time_limit > 0:
-        raise InvalidValueError(f"time_limit must be > 0 seconds, got {time_limit}")
+    why = "no similarity exceeds 1, so more would tie no rows, and 0 or less would tie unrelated ones"
+    check_number("preference", preference, above=0, most=1, why=why)
+    check_number("damping", damping, least=0.5, below=1)
+    check_count("max_iter", max_iter)
+    check_choice("method", method, ("affinity", "exact"))
+    check_number("time_limit", time_limit, above=0, unit="seconds")

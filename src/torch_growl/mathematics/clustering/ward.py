@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.arguments import check_count
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
 from torch_growl.mathematics.similarity import as_matrix
 
@@ -38,10 +38,7 @@ def merge_rows(W: Tensor, groups: int) -> Partition:
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    if isinstance(groups, bool) or not isinstance(groups, int):
-        raise InvalidTypeError(f"groups must be an integer, got {type(groups).__name__}")
-    if groups < 1:
-        raise InvalidValueError(f"groups must be ≥ 1, got {groups}")
+    check_count("groups", groups)
     rows = as_matrix(W).cpu()
     same = Partition.from_rows(rows)
     if same.n_groups <= groups:

@@ -5,10 +5,18 @@
 
 from torch_growl.mathematics.owl.min_max import isotonic_minmax
 from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_growl, prox_owl
-from torch_growl.mathematics.owl.sequences import Sequence, group_slope, lasso, oscar, pld, sequence_from_dict, slope
+from torch_growl.mathematics.owl.sequences import (
+    LambdaSequence,
+    group_slope,
+    lasso,
+    oscar,
+    pld,
+    sequence_from_dict,
+    slope,
+)
 
 __all__ = [
-    "Sequence",
+    "LambdaSequence",
     "group_slope",
     "isotonic_minmax",
     "lasso",

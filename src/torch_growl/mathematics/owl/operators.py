@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from torch_growl.arguments import check_finite, check_floating, check_rows
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.owl.sequences import check_lambda
 
 __all__ = ["owl_dual_norm", "owl_norm", "prox_growl", "prox_owl"]
 
 _WIDE = torch.float64
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
         InvalidValueError: ``v`` is not 1-D or not finite, or ``lam`` is not a λ for it.
     """
     lam = check_lambda(lam, len(_vector("v", v))).to(v.device)
-    _refuse_non_finite("v", v)
+    check_finite("v", v)
     largest_first: Tensor = v.abs().sort(descending=True).values.to(torch.float64)
     return (largest_first * lam).sum().to(v.dtype)
 
@@ -66,7 +66,7 @@ def owl_dual_norm(u: Tensor, lam: Tensor) -> Tensor:
         InvalidValueError: ``u`` is not 1-D or not finite, or ``lam`` is not a λ for it.
     """
     lam = check_lambda(lam, len(_vector("u", u))).to(u.device)
-    _refuse_non_finite("u", u)
+    check_finite("u", u)
     if len(u) == 0:
         return u.sum()
     sums: Tensor = u.abs().sort(descending=True).values.to(torch.float64).cumsum(0)
@@ -126,11 +126,8 @@ def prox_growl(W: Tensor, lam: Tensor) -> Tensor:
         InvalidTypeError: not floating-point tensors.
         InvalidValueError: ``W`` has fewer than two dimensions or is not finite, or ``lam`` is not a λ for it.
     """
-    _floating("W", W)
-    if W.ndim < 2:
-        raise InvalidValueError(f"W must have rows along dim 0, so two dimensions or more; got shape {tuple(W.shape)}")
-    rows = W.flatten(1)  # (n_rows, row_length)
-    _refuse_non_finite("W", rows)
+    rows = check_rows("W", W).flatten(1)  # (n_rows, row_length)
+    check_finite("W", rows)
     norms = _row_norms(rows)  # float64
     shrunk = prox_owl(norms, lam)
     scale = shrunk / torch.where(norms > 0, norms, 1.0)
@@ -205,7 +202,7 @@ def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
     """Check, bring everything together on the CPU, one kernel call, and everything back."""
     for v, lam in zip(vs, lams, strict=True):
         n = len(_vector("v", v))
-        if not isinstance(lam, Tensor) or not lam.is_floating_point() or lam.shape != (n,):
+        if check_floating("λ", lam).shape != (n,):
             check_lambda(lam, n)  # raises
     flat, flat_lam = _together(vs), _together(lams)
     offsets = np.array([0, *accumulate(map(len, vs))], dtype=np.int64)
@@ -232,7 +229,7 @@ def _explain(fault: int, vs: list[Tensor], lams: list[Tensor]) -> NoReturn:
     """Raise what the kernel found."""
     for v, lam in zip(vs, lams, strict=True):
         check_lambda(lam, len(v))
-        _refuse_non_finite("v", v)
+        check_finite("v", v)
     raise AssertionError(f"the kernel refused, code {fault}, what is in order")  # pragma: no cover
 
 
@@ -254,26 +251,8 @@ def _apart(x: Tensor, like: list[Tensor]) -> list[Tensor]:
     return [piece.to(part.device, part.dtype) for piece, part in zip(pieces, like, strict=True)]
 
 
-def _floating(name: str, v: Any) -> Tensor:
-    if not isinstance(v, Tensor):
-        raise InvalidTypeError(f"{name} must be a torch.Tensor, got {type(v).__name__}")
-    if v.dtype not in _DTYPES or v.layout != torch.strided:
-        raise InvalidTypeError(
-            f"{name} must be a dense float16, bfloat16, float32 or float64 tensor, got {v.dtype}, {v.layout}"
-        )
-    return v
-
-
 def _vector(name: str, v: Any) -> Tensor:
-    if _floating(name, v).ndim != 1:
-        raise InvalidValueError(f"{name} must be 1-D, got shape {tuple(v.shape)}")
-    return v  # type: ignore[no-any-return]
-
-
-def _refuse_non_finite(name: str, v: Tensor) -> None:
-    finite = torch.isfinite(v.detach())
-    if not bool(finite.all()):
-        raise InvalidValueError(
-            f"{name} must be finite; {int((~finite).sum())} of its {v.numel()} values are NaN or infinite "
-            "(has the training diverged? try a lower learning rate or strength)"
-        )
+    vector = check_floating(name, v)
+    if vector.ndim != 1:
+        raise InvalidValueError(f"{name} must be 1-D, got shape {tuple(vector.shape)}")
+    return vector

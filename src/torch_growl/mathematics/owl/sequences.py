@@ -17,12 +17,13 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
+from torch_growl.arguments import check_count, check_floating, check_number, did_you_mean
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["Sequence", "check_lambda", "group_slope", "lasso", "oscar", "pld", "sequence_from_dict", "slope"]
+__all__ = ["LambdaSequence", "check_lambda", "group_slope", "lasso", "oscar", "pld", "sequence_from_dict", "slope"]
 
 
-class Sequence(ABC):
+class LambdaSequence(ABC):
     """The shape of λ: called with a number of rows, it gives one weight per row, never rising, never negative."""
 
     name: ClassVar[str]
@@ -56,23 +57,23 @@ class Sequence(ABC):
 
 @final
 @dataclass(frozen=True, repr=False)
-class _Lasso(Sequence):
+class _Lasso(LambdaSequence):
     name = "lasso"
 
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
-        return torch.ones(_count("n", n, 0), dtype=torch.float64)
+        return torch.ones(check_count("n", n, least=0), dtype=torch.float64)
 
 
 @final
 @dataclass(frozen=True, repr=False)
-class _Oscar(Sequence):
+class _Oscar(LambdaSequence):
     name = "oscar"
     floor: float | None
     lambda1: float | None
     lambda2: float | None
 
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
-        steps = torch.arange(_count("n", n, 0), dtype=torch.float64)  # i − 1
+        steps = torch.arange(check_count("n", n, least=0), dtype=torch.float64)  # i − 1
         if self.floor is None:
             return cast(float, self.lambda1) + cast(float, self.lambda2) * (n - 1 - steps)
         return _ramp(steps, max(n - 1, 1), self.floor)
@@ -80,7 +81,7 @@ class _Oscar(Sequence):
 
 @final
 @dataclass(frozen=True, repr=False)
-class _Pld(Sequence):
+class _Pld(LambdaSequence):
     name = "pld"
     p: float
     floor: float | None
@@ -88,7 +89,7 @@ class _Pld(Sequence):
     lambda2: float | None
 
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
-        steps = torch.arange(_count("n", n, 0), dtype=torch.float64)  # i − 1
+        steps = torch.arange(check_count("n", n, least=0), dtype=torch.float64)  # i − 1
         P = math.floor(self.p * n + 1e-9)  # 0.29 · 100 is 28.999999999999996
         if self.floor is None:
             return cast(float, self.lambda1) + cast(float, self.lambda2) * (P - steps).clamp_min(0.0)
@@ -97,20 +98,20 @@ class _Pld(Sequence):
 
 @final
 @dataclass(frozen=True, repr=False)
-class _Slope(Sequence):
+class _Slope(LambdaSequence):
     name = "slope"
     q: float
 
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
         from scipy.special import ndtri
 
-        i = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64)
+        i = torch.arange(1, check_count("n", n, least=0) + 1, dtype=torch.float64)
         return torch.from_numpy(-ndtri((i * self.q / (2 * max(n, 1))).numpy())).clamp_min(0.0)  # Φ⁻¹(1 − t) = −Φ⁻¹(t)
 
 
 @final
 @dataclass(frozen=True, repr=False)
-class _GroupSlope(Sequence):
+class _GroupSlope(LambdaSequence):
     name = "group_slope"
     q: float
 
@@ -119,17 +120,18 @@ class _GroupSlope(Sequence):
 
         if row_length is None:
             raise InvalidValueError("group_slope needs row_length (weights in a row): call it with row_length=d")
-        i, d = torch.arange(1, _count("n", n, 0) + 1, dtype=torch.float64), _count("row_length", row_length, 1)
+        d = check_count("row_length", row_length)
+        i = torch.arange(1, check_count("n", n, least=0) + 1, dtype=torch.float64)
         squares = 2 * gammainccinv(d / 2, (i * self.q / max(n, 1)).numpy())  # χ_d: F(x) = 1 − Q(d/2, x²/2)
         return torch.from_numpy(squares).clamp_min(0.0).sqrt()
 
 
-def lasso() -> Sequence:
+def lasso() -> LambdaSequence:
     """The constant sequence, λ_i = 1: group lasso; it makes rows zero and ties none."""
     return _Lasso()
 
 
-def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None) -> Sequence:
+def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None) -> LambdaSequence:
     """OSCAR (Bondell and Reich 2008): λ falls linearly over all rows.
 
     Relative: ``λ_i = floor + (1 − floor)(n − i)/(n − 1)``, from 1 down to ``floor``; λ = (1,) for one row.
@@ -148,7 +150,7 @@ def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: 
 
 def pld(
     p: float = 0.5, floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None
-) -> Sequence:
+) -> LambdaSequence:
     """PLD, the GrOWL paper's sequence (ICLR 2018, section 3): λ falls linearly over the first P = ⌊p·n⌋ rows.
 
     Relative: ``λ_i = floor + (1 − floor)(P − i + 1)/P`` for i ≤ P, else ``floor``; λ_1 = 1. P is taken as at least 1.
@@ -163,13 +165,11 @@ def pld(
     Raises:
         InvalidValueError: a parameter is outside its range, or the two forms are mixed.
     """
-    p = _number("pld", "p", p)
-    if not 0 < p <= 1:
-        raise InvalidValueError(f"pld: p must be in (0, 1], got {p}")
+    p = check_number("pld: p", p, above=0, most=1)
     return _Pld(p, *_form("pld", floor, lambda1, lambda2))
 
 
-def slope(q: float = 0.1) -> Sequence:
+def slope(q: float = 0.1) -> LambdaSequence:
     """SLOPE's Benjamini–Hochberg sequence, ``λ_i = Φ⁻¹(1 − iq/2n)`` (Bogdan et al. 2015, eq. 1.8), raw quantiles.
 
     Args:
@@ -178,10 +178,10 @@ def slope(q: float = 0.1) -> Sequence:
     Raises:
         InvalidValueError: ``q`` is not in (0, 1).
     """
-    return _Slope(_rate("slope", q))
+    return _Slope(check_number("slope: q", q, above=0, below=1))
 
 
-def group_slope(q: float = 0.1) -> Sequence:
+def group_slope(q: float = 0.1) -> LambdaSequence:
     """Group SLOPE's sequence, ``λ_i = F⁻¹(1 − iq/n)`` with F the distribution function of χ_d (Brzyski et al. 2019).
 
     d is the row length. Raw quantiles, near √d, as in the literature for groups of one size.
@@ -192,10 +192,10 @@ def group_slope(q: float = 0.1) -> Sequence:
     Raises:
         InvalidValueError: ``q`` is not in (0, 1); when called, ``row_length`` is not given.
     """
-    return _GroupSlope(_rate("group_slope", q))
+    return _GroupSlope(check_number("group_slope: q", q, above=0, below=1))
 
 
-_MAKERS: dict[str, Callable[..., Sequence]] = {
+_MAKERS: dict[str, Callable[..., LambdaSequence]] = {
     "lasso": lasso,
     "oscar": oscar,
     "pld": pld,
@@ -204,8 +204,8 @@ _MAKERS: dict[str, Callable[..., Sequence]] = {
 }
 
 
-def sequence_from_dict(data: Mapping[str, Any]) -> Sequence:
-    """Make the sequence that :meth:`Sequence.to_dict` wrote; fields that are left out, or None, have their default.
+def sequence_from_dict(data: Mapping[str, Any]) -> LambdaSequence:
+    """Make the sequence that :meth:`LambdaSequence.to_dict` wrote; a field left out, or None, has its default.
 
     Raises:
         InvalidTypeError: ``data`` is not a mapping, or a field is not a number.
@@ -215,7 +215,7 @@ def sequence_from_dict(data: Mapping[str, Any]) -> Sequence:
         raise InvalidTypeError(f"a sequence must be a mapping such as {{'name': 'pld'}}, got {type(data).__name__}")
     name = data.get("name")
     if not isinstance(name, str) or name not in _MAKERS:
-        raise InvalidValueError(f"sequence name must be one of {', '.join(_MAKERS)}; got {name!r}")
+        raise InvalidValueError(f"unknown sequence {name!r}; {did_you_mean(str(name), _MAKERS)}")
     given = {field: value for field, value in data.items() if field != "name" and value is not None}
     known = signature(_MAKERS[name]).parameters
     unknown = ", ".join(str(field) for field in given if field not in known)
@@ -235,12 +235,10 @@ def check_lambda(lam: Tensor, n: int) -> Tensor:
         λ as float64, on the device it was on; the same tensor where it is float64 already.
 
     Raises:
-        InvalidTypeError: it is not a real floating-point tensor.
+        InvalidTypeError: it is not a dense floating-point tensor.
         InvalidValueError: anything else is wrong; the message names the first index (from 0) where it is.
     """
-    if not isinstance(lam, Tensor) or not lam.is_floating_point():
-        found = getattr(lam, "dtype", type(lam).__name__)
-        raise InvalidTypeError(f"λ must be a floating-point tensor, got {found}")
+    check_floating("λ", lam)
     if lam.ndim != 1 or len(lam) != n:
         raise InvalidValueError(f"λ must be 1-D with one value for each of {n} rows, got shape {tuple(lam.shape)}")
     lam = lam.to(torch.float64)
@@ -262,38 +260,11 @@ def _ramp(steps: Tensor, length: int, floor: float) -> Tensor:
 def _form(name: str, floor: Any, lambda1: Any, lambda2: Any) -> tuple[float | None, float | None, float | None]:
     """The checked parameters of a relative or an absolute form; those of the other are None."""
     if lambda1 is None and lambda2 is None:
-        floor = _number(name, "floor", 0.3 if floor is None else floor)
-        if not 0 <= floor <= 1:
-            raise InvalidValueError(f"{name}: floor must be in [0, 1], got {floor}")
-        return floor, None, None
+        return check_number(f"{name}: floor", 0.3 if floor is None else floor, least=0, most=1), None, None
     if floor is not None:
         raise InvalidValueError(f"{name}: floor (relative) and lambda1, lambda2 (absolute) exclude one another")
     for field, value in (("lambda1", lambda1), ("lambda2", lambda2)):
         if value is None:
             raise InvalidValueError(f"{name}: {field} is missing; the absolute form needs both lambda1 and lambda2")
-        if _number(name, field, value) < 0:
-            raise InvalidValueError(f"{name}: {field} must be ≥ 0, got {value}")
+        check_number(f"{name}: {field}", value, least=0)
     return None, float(lambda1), float(lambda2)
-
-
-def _rate(name: str, q: Any) -> float:
-    q = _number(name, "q", q)
-    if not 0 < q < 1:
-        raise InvalidValueError(f"{name}: q must be in (0, 1), got {q}")
-    return float(q)
-
-
-def _number(name: str, field: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidTypeError(f"{name}: {field} must be a number, got {type(value).__name__}")
-    if not math.isfinite(value):
-        raise InvalidValueError(f"{name}: {field} must be finite, got {value}")
-    return float(value)
-
-
-def _count(field: str, value: Any, least: int) -> int:
-    if type(value) is not int:
-        raise InvalidTypeError(f"{field} must be an integer, got {type(value).__name__}")
-    if value < least:
-        raise InvalidValueError(f"{field} must be ≥ {least}, got {value}")
-    return value

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.arguments import check_finite, check_rows
 
-__all__ = ["row_similarity"]
+__all__ = ["as_matrix", "row_similarity"]
 
 _BLOCK = 1024  # rows at a time: the temporaries stay small beside the result
 
@@ -36,7 +36,7 @@ def row_similarity(W: Tensor) -> Tensor:
         InvalidTypeError: not a floating-point tensor.
         InvalidValueError: fewer than two dimensions, or NaN or infinite values.
     """
-    rows = check_rows(W)
+    rows = as_matrix(W).to(torch.float64)
     n = rows.shape[0]
     S = rows.new_empty((n, n))
     if rows.numel() == 0:
@@ -63,21 +63,10 @@ def row_similarity(W: Tensor) -> Tensor:
     return S
 
 
-def check_rows(W: Tensor) -> Tensor:
-    """``W`` as a matrix ``(n_rows, row_length)`` in float64, or the error :func:`row_similarity` documents."""
-    return as_matrix(W).to(torch.float64)
-
-
 def as_matrix(W: Tensor) -> Tensor:
-    """``W`` as a matrix ``(n_rows, row_length)`` of its own type, or the error :func:`row_similarity` documents."""
-    if not isinstance(W, Tensor):
-        raise InvalidTypeError(f"W must be a torch.Tensor, got {type(W).__name__}")
-    if not W.is_floating_point() or W.layout != torch.strided:
-        raise InvalidTypeError(f"W must be a dense floating-point tensor, got {W.dtype}, {W.layout}")
-    if W.ndim < 2:
-        raise InvalidValueError(f"W must have rows along dim 0, so two dimensions or more; got shape {tuple(W.shape)}")
-    rows = W.detach().flatten(1)
-    broken = int((~torch.isfinite(rows)).any(dim=1).sum())
-    if broken:
-        raise InvalidValueError(f"W must be finite; {broken} of its {len(rows)} rows have NaN or infinite values")
-    return rows
+    """Check W and return it as a matrix ``(n_rows, row_length)`` of its own type.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: as for :func:`row_similarity`.
+    """
+    return check_finite("W", check_rows("W", W).detach().flatten(1))

@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.mathematics.owl import Sequence, owl_norm, pld
+from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
 from torch_growl.networks.layers import (
     LayerInfo,
     Side,
@@ -127,7 +127,7 @@ class GrOWL:
         self,
         model: nn.Module,
         strength: float = 1.5,
-        sequence: Sequence | None = None,
+        sequence: LambdaSequence | None = None,
         *,
         layers: Iterable[str] | None = None,
         overrides: Mapping[str | type[nn.Module], Override | Mapping[str, Any]] | None = None,
@@ -145,7 +145,7 @@ class GrOWL:
             raise InvalidValueError(f"min_rows must be an integer ≥ 1 (a layer is never emptied), got {min_rows!r}")
         self.strength = strength
         self.sequence = pld(p=0.3, floor=0.85) if sequence is None else sequence
-        if not isinstance(self.sequence, Sequence):
+        if not isinstance(self.sequence, LambdaSequence):
             raise InvalidTypeError(f"sequence must be made by pld, lasso, oscar, …; got {type(sequence).__name__}")
         if balance is None:
             balance = "weights" if form == "scale-free" else "none"

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.mathematics.owl import Sequence
+from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import LayerInfo, matching
 
 __all__ = ["Override", "resolve_overrides"]
@@ -27,13 +27,13 @@ class Override:
     """
 
     strength: float | None = None
-    sequence: Sequence | None = None
+    sequence: LambdaSequence | None = None
     skip: bool = False
 
     def __post_init__(self) -> None:
         if self.strength is not None and not (math.isfinite(self.strength) and self.strength >= 0):
             raise InvalidValueError(f"override strength must be finite and ≥ 0, got {self.strength}")
-        if self.sequence is not None and not isinstance(self.sequence, Sequence):
+        if self.sequence is not None and not isinstance(self.sequence, LambdaSequence):
             raise InvalidTypeError(
                 f"override sequence must be made by pld, lasso, …; got {type(self.sequence).__name__}"
             )

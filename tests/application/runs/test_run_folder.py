@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from torch_growl.errors import GrowlError, RunFolderError
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.runs.run_folder import RunFolder, write_whole
+from torch_growl.errors import GrowlError, RunFolderError
 
 
 def test_it_is_created_and_gives_its_recipe_back(tmp_path: Path) -> None:

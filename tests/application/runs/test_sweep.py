@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from torch_growl.errors import GrowlError
-from torch_growl.application.runs.stages import Pipeline
 from torch_growl.application.recipes import Recipe, load_recipe
+from torch_growl.application.runs.stages import Pipeline
 from torch_growl.application.runs.sweep import Sweep, parse_strengths
+from torch_growl.errors import GrowlError
 
 STRENGTHS = (1.0, 8.0)
 

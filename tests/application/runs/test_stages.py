@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from torch_growl.networks.layers import rows_of
-from torch_growl.application.runs.stages import STAGES, Pipeline
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.stages import STAGES, Pipeline
+from torch_growl.networks.layers import rows_of
 from torch_growl.networks.tying.tying import Tying
 
 QUICK: dict[str, Any] = {
@@ -80,8 +80,8 @@ def test_the_files_of_a_run(whole: tuple[Pipeline, dict[str, Any]]) -> None:
 
 
 def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(whole: tuple[Pipeline, dict[str, Any]]) -> None:
-    from torch_growl.networks.storage.compact_file import load
     from torch_growl.application.runs.training import predictions
+    from torch_growl.networks.storage.compact_file import load
 
     pipeline, result = whole
     retrained = pipeline.trained("retrain")
@@ -102,8 +102,8 @@ def test_the_figures_are_those_of_the_file_as_stored(
     dtype: str, whole: tuple[Pipeline, dict[str, Any]], tmp_path: Path
 ) -> None:
     from torch_growl.application.runs.evaluation import dense_file_bytes
-    from torch_growl.networks.storage.compact_file import load
     from torch_growl.application.runs.training import evaluate
+    from torch_growl.networks.storage.compact_file import load
 
     shutil.copytree(whole[0].folder.path, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")

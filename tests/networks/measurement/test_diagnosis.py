@@ -54,16 +54,3 @@ def test_wrong_input_and_unknown_layers_are_said() -> None:
         tg.doctor(Mixed(), torch.randn(3, 5))
     with pytest.raises(LayerError, match="unknown layer"):
         tg.doctor(Mixed(), torch.randn(3, 6), layers=["frist"])
-
-
-def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    from test_cli import growl
-
-    code, out, err = growl(capsys, "doctor", "torch_growl.application.models.registry:digits_mlp", "--input", "1,64")
-    assert code == 0, err
-    assert "weights" in out
-    code, out, err = growl(capsys, "doctor", "digits")
-    assert code == 0, err
-    code, out, err = growl(capsys, "doctor", "torch_growl.application.models.registry:digits_mlp", "--input", "1,x")
-    assert code == 2
-    assert "1,16:int64" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -92,10 +93,23 @@ def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"threads": 0}, {"repeats": 2}, {"batch_sizes": (0,)}, {"batch_sizes": ()}, {"runtimes": ("abacus",)}]
+    ("wrong", "message"),
+    [
+        ({"threads": 0}, "threads must be an integer ≥ 1, got 0"),
+        ({"repeats": 0}, "repeats must be an integer ≥ 1, got 0"),
+        ({"batch_sizes": (0,)}, "batch_sizes must be an integer ≥ 1, got 0"),
+        ({"runtimes": ("abacus",)}, "runtimes must be 'eager', 'compile' or 'onnxruntime', got 'abacus'"),
+    ],
+    ids=["threads", "repeats", "batch_sizes", "runtimes"],
 )
-def test_bad_arguments_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidValueError):
+def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=re.escape(message)):
         compare_latency(nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(2, 3), **wrong)
-    with pytest.raises(InvalidTypeError):
-        compare_latency("dense", nn.Linear(3, 2), torch.randn(2, 3))  # type: ignore[arg-type]
+
+
+def test_other_things_than_modules_are_refused() -> None:
+    x = torch.randn(2, 3)
+    with pytest.raises(InvalidTypeError, match=r"dense must be a torch\.nn\.Module, got str"):
+        compare_latency("dense", nn.Linear(3, 2), x)  # type: ignore[arg-type]
+    with pytest.raises(InvalidTypeError, match=r"small must be a torch\.nn\.Module, got str"):
+        compare_latency(nn.Linear(3, 2), "small", x)  # type: ignore[arg-type]

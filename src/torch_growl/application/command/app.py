@@ -221,16 +221,22 @@ def report(run: RunArgument) -> None:
 def bench(
     run: RunArgument,
     data: DataOption = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Batch sizes.  (default: 1, 8, 64, 256)")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Batch sizes.  (default: 1, 8, 64, 256 and the recipe's)")
+    ] = None,
     runtime: Annotated[
         list[str] | None, typer.Option(help="eager, compile, onnxruntime; several allowed.  (default: all)")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads, for all alike.")] = 1,
-    repeats: Annotated[int, typer.Option(min=3, help="Timed calls per network and batch size.")] = 20,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of every runtime.  (default: torch's own, as in result.json)")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=3, help="Timed calls per network and batch size.  (default: the recipe's)")
+    ] = None,
 ) -> None:
     """Time the dense network beside the compact one, and say where it is slower; writes latency.json."""
-    from torch_growl.application.runs import Pipeline, RunFolder, environment
-    from torch_growl.networks.measurement import RUNTIMES, compare_latency
+    from torch_growl.application.runs import Pipeline, RunFolder, compare_run, environment
+    from torch_growl.networks.measurement import RUNTIMES
     from torch_growl.networks.storage import load
 
     folder = RunFolder(run)
@@ -238,18 +244,20 @@ def bench(
     if not folder.model_file.is_file():
         raise GrowlError(f"{run}: stage 'compact' is not done yet; go on with `growl run … --resume`")
     dense, small = pipeline.trained("dense"), load(folder.model_file, pipeline.network())
-    found = compare_latency(
-        dense.to(pipeline.device),
-        small.to(pipeline.device),
-        pipeline.example().to(pipeline.device),
-        batch_sizes=tuple(batch or (1, 8, 64, 256)),
+    found = compare_run(
+        pipeline,
+        dense,
+        small,
+        batch_sizes=batch or sorted({1, 8, 64, 256, *pipeline.recipe.measure.batch_sizes}),
         runtimes=tuple(runtime or RUNTIMES),
         threads=threads,
         repeats=repeats,
     )
+    where = environment(pipeline.device)
+    threads = threads or where["threads"]
     kept = {
         "threads": threads,
-        "environment": environment(pipeline.device),
+        "environment": where,
         "comparisons": [each.to_dict() for each in found],
     }
     folder.write_text(run / "latency.json", json.dumps(kept, indent=2) + "\n")
@@ -305,11 +313,12 @@ def doctor(
 ) -> None:
     """Say before any training which layers can be made smaller, why not the others, and what it could save."""
     from torch_growl.application.command.doctor_inputs import network_and_example
+    from torch_growl.application.command.doctor_table import doctor_table
     from torch_growl.networks.measurement import doctor as diagnose
 
     network, example, layers, side = network_and_example(model, inputs or [], data)
     found = diagnose(network, example, layers=layers, side=side)
-    console.print(found.table())
+    console.print(doctor_table(found))
     console.print(f"{found.weights:,} weights, {found.macs:,} MACs at batch 1", highlight=False)
 
 

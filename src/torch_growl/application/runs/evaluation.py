@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +14,14 @@ from torch_growl.application.runs.training import evaluate, predictions
 from torch_growl.errors import GrowlError
 from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.layers import rows_of
-from torch_growl.networks.measurement import latency_pair, measure
+from torch_growl.networks.measurement import Comparison, compare_latency, measure
 from torch_growl.networks.storage import load, packed_bytes
 from torch_growl.networks.tying import tie_, untie_
 
 if TYPE_CHECKING:
     from torch_growl.application.runs.stages import Pipeline
 
-__all__ = ["dense_file_bytes", "environment", "make_result"]
+__all__ = ["compare_run", "dense_file_bytes", "environment", "make_result"]
 
 
 def make_result(run: Pipeline) -> dict[str, Any]:
@@ -45,11 +46,9 @@ def make_result(run: Pipeline) -> dict[str, Any]:
         raise GrowlError(f"the compact network predicts {differing} of {len(truth)} test examples otherwise")
 
     example = run.example()
+    latency = _latency_ms(compare_run(run, dense, small))
     dense, small = dense.cpu(), small.cpu()
     before, after = measure(dense, example, latency=False), measure(small, example, latency=False)
-    latency = latency_pair(
-        dense, small, example, batch_sizes=tuple(recipe.measure.batch_sizes), repeats=recipe.measure.repeats
-    )
     stages = {stage: folder.finished(stage, run.phase(stage).epochs)["seconds"] for stage in run.fits}
     splits = run.splits
     cuts = structure_of(small)
@@ -95,6 +94,49 @@ def make_result(run: Pipeline) -> dict[str, Any]:
         "seconds": stages,
         "environment": environment(run.device),
     }
+
+
+def compare_run(
+    run: Pipeline,
+    dense: nn.Module,
+    small: nn.Module,
+    *,
+    batch_sizes: Sequence[int] | None = None,
+    runtimes: Sequence[str] = ("eager",),
+    threads: int | None = None,
+    repeats: int | None = None,
+) -> list[Comparison]:
+    """Time the dense network beside the compact one on the run's device, for ``result.json`` and ``growl bench`` alike.
+
+    Args:
+        run: gives the example, the device and the recipe's settings.
+        dense: its dense network; not modified.
+        small: its compact network; not modified.
+        batch_sizes: None: the recipe's ``measure.batch_sizes``.
+        runtimes: as for :func:`compare_latency`.
+        threads: None: torch's present number.
+        repeats: None: the recipe's ``measure.repeats``.
+    """
+    return compare_latency(
+        dense.to(run.device),
+        small.to(run.device),
+        run.example().to(run.device),
+        batch_sizes=run.recipe.measure.batch_sizes if batch_sizes is None else batch_sizes,
+        runtimes=runtimes,
+        threads=threads,
+        repeats=run.recipe.measure.repeats if repeats is None else repeats,
+    )
+
+
+def _latency_ms(found: Sequence[Comparison]) -> dict[str, dict[str, float]]:
+    """``result.json``'s milliseconds by network and batch size."""
+    times: dict[str, dict[str, float]] = {"dense": {}, "compact": {}}
+    for each in found:
+        if each.dense_ms is None or each.compact_ms is None:
+            raise GrowlError(f"the networks cannot be timed at batch size {each.batch}: {each.note}")
+        times["dense"][str(each.batch)] = each.dense_ms
+        times["compact"][str(each.batch)] = each.compact_ms
+    return times
 
 
 def dense_file_bytes(model: nn.Module) -> int:

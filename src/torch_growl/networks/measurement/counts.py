@@ -8,28 +8,23 @@ each on fresh random inputs. Shared parameters count once.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
-from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.arguments import check_count, check_type
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs
-from torch_growl.networks.execution import Inputs, batch_of, call, random_like, split_inputs
+from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, median_ms, split_inputs
 from torch_growl.networks.layers import kind_of, plain_copy, rows_of
 
-__all__ = ["Measurement", "latency_pair", "measure"]
-
-_WARMUP = 5
+__all__ = ["Measurement", "measure"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def measure(
     *,
     batch_sizes: Sequence[int] = (1, 256),
     repeats: int = 30,
-    warmup: int = _WARMUP,
+    warmup: int = WARMUP,
     latency: bool = True,
 ) -> Measurement:
     """Count a network's weights, bytes and MACs, and time it in eval mode.
@@ -92,13 +87,18 @@ def measure(
         InvalidValueError: a count is too small, or the inputs have no batch dimension.
     """
     inputs = split_inputs(example_inputs)
-    _check_timing(batch_sizes, repeats, warmup)
-    network = _ready(model)
+    sizes = [check_count("batch_sizes", size) for size in batch_sizes]
+    check_count("repeats", repeats)
+    check_count("warmup", warmup, least=0)
+    network = plain_copy(check_type("model", model, nn.Module)).eval()
     parameters = {id(p): p for p in network.parameters()}
     buffers = {id(b): b for b in network.buffers()}
     times: dict[str, float] = {}
     if latency:
-        times = _timed([network], inputs, batch_sizes, repeats, warmup)[0]
+        for size in sizes:
+            (times[str(size)],) = median_ms(
+                [lambda batch: call(network, batch)], batch_of(inputs, size), repeats=repeats, warmup=warmup
+            )
     return Measurement(
         weights=sum(p.numel() for p in parameters.values()),
         distinct_weights=_distinct(network, parameters),
@@ -112,80 +112,6 @@ def measure(
         macs=_macs(network, batch_of(inputs, 1)),
         latency_ms=times,
     )
-
-
-def latency_pair(
-    dense: nn.Module,
-    small: nn.Module,
-    example_inputs: Any,
-    *,
-    batch_sizes: Sequence[int] = (1, 256),
-    repeats: int = 30,
-    warmup: int = _WARMUP,
-) -> dict[str, dict[str, float]]:
-    """Time two networks in turn on the same inputs, so that what else the machine does hits both alike.
-
-    Returns:
-        ``{"dense": {"1": ms, …}, "compact": {"1": ms, …}}``, medians over ``repeats`` calls in eval mode.
-
-    Args:
-        dense: the first network; not modified, a copy is run.
-        small: the second one.
-        example_inputs: as for :func:`measure`.
-        batch_sizes: each ≥ 1.
-        repeats: timed calls of each network and batch size, ≥ 1.
-        warmup: calls before them that are not timed, ≥ 0.
-
-    Raises:
-        InvalidTypeError: see :func:`measure`.
-        InvalidValueError: see :func:`measure`.
-    """
-    _check_timing(batch_sizes, repeats, warmup)
-    networks = [_ready(dense), _ready(small)]
-    found = _timed(networks, split_inputs(example_inputs), batch_sizes, repeats, warmup)
-    return {"dense": found[0], "compact": found[1]}
-
-
-def _check_timing(batch_sizes: Sequence[int], repeats: int, warmup: int) -> None:
-    if repeats < 1 or warmup < 0 or any(size < 1 for size in batch_sizes):
-        raise InvalidValueError(
-            f"repeats and batch sizes must be ≥ 1 and warmup ≥ 0, got {repeats}, {tuple(batch_sizes)}, {warmup}"
-        )
-
-
-def _ready(model: nn.Module) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    return plain_copy(model).eval()
-
-
-def _timed(
-    networks: Sequence[nn.Module], inputs: Inputs, batch_sizes: Sequence[int], repeats: int, warmup: int
-) -> list[dict[str, float]]:
-    generator = torch.Generator().manual_seed(0)
-    found: list[dict[str, float]] = [{} for _ in networks]
-    for size in batch_sizes:
-        example = batch_of(inputs, size)
-        cuda = any(leaf.is_cuda for leaf in pytree.tree_leaves(example) if isinstance(leaf, Tensor))
-        seconds: list[list[float]] = [[] for _ in networks]
-        for _ in range(warmup + repeats):
-            batch = random_like(example, generator)
-            for network, own in zip(networks, seconds, strict=True):
-                own.append(_seconds(network, batch, cuda))
-        for result, own in zip(found, seconds, strict=True):
-            result[str(size)] = 1000 * statistics.median(own[warmup:])
-    return found
-
-
-@torch.inference_mode()
-def _seconds(network: nn.Module, batch: Inputs, cuda: bool) -> float:
-    if cuda:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call(network, batch)
-    if cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _distinct(network: nn.Module, parameters: dict[int, nn.Parameter]) -> int:

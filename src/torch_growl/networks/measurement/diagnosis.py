@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -77,7 +76,7 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What :func:`doctor` found; ``str()`` and ``table()`` show it.
+    """What :func:`doctor` found; ``str()`` shows it as a table.
 
     Attributes:
         layers: every module that owns parameters with two dimensions or more, in the order of registration.
@@ -93,34 +92,29 @@ class Diagnosis:
         """One dict for each layer, for JSON or a data frame."""
         return [asdict(layer) for layer in self.layers]
 
-    def _lines(self) -> list[list[str]]:
+    def cells(self) -> list[list[str]]:
+        """The table as text, titles first; a line for each layer."""
         return [
-            [
-                layer.name or "(root)",
-                layer.type_name,
-                "yes" if layer.chosen else "if asked" if layer.eligible else "no",
-                f"{layer.n_rows} x {layer.row_length}" if layer.eligible else "",
-                f"{layer.weight_share:.1%}",
-                f"{layer.mac_share:.1%}",
-                layer.form,
-                f"{layer.half_saves_weights:,}",
-                f"{layer.half_saves_macs:,}",
-                "; ".join(text for text in (layer.reason, layer.form_reason) if text),
-            ]
-            for layer in self.layers
+            list(_TITLES),
+            *(
+                [
+                    layer.name or "(root)",
+                    layer.type_name,
+                    "yes" if layer.chosen else "if asked" if layer.eligible else "no",
+                    f"{layer.n_rows} x {layer.row_length}" if layer.eligible else "",
+                    f"{layer.weight_share:.1%}",
+                    f"{layer.mac_share:.1%}",
+                    layer.form,
+                    f"{layer.half_saves_weights:,}",
+                    f"{layer.half_saves_macs:,}",
+                    "; ".join(text for text in (layer.reason, layer.form_reason) if text),
+                ]
+                for layer in self.layers
+            ),
         ]
 
-    def table(self) -> Table:
-        """A table for a rich console."""
-        table = Table(box=None, pad_edge=False)
-        for title in _TITLES:
-            table.add_column(title, overflow="fold", min_width=24 if title == _TITLES[-1] else None)
-        for line in self._lines():
-            table.add_row(*line)
-        return table
-
     def __str__(self) -> str:
-        lines = [list(_TITLES), *self._lines()]
+        lines = self.cells()
         widths = [max(len(line[column]) for line in lines) for column in range(len(_TITLES))]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 

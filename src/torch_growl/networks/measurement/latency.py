@@ -6,11 +6,9 @@ and above all the ratio.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -20,15 +18,15 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from torch_growl.errors import GrowlError, InvalidTypeError, InvalidValueError, first_line
-from torch_growl.networks.execution import Inputs, batch_of, call, random_like, split_inputs
+from torch_growl.arguments import check_choice, check_count, check_type
+from torch_growl.errors import GrowlError, first_line
+from torch_growl.networks.execution import Candidate, Inputs, batch_of, call, median_ms, split_inputs, threads_set
 from torch_growl.networks.exporting import export_onnx, tensors
 from torch_growl.networks.layers import plain_copy
 
 __all__ = ["RUNTIMES", "Comparison", "compare_latency"]
 
 RUNTIMES = ("eager", "compile", "onnxruntime")
-Run = Callable[[Inputs], Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def compare_latency(
     *,
     batch_sizes: Sequence[int] = (1, 8, 64, 256),
     runtimes: Sequence[str] = RUNTIMES,
-    threads: int = 1,
+    threads: int | None = None,
     repeats: int = 20,
 ) -> list[Comparison]:
     """Time both networks in every runtime, at every batch size.
@@ -87,34 +85,34 @@ def compare_latency(
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones; dimension 0 is the batch.
         batch_sizes: each ≥ 1.
         runtimes: of :data:`RUNTIMES`. onnxruntime is for CPU networks, and needs the ``onnx`` extra.
-        threads: for every runtime alike, ≥ 1; torch's own number is as before afterwards.
-        repeats: timed calls of each network, ≥ 3.
+        threads: of every runtime, ≥ 1; None: torch's present number. Torch has its former number afterwards.
+        repeats: timed calls of each network, ≥ 1.
 
     Raises:
+        InvalidTypeError: an argument is of another type.
         InvalidValueError: an argument is out of range.
     """
-    if not isinstance(dense, nn.Module) or not isinstance(small, nn.Module):
-        raise InvalidTypeError("dense and small must be torch.nn.Modules")
-    unknown = sorted(set(runtimes) - set(RUNTIMES))
-    if unknown:
-        raise InvalidValueError(f"runtimes must be among {', '.join(RUNTIMES)}; got {unknown[0]!r}")
-    if threads < 1 or repeats < 3 or any(size < 1 for size in batch_sizes) or not batch_sizes:
-        raise InvalidValueError(
-            f"threads and batch sizes must be ≥ 1 and repeats ≥ 3, got {threads}, {tuple(batch_sizes)}, {repeats}"
-        )
+    check_type("dense", dense, nn.Module)
+    check_type("small", small, nn.Module)
+    for runtime in runtimes:
+        check_choice("runtimes", runtime, RUNTIMES)
+    for size in batch_sizes:
+        check_count("batch_sizes", size)
+    if threads is not None:
+        check_count("threads", threads)
+    check_count("repeats", repeats)
     inputs = split_inputs(example_inputs)
     networks = [plain_copy(network).eval() for network in (dense, small)]
     found = []
     with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(threads)
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        number = stack.enter_context(threads_set(threads))
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # exporting runs the networks
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for runtime in runtimes:
             try:
-                runs = [_runner(runtime, network, inputs, threads, folder) for network in networks]
+                runs = [_runner(runtime, network, inputs, number, folder) for network in networks]
                 for size in batch_sizes:
-                    dense_ms, compact_ms = _timed(runs, batch_of(inputs, size), repeats)
+                    dense_ms, compact_ms = median_ms(runs, batch_of(inputs, size), repeats=repeats)
                     found.append(Comparison(runtime, size, dense_ms, compact_ms))
             except Exception as error:  # whatever a runtime raises: each has errors of its own
                 note = first_line(error)
@@ -123,7 +121,7 @@ def compare_latency(
     return found
 
 
-def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, folder: Path) -> Run:
+def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, folder: Path) -> Candidate:
     if runtime == "eager":
         return lambda given: call(network, given)
     if runtime == "compile":
@@ -150,21 +148,3 @@ def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, fold
         return session.run(None, dict(zip(names, (t.numpy() for t in tensors(given)), strict=True)))
 
     return run
-
-
-@torch.no_grad()
-def _timed(runs: Sequence[Run], batch: Inputs, repeats: int) -> list[float]:
-    generator = torch.Generator().manual_seed(0)
-    times: list[list[float]] = [[] for _ in runs]
-    cuda = any(tensor.is_cuda for tensor in tensors(batch))
-    for turn in range(-3, repeats):  # the first ones warm up and compile
-        given = random_like(batch, generator)
-        order = list(range(len(runs)))
-        for number in order if turn % 2 else reversed(order):
-            start = time.perf_counter()
-            runs[number](given)
-            if cuda:
-                torch.cuda.synchronize()
-            if turn >= 0:
-                times[number].append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(mine) for mine in times]

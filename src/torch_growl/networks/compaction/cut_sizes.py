@@ -57,7 +57,7 @@ def changed_attributes(
         for name in SIZES_OF_PARAMETERS:
             if vars(model.get_submodule(cut.module)).get(name) == cut.size:
                 change(cut.module, name, cut.size, len(cut.kept))
-    for where, (classes, groups) in wiring.groups.items():
+    for where, (classes, groups) in wiring.group_norms.items():
         if type(model.get_submodule(where)) is nn.GroupNorm:
             change(where, "num_groups", groups, int(needed[classes.reshape(groups, -1)[:, 0]].sum()))
     if sizes:
@@ -71,7 +71,7 @@ def changed_attributes(
 def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, dict[int, int]]:
     """For every module that shaped tensors: sizes that are smaller now, where that has one answer (else 0)."""
     found: dict[str, dict[int, int]] = {}
-    for module, classes in wiring.shapes:
+    for module, classes in wiring.resizes:
         mapping = found.setdefault(module, {})
         thin: Any = classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]
         flags = needed[thin]

@@ -1,4 +1,4 @@
-"""Which output channels of which layers belong together, found by recording one run, and which of them are needed."""
+"""The wiring of a network: channels that can only be removed together, found by recording one run; those needed."""
 
 from torch_growl.networks.wiring.needed import Flags, bundles, needed_channels
 from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of

@@ -1,8 +1,8 @@
-"""Products of two activations: matrix products and attention, which contract one dimension and read the rest.
+"""The rules of products of two activations: matrix products and attention, which contract one dimension.
 
 In ``scores = q @ kᵀ`` the contracted head dimensions of q and k are coupled; a head of the scores is a channel of its
-own, which reads them. In ``scores @ v`` the result's channels are those of v, and they read the head's scores: a head
-whose results are not needed is needed nowhere.
+own, which reads them. In ``scores @ v`` the result's channels are those of v, and they read the head's scores. So a
+head whose results are not needed is removed from q, k and v.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import torch
 from torch import Tensor
 
 from torch_growl.networks.wiring.identities import FIXED, constant_along, squashed, varying
-from torch_growl.networks.wiring.recording import Watch
+from torch_growl.networks.wiring.watching import Watch
 
 __all__ = ["PRODUCTS"]
 
 
-def _identities(watch: Watch, value: Tensor) -> Tensor:
-    ids = watch.of(value)
-    return torch.full((1,) * value.ndim, FIXED).expand(value.shape) if ids is None else ids
-
-
-def _give_up(watch: Watch, *operands: Tensor) -> None:
+def _pin_operands(watch: Watch, *operands: Tensor) -> None:
     for ids in operands:
-        watch.found.pin(ids, f"its output is multiplied with another activation in {watch.module or 'the network'}")
+        watch.recording.pin(ids, f"its output is multiplied with another activation in {watch.place}")
 
 
 def _product(watch: Watch, a: Tensor, b: Tensor) -> Tensor | None:
-    """Identities of ``a @ b``: a is ``(…, m, k)``, b is ``(…, k, n)``, of the same number of dimensions."""
+    """The identities of ``a @ b``; None when its operands must stay.
+
+    Args:
+        watch: the run that is recorded.
+        a: identities ``(…, m, k)``.
+        b: identities ``(…, k, n)``, with as many dimensions.
+    """
     a, b = squashed(a), squashed(b)
-    found = watch.found
+    found = watch.recording
     contracted = not constant_along(a, [-1]) or not constant_along(b, [-2])
     if contracted:
         found.couple(a.select(-2, 0).unsqueeze(-1), b.select(-1, 0).unsqueeze(-1))
-    if contracted:
         if not (constant_along(a, [-2]) and constant_along(b, [-1])):
-            _give_up(watch, a, b)
+            _pin_operands(watch, a, b)
             return None
         left, right = a[..., 0, 0], b[..., 0, 0]
         heads = _heads(watch, left, right)
         if heads is None:
-            _give_up(watch, a, b)
+            _pin_operands(watch, a, b)
             return None
         found.read(a[..., 0, :], heads.unsqueeze(-1))
         found.read(b[..., 0], heads.unsqueeze(-1))
@@ -60,26 +60,26 @@ def _product(watch: Watch, a: Tensor, b: Tensor) -> Tensor | None:
         found.read(right[..., :1], left)
         whole = left[..., :, None]
     else:
-        _give_up(watch, a, b)
+        _pin_operands(watch, a, b)
         return None
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return whole.expand(*batch, a.shape[-2], b.shape[-1])
 
 
 def _heads(watch: Watch, left: Tensor, right: Tensor) -> Tensor | None:
-    """A channel for every different pair of heads that are multiplied: ``(…)``."""
+    """New identities, one for every different pair of heads that are multiplied: ``(…)``; None when there is none."""
     left, right = torch.broadcast_tensors(left, right)
     pairs = torch.stack([left.reshape(-1), right.reshape(-1)], dim=1)
     if not len(pairs):
         return None
     unique, number = torch.unique(pairs, dim=0, return_inverse=True)
-    return squashed(watch.found.fresh(len(unique))[number].reshape(left.shape))
+    return squashed(watch.recording.fresh(len(unique))[number].reshape(left.shape))
 
 
 def _matmul(watch: Watch, args: Any, kwargs: Any, result: Tensor) -> None:
-    a, b = _identities(watch, args[0]), _identities(watch, args[1])
+    a, b = watch.of_or_fixed(args[0]), watch.of_or_fixed(args[1])
     if a.ndim < 2 or b.ndim < 2:
-        _give_up(watch, a, b)
+        _pin_operands(watch, a, b)
         return
     ids = _product(watch, a, b)
     if ids is not None:
@@ -87,42 +87,42 @@ def _matmul(watch: Watch, args: Any, kwargs: Any, result: Tensor) -> None:
 
 
 def _added(watch: Watch, args: Any, kwargs: Any, result: Tensor) -> None:
-    """``c + a @ b``"""
-    c, a, b = (_identities(watch, value) for value in args[:3])
+    """Record ``c + a @ b``."""
+    c, a, b = (watch.of_or_fixed(value) for value in args[:3])
     ids = _product(watch, a, b)
     if ids is None:
-        _give_up(watch, c)
+        _pin_operands(watch, c)
         return
     ids = ids.expand(result.shape)
     if constant_along(c, range(c.ndim)) and bool((c == FIXED).all()):
         if set(varying(squashed(ids))) & {dim for dim in range(-c.ndim, 0) if c.shape[dim] > 1}:
-            _give_up(watch, ids)
+            _pin_operands(watch, ids)
             return
     else:
-        watch.found.couple(ids, c)
+        watch.recording.couple(ids, c)
     watch.keep(result, ids)
 
 
 def _attention(watch: Watch, args: Any, kwargs: Any, result: Any) -> None:
-    q, k, v = (squashed(_identities(watch, value)) for value in args[:3])
+    q, k, v = (squashed(watch.of_or_fixed(value)) for value in args[:3])
     y = result[0] if isinstance(result, tuple | list) else result
     if q.ndim != 4:
-        _give_up(watch, q, k, v)
+        _pin_operands(watch, q, k, v)
         return
     if k.shape[1] != q.shape[1]:  # grouped queries
         k, v = (ids.repeat_interleave(q.shape[1] // ids.shape[1], dim=1) for ids in (k, v))
     scores = _product(watch, q, k.transpose(-2, -1))
     mask = kwargs.get("attn_mask", args[3] if len(args) > 3 and isinstance(args[3], Tensor) else None)
     if scores is None:
-        _give_up(watch, v)
+        _pin_operands(watch, v)
         return
     if mask is not None:
-        held = _identities(watch, mask)
+        held = watch.of_or_fixed(mask)
         held = held.reshape((1,) * (scores.ndim - held.ndim) + tuple(held.shape))
         if bool((held != FIXED).any()):
-            watch.found.couple(squashed(scores), squashed(held))
+            watch.recording.couple(squashed(scores), squashed(held))
         elif held.shape[1] > 1 and not constant_along(squashed(scores), [1]):
-            _give_up(watch, scores, v)
+            _pin_operands(watch, scores, v)
             return
     ids = _product(watch, scores, v)
     if ids is not None:

@@ -1,9 +1,9 @@
-"""Channels as numbers: which channel every element of an activation belongs to.
+"""Channels as numbers: the identity of the channel that each element of an activation belongs to.
 
-An activation's *identities* are an integer tensor of its own shape: elements with the same number are one channel and
-can only go together; 0 is what must stay. As most dimensions (batch, space, time) have no channels of their own, it is
-held expanded (stride 0) along them and costs next to nothing. Operations that only move data are run on the
-identities themselves; for all others see :mod:`torch_growl.networks.wiring.operations`.
+An activation's *identities* are an integer tensor of its own shape. Elements with the same number are one channel and
+can only be removed together; elements with number 0 must stay. Most dimensions (batch, space, time) have no channels of
+their own: the tensor is expanded (stride 0) along them and takes little memory. Operations that only move data are
+run on the identities themselves; :mod:`torch_growl.networks.wiring.operations` has the rules for all others.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-__all__ = ["FIXED", "constant_along", "couples", "expanded", "partition", "squashed", "varying"]
+__all__ = ["FIXED", "Classes", "all_fixed", "connected_classes", "constant_along", "couples", "expanded", "squashed",
+           "thin", "varying"]  # fmt: skip
 
 FIXED = 0
 Classes = NDArray[np.int64]
+
+
+def all_fixed(shape: Sequence[int]) -> Tensor:
+    """The identities of a tensor of this shape whose elements all must stay, expanded along every dimension."""
+    return torch.full((1,) * len(shape), FIXED).expand(tuple(shape))
 
 
 def squashed(ids: Tensor) -> Tensor:
@@ -33,18 +39,26 @@ def squashed(ids: Tensor) -> Tensor:
     return ids
 
 
+def thin(ids: Tensor) -> Tensor:
+    """The same identities with one entry along every dimension in which they are expanded."""
+    for dim in range(ids.ndim):
+        if ids.shape[dim] > 1 and ids.stride(dim) == 0:
+            ids = ids.narrow(dim, 0, 1)
+    return ids
+
+
 def varying(ids: Tensor) -> tuple[int, ...]:
     """The dimensions along which identities differ; they must be squashed."""
     return tuple(dim for dim in range(ids.ndim) if ids.shape[dim] > 1 and ids.stride(dim) != 0)
 
 
 def constant_along(ids: Tensor, dims: Sequence[int]) -> bool:
-    """Whether identities do not differ along these dimensions."""
+    """Whether squashed identities do not differ along these dimensions."""
     return not set(varying(ids)) & {dim % ids.ndim for dim in dims}
 
 
 def expanded(ids: Tensor, dim: int, shape: Sequence[int]) -> Tensor:
-    """A vector of identities as those of a tensor whose dimension ``dim`` they are."""
+    """A vector of identities, one for each index of dimension ``dim``, expanded to a tensor of this shape."""
     lead = [1] * len(shape)
     lead[dim] = -1
     return ids.reshape(lead).expand(tuple(shape))
@@ -64,12 +78,20 @@ def couples(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([keys // span, keys % span], dim=1)
 
 
-def partition(count: int, edges: Sequence[Tensor]) -> Classes:
-    """The class of every identity when coupled ones are one: ``(count,)``, with class 0 that of :data:`FIXED`."""
+def connected_classes(count: int, edges: Sequence[Tensor]) -> Classes:
+    """The class of every identity, where coupled identities are of one class.
+
+    Args:
+        count: identities are 0 … count − 1.
+        edges: pairs of coupled identities, each ``(n, 2)``.
+
+    Returns:
+        ``(count,)``; the class of :data:`FIXED` is 0.
+    """
     joined = torch.cat([torch.empty((0, 2), dtype=torch.int64), *edges]).numpy()
     graph = coo_array((np.ones(len(joined), dtype=np.int8), (joined[:, 0], joined[:, 1])), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
     found: Classes = labels.astype(np.int64)
-    if found[0] != 0:  # scipy numbers them by first appearance, so 0 comes first; held to it nevertheless
+    if found[0] != 0:  # scipy numbers classes by first appearance, so 0 comes first today
         found = np.where(found == found[0], 0, np.where(found == 0, found[0], found))
     return found

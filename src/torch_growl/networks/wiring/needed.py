@@ -1,7 +1,8 @@
-"""Which channels are needed: from what must stay and the nonzero weights, back through every layer.
+"""The channels that are needed, found from those that must stay and the nonzero weights, back through every layer.
 
 A channel is needed when a layer has a nonzero weight from it to an output channel that is needed, when a channel that
-reads it is needed, or when what is left would not be a grid without it. All others can go, and nothing changes.
+reads it is needed, or when the elements left of a tensor would not form a grid without it. Removing all other channels
+does not change the outputs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torch_growl.networks.layers import registered_kind, row_blocks
-from torch_growl.networks.wiring.identities import partition
+from torch_growl.networks.wiring.identities import connected_classes
 from torch_growl.networks.wiring.wiring import Grid, Wiring
 
 __all__ = ["Flags", "bundles", "connections", "needed_channels"]
@@ -24,9 +25,9 @@ Flags = NDArray[np.bool_]
 
 
 def connections(module: nn.Module) -> Flags:
-    """For every input and output channel of an ungrouped layer, whether a weight between them is nonzero."""
+    """Whether a weight of an ungrouped layer is nonzero, for every input and output channel: ``(inputs, outputs)``."""
     rows, outputs = row_blocks(module, "input").detach()[0], registered_kind(module).n_rows(module, "output")
-    if rows.shape[1] != outputs:  # a registered type whose rows do not list output channels: one for all
+    if rows.shape[1] != outputs:  # the rows of a registered type need not list output channels
         return cast(Flags, (rows.flatten(1) != 0).any(dim=1, keepdim=True).expand(-1, outputs).cpu().numpy())
     nonzero = rows != 0
     return cast(Flags, (nonzero.flatten(2).any(dim=2) if nonzero.ndim > 2 else nonzero).cpu().numpy())
@@ -38,7 +39,7 @@ def needed_channels(layers: Mapping[str, nn.Module], wiring: Wiring, round_to: i
     Args:
         layers: every layer of a registered type by name; not modified.
         wiring: of the network.
-        round_to: the output channels that are left of a layer are a multiple of this, where it has so many.
+        round_to: the number of output channels that a layer keeps is a multiple of this, if it has that many.
     """
     links = {
         name: connections(layers[name])
@@ -53,7 +54,7 @@ def needed_channels(layers: Mapping[str, nn.Module], wiring: Wiring, round_to: i
 
 
 def _settle(needed: Flags, wiring: Wiring, links: Mapping[str, Flags]) -> None:
-    """Add to what is needed until nothing changes any more."""
+    """Mark more classes as needed, until nothing changes any more."""
     before = -1
     while before != (before := int(needed.sum())):
         for name in reversed(list(wiring.outputs)):
@@ -69,7 +70,7 @@ def _settle(needed: Flags, wiring: Wiring, links: Mapping[str, Flags]) -> None:
 
 
 def _leave_none_empty(needed: Flags, wiring: Wiring) -> None:
-    """A layer or parameter of which nothing is needed keeps its first channel."""
+    """Mark the first channel of the last layer or parameter of which nothing is needed."""
     for name in reversed(list(wiring.outputs)):
         for classes in (wiring.outputs[name], wiring.inputs[name]):
             if not needed[classes].any():
@@ -82,6 +83,7 @@ def _leave_none_empty(needed: Flags, wiring: Wiring) -> None:
 
 
 def _complete(needed: Flags, grid: Grid) -> None:
+    """Mark the elements of a tensor that complete its needed ones to a grid."""
     flags = needed[grid.classes]
     axes = range(flags.ndim)
     kept = [flags.any(axis=tuple(other for other in axes if other != axis)) for axis in axes]
@@ -97,7 +99,7 @@ def _complete(needed: Flags, grid: Grid) -> None:
 
 
 def _round_up(needed: Flags, wiring: Wiring, round_to: int) -> bool:
-    """Keep some more channels in the first layer that has not a multiple; whether there was one."""
+    """Mark more channels of the first layer that does not keep a multiple; return whether there was one."""
     if round_to == 1:
         return False
     for outputs in wiring.outputs.values():
@@ -110,7 +112,7 @@ def _round_up(needed: Flags, wiring: Wiring, round_to: int) -> bool:
 
 
 def bundles(wiring: Wiring, needed: Flags) -> list[list[int]]:
-    """The classes that are not needed, in sets that can only go together: of one layer, one tensor, one attention."""
+    """The classes that are not needed, in sets that are removed together: of one layer, one tensor, one attention."""
     edges: list[Tensor] = []
 
     def join(classes: NDArray[np.int64]) -> None:
@@ -122,7 +124,7 @@ def bundles(wiring: Wiring, needed: Flags) -> list[list[int]]:
         join(classes)
     for pair in wiring.reads:
         join(pair)
-    set_of = partition(wiring.count, edges)
+    set_of = connected_classes(wiring.count, edges)
     gone = np.flatnonzero(~needed)
     found: dict[int, list[int]] = {}
     for number in gone.tolist():

@@ -1,9 +1,9 @@
-"""What ATen operations do to channels: kept apart, moved, coupled, mixed.
+"""The rules of ATen operations: which channels each one keeps apart, moves, couples or mixes.
 
-Five kinds are told apart. Operations that only *move* data are run on the identities. In *pointwise* ones, elements at
-the same place are one channel. *Local* ones (pooling, interpolation) and *mixing* ones (softmax, reductions) keep
-channels apart where none lie along the dimensions they mix. *Products* of two activations contract one dimension. The
-channels that reach anything else must stay, with its name as the reason.
+There are five kinds. Operations that only *move* data are run on the identities. *Pointwise* ones couple the channels
+that meet at one place. *Local* ones (pooling, interpolation) and *mixing* ones (softmax, reductions) keep channels
+apart if none lie along the dimensions that they mix. *Products* of two activations contract one dimension. All channels
+that are read by any other operation must stay, with its name as the reason.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from torch_growl.networks.wiring.contractions import PRODUCTS
-from torch_growl.networks.wiring.identities import FIXED, constant_along, squashed, varying
-from torch_growl.networks.wiring.recording import Resize, Watch
+from torch_growl.networks.wiring.identities import FIXED, constant_along, varying
+from torch_growl.networks.wiring.pointwise import record_pointwise
+from torch_growl.networks.wiring.recording import LinearChain, Resize
+from torch_growl.networks.wiring.watching import Watch, tensor_leaves
 
 __all__ = ["follow"]
 
@@ -30,12 +31,12 @@ _MOVES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "trans
           "repeat", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold", "movedim", "diagonal",
           "repeat_interleave", "tile", "view_as", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk",
           "native_channel_shuffle"}  # fmt: skip
-_TAKES = {"index_select", "index", "gather", "embedding"}  # by numbers that are no channels themselves
+_TAKES = {"index_select", "index", "gather", "embedding"}  # by indices, which have no channels of their own
 _RESIZING = {"view", "_unsafe_view", "reshape", "split", "split_with_sizes", "expand", "chunk"}
 _POINTWISE = {"copy_", "masked_fill", "masked_fill_", "where", "prelu", "_prelu_kernel", "rrelu_with_noise",
               "hardswish", "hardswish_", "log_sigmoid_forward", "dropout", "fill_", "zero_", "tril",
               "triu"}  # fmt: skip
-# How many last dimensions are mixed with their neighbours.
+# The number of last dimensions along which neighbours are mixed.
 _LOCAL = {
     **{f"{kind}{d}d{end}": d for kind in ("max_pool", "avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool",
        "adaptive_max_pool") for d in (1, 2, 3) for end in ("", "_with_indices")},
@@ -46,34 +47,32 @@ _LOCAL = {
     **{f"{kind}_pad{d}d": d for kind in ("reflection", "replication") for d in (1, 2, 3)},
     "grid_sampler_2d": 2, "grid_sampler_3d": 3, "im2col": 2,
 }  # fmt: skip
-# Reductions and the place of their dimensions among the arguments.
+# Reductions, and the position of their dimensions among the arguments.
 _MIXING = {"_softmax": 1, "softmax": 1, "_log_softmax": 1, "log_softmax": 1, "_safe_softmax": 1, "mean": 1, "sum": 1,
            "amax": 1, "amin": 1, "max": 1, "min": 1, "var": 1, "std": 1, "var_mean": 1, "std_mean": 1, "logsumexp": 1,
            "linalg_vector_norm": 2, "norm": 2, "cumsum": 1, "cumprod": 1, "argmax": 1, "argmin": 1, "any": 1, "all": 1,
            "sort": 1, "topk": 2, "prod": 1, "nansum": 1}  # fmt: skip
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "batch_norm",
           "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_no_update"}  # fmt: skip
-
-
 _LINEAR = {"clone", "contiguous", "alias", "detach", "mean", "avg_pool1d", "avg_pool2d", "avg_pool3d",
            "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d"}  # fmt: skip
 
 
 def follow(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-    """Note what an operation does to the channels of the tensors it reads.
+    """Record the effect of an operation on the channels of the tensors that it reads.
 
     Args:
         watch: the run that is recorded.
         func: the ATen operation.
-        args, kwargs: what it was called with.
-        result: what it returned.
+        args, kwargs: its arguments.
+        result: its result.
     """
-    leaves = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    leaves = tensor_leaves((args, kwargs))
     if not any(watch.of(value) is not None for value in leaves):
         return
     name = func.__name__.partition(".")[0]
     base = name.removesuffix("_") if not name.startswith("_") else name
-    _chain(watch, leaves, result, name, base)
+    _continue_chain(watch, leaves, result, name, base)
     if name in _SAME or base in _SAME:
         _same(watch, leaves, result)
     elif base in _MOVES:
@@ -99,38 +98,26 @@ def follow(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     elif name in PRODUCTS:
         PRODUCTS[name](watch, args, kwargs, result)
     elif torch.Tag.pointwise in func.tags or base in _POINTWISE or name in _POINTWISE:
-        _pointwise(watch, leaves, result, inplace=name.endswith("_") and name != "_to_copy")
+        record_pointwise(watch, leaves, result, inplace=name.endswith("_") and name != "_to_copy")
     else:
-        _unknown(watch, leaves, name)
+        watch.pin_unknown(leaves, name)
 
 
-def _chain(watch: Watch, leaves: list[Tensor], result: Any, name: str, base: str) -> None:
-    """Follow what is linear and the same for every channel; a batch normalisation is noted, for it is not the same."""
-    chain = watch.chain(leaves[0])
-    if chain is None or not isinstance(_tensors(result)[0] if _tensors(result) else None, Tensor):
+def _continue_chain(watch: Watch, leaves: list[Tensor], result: Any, name: str, base: str) -> None:
+    """Continue a linear chain through operations that treat every channel alike, and through batch normalisations."""
+    chain, results = watch.chain_to(leaves[0]), tensor_leaves(result)
+    if chain is None or not results:
         return
     if name in _NORMS and all(value.ndim <= 1 for value in leaves[1:]):
-        watch.chained(_tensors(result)[0], (chain[0], (*chain[1], watch.module)))
+        watch.keep_chain(results[0], LinearChain(chain.source, (*chain.norms, watch.module)))
     elif len(leaves) == 1 and (name in _LINEAR or base in _MOVES):
-        for value in _tensors(result):
-            watch.chained(value, chain)
-
-
-def _unknown(watch: Watch, leaves: list[Tensor], name: str) -> None:
-    where = f" in {watch.module}" if watch.module else ""
-    for value in leaves:
-        ids = watch.of(value)
-        if ids is not None:
-            watch.found.pin(ids, f"its output is read by {name}{where}, which is not known to keep channels apart")
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    return [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
+        for value in results:
+            watch.keep_chain(value, chain)
 
 
 def _same(watch: Watch, leaves: list[Tensor], result: Any) -> None:
     ids = watch.of(leaves[0])
-    for value in _tensors(result):
+    for value in tensor_leaves(result):
         if ids is not None and value.shape == ids.shape:
             watch.keep(value, ids)
 
@@ -145,22 +132,19 @@ def _moved(watch: Watch, func: Any, args: Any, kwargs: Any, result: Any, name: s
         found = func(ids, *args[1:], **kwargs)
     _note(watch, result, found)
     if name in _RESIZING:
-        for value in _tensors(result):
+        for value in tensor_leaves(result):
             mine = watch.of(value)
             if mine is not None:
-                watch.found.resizes.append(Resize(watch.module, mine))
+                watch.recording.resizes.append(Resize(watch.module, mine))
 
 
 def _note(watch: Watch, result: Any, found: Any) -> None:
-    for value, ids in zip(_tensors(result), _tensors(found), strict=True):
+    for value, ids in zip(tensor_leaves(result), tensor_leaves(found), strict=True):
         watch.keep(value, ids)
 
 
 def _joined(watch: Watch, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-    parts = []
-    for value in args[0]:
-        ids = watch.of(value)
-        parts.append(torch.full((1,) * value.ndim, FIXED).expand(value.shape) if ids is None else ids)
+    parts = [watch.of_or_fixed(value) for value in args[0]]
     dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % result.ndim
     if func.__name__.startswith("cat"):
         _meet_beside(watch, [ids for ids in parts if ids.numel()], dim)
@@ -168,32 +152,32 @@ def _joined(watch: Watch, func: Any, args: Any, kwargs: Any, result: Any) -> Non
 
 
 def _meet_beside(watch: Watch, parts: list[Tensor], dim: int) -> None:
-    """Tensors joined along one dimension must keep the same slices of all others."""
+    """Couple the slices of tensors that are joined along one dimension: all of them must keep the same ones."""
     if not parts or all(constant_along(ids, [d for d in range(ids.ndim) if d != dim]) for ids in parts):
         return
     lines = [ids.narrow(dim, 0, 1) for ids in parts]
     for ids in parts:
-        watch.found.couple(ids, lines[0])
+        watch.recording.couple(ids, lines[0])
 
 
 def _taken(watch: Watch, func: Any, args: Any, kwargs: Any, result: Tensor, name: str) -> None:
-    numbers = [value for value in pytree.tree_leaves((args[1:], kwargs)) if isinstance(value, Tensor)]
+    numbers = tensor_leaves((args[1:], kwargs))
     ids = watch.of(args[0])
     if any(watch.of(value) is not None for value in numbers) or ids is None:
-        _unknown(watch, [args[0], *numbers], name)
+        watch.pin_unknown([args[0], *numbers], name)
         return
     if name == "index" and any(value.dtype == torch.bool for value in numbers):
-        _unknown(watch, [args[0]], name)
+        watch.pin_unknown([args[0]], name)
         return
     if name == "index":
         taken = [dim for dim, value in enumerate(args[1]) if value is not None]
     else:
         taken = [0 if name == "embedding" else args[1]]
     if not constant_along(ids, taken) and name != "embedding":
-        watch.found.pin(ids, f"its output is read by {name}, which chooses channels by number")
+        watch.recording.pin(ids, f"its output is read by {name}, which chooses channels by number")
         return
     if name == "embedding":  # of (entries, size), only the last has channels
-        watch.found.couple(ids, ids.narrow(0, 0, 1))
+        watch.recording.couple(ids, ids.narrow(0, 0, 1))
         ids = ids.narrow(0, 0, 1).expand(ids.shape)
     watch.keep(result, func(ids, *args[1:], **{k: v for k, v in kwargs.items() if k not in ("scale_grad_by_freq",)}))
 
@@ -219,11 +203,11 @@ def _padded(watch: Watch, args: Any, result: Tensor) -> None:
 def _local(watch: Watch, leaves: list[Tensor], result: Any, mixed: int, name: str) -> None:
     ids = watch.of(leaves[0])
     if ids is None or not constant_along(ids, range(-mixed, 0)) or name == "im2col":
-        _unknown(watch, leaves, name)
+        watch.pin_unknown(leaves, name)
         return
     for dim in range(ids.ndim - mixed, ids.ndim):
         ids = ids.narrow(dim, 0, 1)
-    for value in _tensors(result):
+    for value in tensor_leaves(result):
         watch.keep(value, ids.expand(value.shape))
 
 
@@ -238,9 +222,9 @@ def _mixed(watch: Watch, args: Any, kwargs: Any, result: Any, place: int, name: 
     dims = range(x.ndim) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
     gone = sorted({dim % x.ndim for dim in dims})
     if not constant_along(ids, gone):
-        watch.found.pin(ids, f"its output is read by {name} in {watch.module or 'the network'}, which mixes channels")
+        watch.recording.pin(ids, f"its output is read by {name} in {watch.place}, which mixes channels")
         return
-    for value in _tensors(result):
+    for value in tensor_leaves(result):
         if value.ndim == x.ndim:
             mine = ids
             for dim in gone:
@@ -254,17 +238,16 @@ def _mixed(watch: Watch, args: Any, kwargs: Any, result: Any, place: int, name: 
 
 
 def _batch_norm(watch: Watch, leaves: list[Tensor], result: Any) -> None:
-    y = _tensors(result)[0]
+    y = tensor_leaves(result)[0]
     ids = watch.of(leaves[0])
     if ids is None or not constant_along(ids, [d for d in range(y.ndim) if d != 1]):
-        _unknown(watch, leaves, "batch_norm")
+        watch.pin_unknown(leaves, "batch_norm")
         return
     lead = [1, -1] + [1] * (y.ndim - 2)
     for value in leaves[1:]:
-        mine = watch.of(value)
-        mine = torch.full(value.shape, FIXED) if mine is None else mine
+        mine = watch.of_or_fixed(value)
         if value.ndim == 1:
-            watch.found.couple(ids, mine.reshape(lead))
+            watch.recording.couple(ids, mine.reshape(lead))
     watch.keep(y, ids)
 
 
@@ -274,16 +257,15 @@ def _group_norm(watch: Watch, args: tuple[Any, ...], result: Any, name: str) -> 
     ids = watch.of(x)
     leaves = [value for value in (x, weight, bias) if value is not None]
     if ids is None or groups == 1 or not constant_along(ids, [d for d in range(x.ndim) if d != 1]):
-        _unknown(watch, leaves, "group_norm")
+        watch.pin_unknown(leaves, "group_norm")
         return
-    found, channels = watch.found, ids.movedim(1, -1).reshape(-1, x.shape[1])[0]
+    found, channels = watch.recording, ids.movedim(1, -1).reshape(-1, x.shape[1])[0]
     for value in leaves[1:]:
-        mine = watch.of(value)
-        found.couple(channels, torch.full((1,), FIXED) if mine is None else mine)
+        found.couple(channels, watch.of_or_fixed(value))
     members = channels.reshape(groups, -1)
     found.couple(members, members[:, :1])
-    found.groups[watch.module] = (channels, groups)
-    watch.keep(_tensors(result)[0], ids)
+    found.group_norms[watch.module] = (channels, groups)
+    watch.keep(tensor_leaves(result)[0], ids)
 
 
 def _layer_norm(watch: Watch, args: Any, result: Any, name: str) -> None:
@@ -296,89 +278,20 @@ def _layer_norm(watch: Watch, args: Any, result: Any, name: str) -> None:
             mine = watch.of(value)
             if mine is not None:
                 where = watch.module or name
-                watch.found.pin(mine, f"its output is normalised together with other channels in {where}")
+                watch.recording.pin(mine, f"its output is normalised together with other channels in {where}")
         return
     assert ids is not None
     for dim in range(ids.ndim - len(shape), ids.ndim):
         ids = ids.narrow(dim, 0, 1)
-    watch.keep(_tensors(result)[0], ids.expand(x.shape))
+    watch.keep(tensor_leaves(result)[0], ids.expand(x.shape))
 
 
 def _gated(watch: Watch, args: Any, kwargs: Any, result: Tensor) -> None:
-    """One half times the sigmoid of the other: halves go together."""
+    """Couple the two halves: the result is one half times the sigmoid of the other."""
     ids = watch.of(args[0])
     if ids is None:
         return
     dim = args[1] if len(args) > 1 else kwargs.get("dim", -1)
     left, right = ids.chunk(2, dim)
-    watch.found.couple(left, right)
+    watch.recording.couple(left, right)
     watch.keep(result, left)
-
-
-def _pointwise(watch: Watch, leaves: list[Tensor], result: Any, inplace: bool) -> None:
-    results = _tensors(result)
-    if not results:
-        return
-    y = results[0]
-    found = watch.found
-    known = [(value, ids) for value in leaves if (ids := watch.of(value)) is not None]
-    if inplace and watch.of(leaves[0]) is None:
-        for _, ids in known:
-            found.pin(ids, f"its output is written into another tensor in {watch.module or 'the network'}")
-        return
-    operands = []
-    for value in leaves:
-        ids = watch.of(value)
-        if value.ndim > y.ndim:
-            _unknown(watch, leaves, "a pointwise operation")
-            return
-        ids = torch.full((1,) * value.ndim, FIXED).expand(value.shape) if ids is None else ids
-        operands.append(ids.reshape((1,) * (y.ndim - value.ndim) + tuple(value.shape)) if value.ndim < y.ndim else ids)
-    operands = [squashed(ids) for ids in operands]
-    leader = max(operands, key=lambda ids: (len(varying(ids)), int((ids != FIXED).any())))
-    needs: list[tuple[tuple[int, ...], Tensor]] = []
-    dims = varying(leader)
-    for ids in operands:
-        if ids is not leader:
-            need = _meet(watch, leader, dims, ids)
-            if need is not None:
-                needs.append(need)
-    if needs:
-        found.grid(leader, needs)
-    watch.keep(y, _merged(leader, operands, y.shape))
-    for value in results[1:]:
-        if value.shape == y.shape:
-            watch.keep(value, watch.of(y))
-
-
-def _merged(leader: Tensor, operands: list[Tensor], shape: torch.Size) -> Tensor:
-    found = leader.expand(shape)
-    if bool((leader != FIXED).all()):
-        return found
-    for ids in operands:
-        if ids is not leader and not set(varying(ids)) - set(varying(leader)):
-            found = torch.where(found == FIXED, ids.expand(shape), found)
-    return found
-
-
-def _meet(watch: Watch, leader: Tensor, dims: tuple[int, ...], ids: Tensor) -> tuple[tuple[int, ...], Tensor] | None:
-    """Two operands at the same place: coupled, or one is read by the other, which it may hold in part."""
-    found = watch.found
-    if any(ids.shape[dim] > 1 and dim not in dims for dim in varying(ids)):  # channels along a dimension of its own
-        found.pin(ids, f"its output meets channels along another dimension in {watch.module or 'the network'}")
-        ids = torch.full((1,) * ids.ndim, FIXED).expand(ids.shape)
-    shared = tuple(dim for dim in dims if ids.shape[dim] > 1)
-    if len(shared) == len(dims) and dims:
-        found.couple(leader, ids)
-        return None
-    if not dims:
-        if bool((leader != FIXED).any()) and bool((ids != FIXED).any()):
-            found.couple(leader, ids)
-        return None
-    found.read(ids, leader)
-    if not shared:
-        return None
-    for dim in range(ids.ndim):
-        if dim not in shared:
-            ids = ids.narrow(dim, 0, 1)
-    return tuple(dims.index(dim) for dim in shared), ids.reshape([ids.shape[dim] for dim in shared]).clone()

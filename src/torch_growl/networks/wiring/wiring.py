@@ -1,7 +1,7 @@
-"""Who makes and who reads each channel: the wiring of a network, found by recording one run.
+"""The wiring of a network: which layers make and read each channel, found by recording one run.
 
-Channels that can only go together (they are added to one another, normalised as one group, belong to one group of a
-convolution …) are one *class*. Class 0 is what must stay.
+Channels that can only be removed together (they are added to one another, normalised as one group, belong to one group
+of a convolution …) are one *class*. The channels of class 0 must stay.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from torch import nn
 
 from torch_growl.errors import first_line
 from torch_growl.networks.layers import registered_layers
-from torch_growl.networks.wiring.identities import FIXED, Classes, partition
+from torch_growl.networks.wiring.identities import FIXED, Classes, connected_classes, thin
 from torch_growl.networks.wiring.operations import follow
-from torch_growl.networks.wiring.recording import Chain, Recording, record
+from torch_growl.networks.wiring.recording import LinearChain, Recording
+from torch_growl.networks.wiring.watching import record
 
 __all__ = ["Grid", "Link", "Wiring", "no_wiring", "wiring_of"]
 
 
 @dataclass(frozen=True)
 class Link:
-    """One reader of a layer's output channels: a layer, and for each of its inputs the channel's class."""
+    """A layer that reads another layer's output channels, and the class of each of its inputs."""
 
     consumer: str
     inputs: Classes
@@ -34,7 +35,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Grid:
-    """Classes of a tensor whose remainder must be a grid; ``needs`` are classes along some of its axes."""
+    """The classes of a tensor of which a grid must be left.
+
+    Attributes:
+        classes: those of its elements, with only the dimensions that have channels.
+        needs: ``(axes, classes)`` of other tensors along these axes; while they are needed, so are the slices that they
+            meet.
+    """
 
     classes: Classes
     needs: tuple[tuple[tuple[int, ...], Classes], ...] = ()
@@ -42,22 +49,22 @@ class Grid:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What a recorded run showed, in classes.
+    """The result of a recorded run, in classes.
 
     Attributes:
         count: classes are 0 … count − 1; 0 must stay.
         inputs: for every layer, the class of each of its inputs.
         outputs: for every layer, the class of each of its output channels.
         parameters: for other parameters and buffers (normalisations, embeddings …), their classes, of their shape.
-        pinned: ``(count,)`` bool: what must stay.
+        pinned: ``(count,)`` bool: the classes that must stay.
         why: for every pinned class but 0, the reason.
         reads: ``(n, 2)``: the first class is needed while the second is.
-        grids: see :class:`Grid`.
-        shapes: ``(module, classes)`` of tensors that the module shaped itself.
-        groups: group normalisations: classes of their channels, and the number of groups.
-        chains: for layers that read one other layer's output linearly, that layer and the batch normalisations between.
-        sources: for every layer, a number that says which tensor it read.
-        reasons: for every layer none of whose output channels may go, why.
+        grids: tensors of which a grid must be left.
+        resizes: ``(module, classes)`` of tensors that the module shaped itself.
+        group_norms: group normalisations by name: classes of their channels, and the number of groups.
+        chains: for layers whose input follows linearly from one other layer's output, the way there.
+        sources: for every layer, a number of the tensor that it read.
+        reasons: for every layer whose output channels all stay, why.
         outside: layers whose weight other code than their own forward read.
     """
 
@@ -69,16 +76,16 @@ class Wiring:
     why: Mapping[int, str] = field(default_factory=dict)
     reads: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     grids: tuple[Grid, ...] = ()
-    shapes: tuple[tuple[str, Classes], ...] = ()
-    groups: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
-    chains: Mapping[str, Chain] = field(default_factory=dict)
+    resizes: tuple[tuple[str, Classes], ...] = ()
+    group_norms: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
+    chains: Mapping[str, LinearChain] = field(default_factory=dict)
     sources: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
 
     @property
     def links(self) -> dict[str, tuple[Link, ...]]:
-        """For every layer of whose output channels some may go, the layers that read them."""
+        """For every layer with output channels that may be removed, the layers that read them."""
         found = {}
         for name, classes in self.outputs.items():
             free = classes[~self.pinned[classes]]
@@ -92,7 +99,7 @@ class Wiring:
         return found
 
     def without(self, classes: Collection[int], reason: str) -> Wiring:
-        """The same with more that must stay."""
+        """The same wiring with more classes that must stay, for a reason."""
         pinned = self.pinned.copy()
         pinned[list(classes)] = True
         why = {**dict.fromkeys(classes, reason), **self.why}
@@ -105,14 +112,14 @@ class Wiring:
 
 
 def no_wiring(names: Collection[str], reason: str) -> Wiring:
-    """Nothing may go: every layer keeps its output channels, and all of its inputs arrive."""
+    """A wiring in which every layer keeps its output channels and all of its inputs."""
     return Wiring(reasons=dict.fromkeys(names, reason))
 
 
 def wiring_of(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], fixed: Mapping[str, str] | None = None
 ) -> Wiring:
-    """Run a network once, watched, and find which channels may go and what goes with them.
+    """Run a network once and find which channels may be removed, and which only together.
 
     Args:
         model: the network in eval mode, parametrizations removed; it is not modified.
@@ -124,13 +131,14 @@ def wiring_of(
     names = list(registered_layers(model))
     try:
         found = record(model, args, kwargs, fixed, follow)
-    except Exception as error:  # whatever a user's forward raises while it is watched
+    except Exception as error:  # any error of a user's forward
         return no_wiring(names, f"the network cannot be followed: {type(error).__name__}: {first_line(error)}")
     return _in_classes(found, names, fixed)
 
 
 def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) -> Wiring:
-    of = torch.from_numpy(partition(found.count, found.edges))
+    """The wiring that a recording shows."""
+    of = torch.from_numpy(connected_classes(found.count, found.edges))
 
     def classes(ids: torch.Tensor) -> Classes:
         taken: Classes = of[ids].numpy()
@@ -165,8 +173,8 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         np.unique(classes(reads), axis=0),
         tuple(Grid(classes(g.ids), tuple((axes, classes(ids)) for axes, ids in g.needs)) for g in found.grids),
         tuple((resize.module, _grid_of(classes, resize.ids)) for resize in found.resizes),
-        {name: (classes(ids), groups) for name, (ids, groups) in found.groups.items()},
-        {name: chain for name, chain in found.chains.items() if found.calls[name] == found.calls[chain[0]] == 1},
+        {name: (classes(ids), groups) for name, (ids, groups) in found.group_norms.items()},
+        {name: chain for name, chain in found.chains.items() if found.calls[name] == found.calls[chain.source] == 1},
         {name: number for name, number in found.sources.items() if found.calls[name] == 1},
         reasons,
         frozenset(found.outside),
@@ -174,13 +182,6 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
 
 
 def _grid_of(classes: Any, ids: torch.Tensor) -> Classes:
-    """Classes of a tensor, with one entry along the dimensions that have no channels but their true sizes kept."""
-    found: Classes = np.broadcast_to(classes(_thin(ids)), ids.shape)
+    """The classes of a tensor in its true shape, broadcast along the dimensions that have no channels."""
+    found: Classes = np.broadcast_to(classes(thin(ids)), ids.shape)
     return found
-
-
-def _thin(ids: torch.Tensor) -> torch.Tensor:
-    for dim in range(ids.ndim):
-        if ids.shape[dim] > 1 and ids.stride(dim) == 0:
-            ids = ids.narrow(dim, 0, 1)
-    return ids

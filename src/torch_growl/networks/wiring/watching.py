@@ -1,0 +1,258 @@
+"""One watched run of a network on its example inputs.
+
+The run is watched at the level of ATen operations, below all Python, so that nothing has to be traced symbolically:
+data-dependent branches, keyword arguments, caches and lists of outputs run as usual. A registered layer is one step:
+each of its output channels gets a new identity, which the operations after it carry on
+(:mod:`torch_growl.networks.wiring.operations`). Compaction verifies every removal by comparing outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from torch_growl.networks.execution import tensors_in
+from torch_growl.networks.layers import kind_of, registered_kind
+from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed
+from torch_growl.networks.wiring.recording import LinearChain, Recording
+
+__all__ = ["Follow", "Watch", "record", "tensor_leaves"]
+
+Follow = Callable[["Watch", Any, tuple[Any, ...], dict[str, Any], Any], None]
+_MANY = 1 << 16  # elements of a parameter: in larger ones only the last dimension has channels
+
+
+def tensor_leaves(value: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _layout(x: Tensor) -> tuple[Any, ...]:
+    """The shape, strides and offset of a tensor in its storage, without the strides of dimensions of size 1."""
+    strides = tuple(stride for size, stride in zip(x.shape, x.stride(), strict=True) if size != 1)
+    return tuple(x.shape), strides, x.storage_offset()
+
+
+class Watch(TorchDispatchMode):
+    """A dispatch mode that sees every ATen operation and holds the identities of all tensors that are alive.
+
+    Attributes:
+        recording: the record of the run so far.
+        fixed: modules that must stay as they are, with the reason.
+    """
+
+    def __init__(self, model: nn.Module, fixed: Mapping[str, str], follow: Follow) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.recording = Recording()
+        self.fixed = fixed
+        self._follow = follow
+        self._ids = WeakTensorKeyDictionary()
+        self._chains = WeakTensorKeyDictionary()
+        self._numbers = WeakTensorKeyDictionary()
+        self._count = 0
+        self._inside = 0  # calls of registered layers that are being run
+        self._modules: list[str] = []
+        self._whose: dict[int, str] = {}  # parameters and buffers by id
+        self._layer_of: dict[int, str] = {}  # weights of registered layers by id
+        for name, module in model.named_modules(remove_duplicate=False):
+            for key, value in [*module._parameters.items(), *module._buffers.items()]:
+                if value is None:
+                    continue
+                full = f"{name}.{key}" if name else key
+                if kind_of(module) is not None:
+                    self._layer_of.setdefault(id(value), name)
+                else:
+                    self._whose.setdefault(id(value), full)
+
+    # ── identities ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def of(self, value: Any) -> Tensor | None:
+        """The identities of a tensor; None when all of it must stay, or when it is no tensor."""
+        if not isinstance(value, Tensor):
+            return None
+        known = self._ids.get(value)
+        if known is not None:
+            return cast(Tensor, known)
+        name = self._whose.get(id(value))
+        return None if name is None else self._of_parameter(name, value)
+
+    def _of_parameter(self, name: str, value: Tensor) -> Tensor | None:
+        if name not in self.recording.parameters:
+            if value.ndim == 0:
+                return None
+            if value.numel() <= _MANY:
+                ids = self.recording.fresh(value.numel()).reshape(value.shape)
+            else:
+                ids = expanded(self.recording.fresh(value.shape[-1]), value.ndim - 1, value.shape)
+            self.recording.parameters[name] = ids
+            self.recording.grid(squashed(ids))
+            why = self.fixed.get(name.rpartition(".")[0])
+            if why is not None:
+                self.recording.pin(ids, why)
+        return squashed(self.recording.parameters[name])
+
+    def of_or_fixed(self, value: Tensor) -> Tensor:
+        """The identities of a tensor, those that must stay included."""
+        ids = self.of(value)
+        return all_fixed(value.shape) if ids is None else ids
+
+    def keep(self, value: Tensor, ids: Tensor | None) -> None:
+        """Record the identities of a tensor."""
+        if ids is not None and not bool((ids == FIXED).all()):
+            self._ids[value] = squashed(ids)
+            self.recording.grid(self._ids[value])
+        elif value in self._ids:
+            del self._ids[value]
+
+    def pin_unknown(self, values: list[Tensor], operation: str) -> None:
+        """Record that the channels of these tensors must stay, because this operation read them."""
+        where = f" in {self.module}" if self.module else ""
+        for value in values:
+            ids = self.of(value)
+            if ids is not None:
+                reason = f"its output is read by {operation}{where}, which is not known to keep channels apart"
+                self.recording.pin(ids, reason)
+
+    def chain_to(self, value: Tensor) -> LinearChain | None:
+        """The linear chain from a layer's output to this tensor; None when there is none."""
+        return cast("LinearChain | None", self._chains.get(value))
+
+    def keep_chain(self, value: Tensor, chain: LinearChain) -> None:
+        """Record that a linear chain ends at this tensor."""
+        self._chains[value] = chain
+
+    @property
+    def module(self) -> str:
+        """The name of the module whose own code is running; empty for the network itself."""
+        return self._modules[-1] if self._modules else ""
+
+    @property
+    def place(self) -> str:
+        """The module whose own code is running, for messages."""
+        return self.module or "the network"
+
+    # ── events ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        restrided = _layout(args[0]) if func is torch.ops.aten.as_strided_.default else None
+        result = func(*args, **kwargs)
+        if restrided is not None and _layout(args[0]) == restrided:
+            return result  # adaptive pooling restrides (n, c, 1, 1) as channels-last: no element has moved
+        if not self._inside:
+            for value in tensor_leaves((args, kwargs)):
+                if id(value) in self._layer_of:
+                    self.recording.outside.add(self._layer_of[id(value)])
+            self._follow(self, func, args, kwargs, result)
+        return result
+
+    def enter(self, name: str, layer: bool) -> Callable[..., None]:
+        """A hook to run before a module's forward."""
+
+        def before(module: nn.Module, args: Any) -> None:
+            self._modules.append(name)
+            self._inside += layer
+
+        return before
+
+    def leave(self, name: str, layer: bool) -> Callable[..., None]:
+        """A hook to run after a module's forward."""
+
+        def after(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+            self._modules.pop()
+            self._inside -= layer
+            if layer and not self._inside:
+                with _disable_current_modes():
+                    self._call(name, module, tensor_leaves((args, kwargs))[0], result)
+
+        return after
+
+    def _call(self, name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
+        """Record one call of a registered layer."""
+        found, kind = self.recording, registered_kind(module)
+        found.calls[name] = found.calls.get(name, 0) + 1
+        inputs = self._read(name, x, kind.channel_dim)
+        if x not in self._numbers:
+            self._count += 1
+            self._numbers[x] = self._count
+        found.sources[name] = self._numbers[x]
+        chain = self.chain_to(x)
+        if chain is not None:
+            found.chains[name] = chain
+        if y is not x:
+            self.keep_chain(y, LinearChain(name))
+        if name not in found.outputs:
+            found.inputs[name], found.outputs[name] = inputs, found.fresh(y.shape[kind.channel_dim])
+            groups = kind.groups(module)
+            if groups > 1:
+                rows, outs = inputs.reshape(groups, -1), found.outputs[name].reshape(groups, -1)
+                found.couple(rows, outs[:, :1])
+                found.couple(outs, outs[:, :1])
+        else:  # another call: the same rows and channels
+            found.couple(found.inputs[name], inputs)
+        if name in self.fixed:
+            found.pin(inputs, f"its reader {name} must stay: {self.fixed[name]}")
+            found.pin(found.outputs[name], self.fixed[name])
+        self.keep(y, expanded(found.outputs[name], kind.channel_dim, y.shape))
+
+    def _read(self, name: str, x: Tensor, dim: int) -> Tensor:
+        """The identities of a layer's inputs, one for each index of dimension ``dim`` (negative)."""
+        ids = self.of(x)
+        if ids is None:
+            return torch.full((x.shape[dim],), FIXED)
+        rows = ids.movedim(dim, 0)
+        for other in range(1, rows.ndim):
+            if rows.stride(other) == 0:
+                rows = rows.narrow(other, 0, 1)
+        rows = rows.flatten(1)
+        first = rows[:, 0].contiguous()
+        if rows.shape[1] > 1:
+            if len(torch.unique(couples(rows, first[:, None])[:, 0])) < len(couples(rows, first[:, None])):
+                self.recording.pin(ids, f"its reader {name} takes another dimension as channels")
+                return torch.full((x.shape[dim],), FIXED)
+            self.recording.couple(rows, first[:, None])  # several channels that this layer sees as one
+        return first
+
+
+def record(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], fixed: Mapping[str, str], follow: Follow
+) -> Recording:
+    """Run a network once and record its channels.
+
+    Args:
+        model: the network in eval mode, parametrizations removed; hooks are added and removed again.
+        args: positional inputs.
+        kwargs: inputs by name.
+        fixed: layers and other modules that must stay as they are, with the reason.
+        follow: the rules for every operation: :func:`torch_growl.networks.wiring.operations.follow`.
+
+    Raises:
+        Exception: any error that the network's own code raises while it is watched.
+    """
+    watch = Watch(model, fixed, follow)
+    handles = []
+    for name, module in model.named_modules():
+        layer = kind_of(module) is not None
+        handles.append(module.register_forward_pre_hook(watch.enter(name, layer)))
+        handles.append(module.register_forward_hook(watch.leave(name, layer), with_kwargs=True))
+    try:
+        with torch.no_grad(), watch:
+            result = model(*args, **kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for _, value in tensors_in(result, ""):
+        ids = watch.of(value)
+        if ids is not None:
+            watch.recording.pin(ids, "its output is an output of the network")
+    for name in watch.recording.outside:
+        for ids in (watch.recording.inputs.get(name), watch.recording.outputs.get(name)):
+            if ids is not None:
+                watch.recording.pin(ids, f"the weight of {name} is read by other code than its own forward")
+    return watch.recording

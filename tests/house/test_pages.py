@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -222,6 +223,17 @@ def test_sources_name_only_pages_that_exist() -> None:
     }
     assert len(named) > 5
     assert [pair for pair in sorted(named) if not (ROOT / pair[0]).is_file()] == []
+
+
+def test_the_number_of_architectures_is_the_measured_one() -> None:
+    measured = len(json.loads((ROOT / "benchmarks" / "results" / "architectures.json").read_text("utf-8"))["networks"])
+    told = [
+        (page.name, int(number))
+        for page in PAGES
+        for number in re.findall(r"(\d+)\s+(?:real\s+)?architectures", page.read_text("utf-8"))
+    ]
+    assert {page for page, _ in told} >= {"architectures.md", "compaction.md", "CHANGELOG.md"}
+    assert {number for _, number in told} == {measured}
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -169,7 +169,7 @@ def magnitude(start: Start) -> Iterator[Point]:
 
 def expanded(small: nn.Module, dense: nn.Module) -> nn.Module:
     """A compact network in the dense one's shapes again."""
-    from torch_growl.networks.compaction.shrinking import expand_
+    from torch_growl.networks.compaction.expanding import expand_
 
     return expand_(copy.deepcopy(dense), small)
 

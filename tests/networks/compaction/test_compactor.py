@@ -17,8 +17,7 @@ from torch.utils import _pytree as pytree
 from tests.support.compact_battery import MLP, NETS, FanOut, LeNet, Net, Shared, settle_, vgg, zero_and_tie_
 from torch_growl.errors import CompactionError, GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.networks.compaction.compactor import compact
-from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
-from torch_growl.networks.compaction.shared_inputs import SharedInputs
+from torch_growl.networks.compaction.inputs import SelectInputs, SharedInputs, SumInputs
 from torch_growl.networks.compaction.shrinking import FedLayer
 from torch_growl.networks.compaction.structure import Structure, structure_of
 from torch_growl.networks.execution.proof import HALF_TOLERANCE

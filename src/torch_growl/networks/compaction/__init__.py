@@ -1,9 +1,10 @@
 """The smaller network with the same outputs: its structure, the plan, the making, and training that goes on in it."""
 
 from torch_growl.networks.compaction.compactor import compact
+from torch_growl.networks.compaction.expanding import expand_
 from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
 from torch_growl.networks.compaction.planning import fixed_modules
-from torch_growl.networks.compaction.shrinking import expand_, shrink_
+from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import (
     SIZES_OF_PARAMETERS,
     AttributeChange,

@@ -6,8 +6,10 @@ are read for what it can drop or sum by itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +17,22 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.compaction.cut_sizes import changed_attributes, cut_parameters
 from torch_growl.networks.compaction.inputs import index_bytes
 from torch_growl.networks.compaction.shrinking import cut_channels, fed_groups
-from torch_growl.networks.compaction.structure import Form, LayerCut, Structure
+from torch_growl.networks.compaction.structure import (
+    SIZES_OF_PARAMETERS,
+    AttributeChange,
+    Form,
+    LayerCut,
+    ParameterCut,
+    Structure,
+)
 from torch_growl.networks.layers import kind_of, registered_kind, rows_of
 from torch_growl.networks.wiring import Flags, Wiring, needed_channels
 
 __all__ = ["fixed_modules", "plan_structure"]
 
+_OF_SIZES = re.compile("head|group|chan|dim|size|width|embed|inner|split|num|n_")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -85,8 +94,8 @@ def plan_structure(
         reason = "; ".join(text for text in (why, wiring.reasons.get(name, "")) if text)
         cuts.append(replace(cut, form=form, reason=reason))
     cuts = _shared(cuts, wiring)
-    parameters = cut_parameters(wiring, needed)
-    attributes = changed_attributes(model, wiring, needed, parameters, sizes=sizes)
+    parameters = _cut_parameters(wiring, needed)
+    attributes = _changed_attributes(model, wiring, needed, parameters, sizes=sizes)
     return Structure(tuple(cuts), parameters, attributes), needed
 
 
@@ -156,3 +165,69 @@ def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCu
         few = f"{arriving - smaller.width} rows could go, but their index would take more bytes than they do"
         return as_it_is, "; ".join(text for text in (why, few) if text)
     return smaller, why
+
+
+def _cut_parameters(wiring: Wiring, needed: Flags) -> tuple[ParameterCut, ...]:
+    """The parameters and buffers that lose channels; those of one module that lose the same are one entry."""
+    found: dict[tuple[str, int, int, tuple[int, ...]], list[str]] = {}
+    for full, classes in wiring.parameters.items():
+        flags: Any = needed[classes]
+        if flags.all():
+            continue
+        module, _, name = full.rpartition(".")
+        for axis in range(flags.ndim):
+            kept = flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis))
+            if not kept.all():
+                key = (module, axis, len(kept), tuple(np.flatnonzero(kept).tolist()))
+                found.setdefault(key, []).append(name)
+    return tuple(
+        ParameterCut(module, tuple(names), axis, size, kept) for (module, axis, size, kept), names in found.items()
+    )
+
+
+def _changed_attributes(
+    model: nn.Module, wiring: Wiring, needed: Flags, parameters: tuple[ParameterCut, ...], *, sizes: bool
+) -> tuple[AttributeChange, ...]:
+    """Numbers that must follow.
+
+    Args:
+        model: the dense network.
+        wiring: of it.
+        needed: which classes of channels are left.
+        parameters: what is cut from parameters.
+        sizes: whether modules that shaped a tensor themselves get their own numbers changed, where a number of theirs
+            is one of the sizes that tensor had.
+    """
+    found: dict[tuple[str, str], AttributeChange] = {}
+
+    def change(module: str, name: str, before: int, after: int) -> None:
+        if before != after:
+            found.setdefault((module, name), AttributeChange(module, name, before, after))
+
+    for cut in parameters:
+        for name in SIZES_OF_PARAMETERS:
+            if vars(model.get_submodule(cut.module)).get(name) == cut.size:
+                change(cut.module, name, cut.size, len(cut.kept))
+    for where, (classes, groups) in wiring.group_norms.items():
+        if type(model.get_submodule(where)) is nn.GroupNorm:
+            change(where, "num_groups", groups, int(needed[classes.reshape(groups, -1)[:, 0]].sum()))
+    if sizes:
+        for where, mapping in _new_sizes(wiring, needed).items():
+            for name, value in vars(model.get_submodule(where)).items():
+                if type(value) is int and mapping.get(value) and _OF_SIZES.search(name):
+                    change(where, name, value, mapping[value])
+    return tuple(found.values())
+
+
+def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, dict[int, int]]:
+    """For every module that shaped tensors: sizes that are smaller now, where that has one answer (else 0)."""
+    found: dict[str, dict[int, int]] = {}
+    for module, classes in wiring.resizes:
+        mapping = found.setdefault(module, {})
+        thin: Any = classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]
+        flags = needed[thin]
+        for axis, size in enumerate(classes.shape):
+            left = int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
+            if flags.shape[axis] > 1 and left != size:
+                mapping[size] = left if mapping.get(size, left) == left else 0
+    return found

@@ -403,22 +403,3 @@ def test_numba_is_loaded_only_when_a_prox_is_asked_for() -> None:
         "o.prox_owl(torch.ones(2), torch.ones(2)); assert 'numba' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_it_works_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    import numba
-
-    from torch_growl.mathematics.compiled import compilation
-
-    kept, asked = numba.njit, []
-
-    def njit(*args: object, cache: bool = False, **options: object) -> object:
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return kept(*args, **options)
-
-    monkeypatch.setattr(compilation, "njit", njit)
-    double = compilation.jit(lambda x: 2 * x)
-    assert asked == [True, False]
-    assert double(1.5) == 3.0

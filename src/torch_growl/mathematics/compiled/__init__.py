@@ -1,4 +1,4 @@
-"""How numeric kernels are compiled and cached, read a tensor by its address, and run on threads."""
+"""Compilation and caching of numeric kernels, access to a tensor by its address, and threads."""
 
 from torch_growl.mathematics.compiled.threads import run_all
 

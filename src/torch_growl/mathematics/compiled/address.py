@@ -1,6 +1,6 @@
-"""Memory by its address, for compiled code: handing over a tensor's address costs a tenth of wrapping it in an array.
+"""Pointers from addresses, for compiled code: passing a tensor's address costs a tenth of wrapping it in an array.
 
-Whoever passes an address answers for it: live CPU memory of the type said, dense, as long as the call lasts.
+The caller must make sure that the address is that of live, dense CPU memory of the named type until the call returns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["float32_at", "float64_at"]
 
 
 def _pointer_to(element: Any) -> Any:
-    """A function for compiled code only: an address as a pointer."""
+    """Make a function, for compiled code only, that turns an address into a pointer."""
 
     @intrinsic
     def pointer(typing_context: Any, address: Any) -> Any:

@@ -1,7 +1,13 @@
-"""How the numeric kernels are compiled: the one place that knows numba's options."""
+"""Compilation of the numeric kernels by numba: the one place that knows its options and its cache.
+
+numba keeps a compiled function on disk until the function's *own* file changes. A kernel also holds what it calls from
+other files, so the key of the cache is extended by the code of the whole ring: a kernel that changed anywhere is
+compiled again, with all that call it. Comments and docstrings are no part of that key.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Callable
 from functools import cache
@@ -10,13 +16,13 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-__all__ = ["jit", "jit_summing"]
+__all__ = ["code_stamp", "jit", "jit_summing"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def jit(function: F) -> F:
-    """Compile on first call, without the GIL, kept on disk between processes where some cache folder can be written.
+    """Compile a function on its first call; it runs without the GIL and is cached on disk if a folder can be written.
 
     Arithmetic is IEEE's, in the order written: no fast-math, so that equal rows stay bit-equal.
     """
@@ -24,7 +30,7 @@ def jit(function: F) -> F:
 
 
 def jit_summing(function: F) -> F:
-    """The same, but sums may be taken in another order, the same for all of one length: for vector instructions."""
+    """Compile as :func:`jit`, but let sums be reordered into vector instructions, the same way for equal lengths."""
     return _compiled(function, {"fastmath": {"reassoc", "contract"}})
 
 
@@ -36,16 +42,21 @@ def _compiled(function: F, options: dict[str, Any]) -> F:
         return cast(F, njit(**options)(function))
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
-        file._source_stamp = (file._source_stamp, _sources())
+        file._source_stamp = (file._source_stamp, code_stamp(_RING))
     return cast(F, compiled)
 
 
-@cache
-def _sources() -> str:
-    """All kernels' text as one number.
+_RING = Path(__file__).parents[1]
 
-    numba keeps a compiled function until *its* file changes, and would go on using what another file held when it was
-    compiled in.
-    """
-    texts = b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py")))
-    return hashlib.sha256(texts).hexdigest()
+
+@cache
+def code_stamp(folder: Path) -> str:
+    """Hash the code of all modules below a folder, without comments, docstrings and line numbers."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        found.update(f"{path.relative_to(folder)}: {ast.dump(tree)}".encode())
+    return found.hexdigest()

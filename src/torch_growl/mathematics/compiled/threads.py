@@ -1,4 +1,4 @@
-"""Several threads for compiled code that runs without the GIL."""
+"""A pool of threads for compiled code that runs without the GIL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _size = 0
 
 
 def run_all(function: Callable[[T], object], shares: Sequence[T]) -> None:
-    """Call the function once for every share, all at the same time, the first in this thread."""
+    """Call the function once for every share, all at the same time; the first share runs in the calling thread.
+
+    Raises:
+        Exception: the first that the function raised, in the order of the shares; other shares may still run.
+    """
     if len(shares) == 1:
         function(shares[0])
         return
@@ -37,7 +41,7 @@ def _threads(number: int) -> ThreadPoolExecutor:
 
 
 def _forget() -> None:
-    """A forked process has none of its parent's threads."""
+    """Drop the pool in a forked process, which has none of its parent's threads."""
     global _pool
     _pool = None
 

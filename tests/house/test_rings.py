@@ -64,7 +64,7 @@ class Plant:
 
 MATHEMATICS = "mathematics/owl/sequences.py"
 NETWORKS = "networks/layers/kinds.py"
-PENALTY = "networks/penalty/overrides.py"
+PENALTY = "networks/penalty/penalised_layers.py"
 OUTWARD, LATER = "no ring imports an outer one", "no room imports a later one"
 DOOR, EXACT = "others come through the door", "doors name what is used"
 THIRD, EXTRA = "third parties are those listed", "extras are imported in functions"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch_growl as tg
 from torch_growl.errors import GrowlWarning, LayerError
 from torch_growl.mathematics.owl.min_max import isotonic_minmax
 from torch_growl.networks.penalty.capturable_step import CapturableStep
+from torch_growl.networks.penalty.proximal_step import StepLayers
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -150,11 +150,9 @@ def test_a_tensor_is_a_learning_rate() -> None:
 def test_layers_on_two_devices_are_refused() -> None:
     model = network()
     model[5].to("meta")
-    step: Callable[..., Any] = CapturableStep
-    rows = [torch.ones(4, dtype=torch.float64)] * 2
-    dead = [torch.zeros(4, dtype=torch.bool)] * 2
-    with pytest.raises(LayerError, match="on one device, they are on"):
-        step(["a", "b"], [model[4], model[5]], rows, dead, "input", 1)
+    layers = StepLayers(("a", "b"), (model[4], model[5]), (torch.ones(4, dtype=torch.float64),) * 2, "input", 1)
+    with pytest.raises(LayerError, match="on one device, they are on (cpu, meta|meta, cpu)"):
+        CapturableStep(layers, [torch.zeros(4, dtype=torch.bool)] * 2)
 
 
 def test_nothing_is_read_back_to_the_host() -> None:
@@ -163,14 +161,14 @@ def test_nothing_is_read_back_to_the_host() -> None:
         bool(torch.ones(2, device="meta").all())  # the yardstick measures
     with pytest.raises((RuntimeError, NotImplementedError)):
         torch.ones(2, device="meta").nonzero()
-    modules = [nn.Linear(30, 20, device="meta"), nn.Conv2d(6, 5, 3, device="meta")]
-    lams = [torch.ones(30, dtype=torch.float64), torch.ones(6, dtype=torch.float64)]
-    dead = [torch.zeros(30, dtype=torch.bool), torch.zeros(6, dtype=torch.bool)]
-    step = CapturableStep(["a", "b"], modules, lams, dead, "input", 4)
+    modules = nn.Linear(30, 20, device="meta"), nn.Conv2d(6, 5, 3, device="meta")
+    lams = torch.ones(30, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+    pruned = [torch.zeros(30, dtype=torch.bool), torch.zeros(6, dtype=torch.bool)]
+    step = CapturableStep(StepLayers(("a", "b"), modules, lams, "input", 4), pruned)
     for scale_free in (True, False):
         step([0.1, 0.1], [10.0, 5.0], scale_free)
         step([torch.ones((), device="meta"), 0.1], [10.0, 5.0], scale_free)
-    step.silence()
+    step.zero_pruned()
     with pytest.raises((RuntimeError, NotImplementedError)):
         step.check()  # the one that does read
 

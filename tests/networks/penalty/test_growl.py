@@ -425,7 +425,7 @@ def test_attaching_twice_or_to_the_wrong_optimizer_is_refused() -> None:
     for warmup in (-1, True, 1.5):
         with pytest.raises(InvalidValueError, match="warmup must be an integer ≥ 0"):
             growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), warmup=warmup)  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="warmup does not go with capturable"):
+    with pytest.raises(InvalidValueError, match="warmup cannot be combined with capturable"):
         tg.GrOWL(mlp(), capturable=True).attach(torch.optim.SGD(model.parameters(), lr=0.1), warmup=3)
     with pytest.raises(InvalidValueError, match="every='epoch' needs steps_per_epoch"):
         growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), every="epoch")

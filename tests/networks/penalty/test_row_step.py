@@ -22,6 +22,7 @@ from torch_growl.mathematics.owl import row_scaling
 from torch_growl.networks.layers import Side, row_norms, rows_of, scale_rows_
 from torch_growl.networks.penalty import row_step, weight_memory
 from torch_growl.networks.penalty.capturable_step import CapturableStep
+from torch_growl.networks.penalty.proximal_step import StepLayers
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.weight_memory import dense_layout
 
@@ -48,8 +49,9 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 def on(modules: list[nn.Module], side: Side = "input", lam: float = 0.0) -> RowStep:
     n = [len(row_norms(module, side)) for module in modules]
     lams = [torch.linspace(2 * lam, lam, rows, dtype=torch.float64) for rows in n]
-    dead = [torch.zeros(rows, dtype=torch.bool) for rows in n]
-    return RowStep([f"layer{i}" for i in range(len(n))], modules, lams, dead, side, 1)
+    pruned = [torch.zeros(rows, dtype=torch.bool) for rows in n]
+    names = tuple(f"layer{i}" for i in range(len(n)))
+    return RowStep(StepLayers(names, tuple(modules), tuple(lams), side, 1), pruned)
 
 
 @pytest.mark.parametrize("side", ["input", "output"])
@@ -224,7 +226,7 @@ def _narrowed(module: nn.Linear) -> None:
 CHANGES = {
     "parametrized": (nn.utils.parametrizations.weight_norm, "no longer has a plain weight"),
     "pruned": (lambda m: prune.l1_unstructured(m, "weight", 0.3), "no longer has a plain weight"),
-    "fewer rows": (_narrowed, "had 6 rows and now has 5; build GrOWL anew"),
+    "fewer rows": (_narrowed, "had 6 rows and now has 5; build a new GrOWL"),
     "more rows": (lambda m: setattr(m, "weight", nn.Parameter(torch.randn(7, 9))), "had 6 rows and now has 9"),
     "expanded": (lambda m: setattr(m.weight, "data", torch.randn(7, 1).expand(7, 6)), "share memory"),
 }
@@ -235,8 +237,8 @@ CHANGES = {
 def test_a_layer_that_is_no_longer_what_it_was_is_refused(name: str, kind: type[RowStep | CapturableStep]) -> None:
     torch.manual_seed(0)
     modules = [nn.Linear(6, 5), nn.Linear(6, 7)]
-    lams, dead = [torch.full((6,), 0.1).double()] * 2, [torch.zeros(6, dtype=torch.bool)] * 2
-    row_step = kind(["a", "b"], modules, lams, dead, "input", 1)
+    lams, pruned = (torch.full((6,), 0.1).double(),) * 2, [torch.zeros(6, dtype=torch.bool)] * 2
+    row_step = kind(StepLayers(("a", "b"), tuple(modules), lams, "input", 1), pruned)
     row_step([1.0, 1.0], [1.0, 1.0], True)
     change, words = CHANGES[name]
     modules[0].weight.data = modules[0].weight.data.clone()  # this one only moved
@@ -301,7 +303,7 @@ def test_a_broken_layer_leaves_all_as_they_were(bad: float, dtype: torch.dtype) 
         rows([1.0] * 3, [1.0] * 3, False)
     for module, weight in zip(modules, before, strict=True):
         assert torch.equal(module.weight.nan_to_num(), weight.nan_to_num())
-    assert not any(rows.dead(i).any() for i in range(3))
+    assert not any(rows.pruned(i).any() for i in range(3))
 
 
 @pytest.mark.parametrize("lr", [-0.1, float("nan"), float("inf")])

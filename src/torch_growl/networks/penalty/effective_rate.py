@@ -1,22 +1,51 @@
-"""How far one optimizer step goes along the gradient, so that a strength means the same with every optimizer.
+"""The length of one optimizer step along the gradient, so that a strength means the same with every optimizer.
 
-An optimizer with a penalty's prox after its steps rests where ``gradient = threshold / step · subgradient``. With
-plain SGD the step is the learning rate. With momentum m it is lr / (1 − m), for that is how far the gradients of a
-steady run add up; with Adam it is lr / √v̂, v̂ the running mean of the squared gradient (Kingma, Ba, 2015), of which one
-number is taken for a layer, so that rows stay comparable.
+An optimizer whose steps are followed by a penalty's prox comes to rest where ``gradient = threshold / step ·
+subgradient``. With plain SGD the step is the learning rate. With momentum m it is lr / (1 − m), the sum to which the
+gradients of a steady run add up; with Adam it is lr / √v̂, v̂ the running mean of the squared gradient (Kingma, Ba,
+2015), averaged over the layer, so that rows stay comparable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["step_size"]
+from torch_growl.errors import LayerError
+
+__all__ = ["prox_rates", "step_size"]
 
 _LEAST = 1e-12
+
+
+def prox_rates(
+    optimizer: Optimizer, weights: Mapping[str, Tensor], *, scale_free: bool, period: int
+) -> dict[str, float | Tensor]:
+    """The learning rate of each layer for a prox that runs after every ``period`` steps.
+
+    Args:
+        optimizer: trains every weight.
+        weights: by layer name.
+        scale_free: True: the length of the optimizer's steps times the period; False (the paper's form): the learning
+            rate of one step.
+        period: steps between two applications.
+
+    Raises:
+        LayerError: the optimizer does not train a weight.
+    """
+    groups = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
+    if missing := [name for name, weight in weights.items() if id(weight) not in groups]:
+        raise LayerError(
+            f"the optimizer does not train the weight of {', '.join(map(repr, missing))}; give it those "
+            "parameters, or leave the layers out with layers="
+        )
+    if not scale_free:
+        return {name: groups[id(weight)]["lr"] for name, weight in weights.items()}
+    return {name: step_size(optimizer, groups[id(weight)], weight) * period for name, weight in weights.items()}
 
 
 @torch.no_grad()
@@ -24,9 +53,9 @@ def step_size(optimizer: Optimizer, group: dict[str, Any], weight: Tensor) -> fl
     """The length of a step along the gradient of ``weight``, a member of the optimizer's ``group``.
 
     Returns:
-        lr · (1 − dampening) / (1 − momentum) where the group has a momentum; lr / √(mean of v̂) where the optimizer
-        keeps squared gradients as Adam does (``exp_avg_sq``) or RMSprop (``square_avg``); lr otherwise. A tensor where
-        the learning rate is one, or where ``capturable`` forbids to wait for the device.
+        lr · (1 − dampening) / (1 − momentum) if the group has a momentum; lr / √(mean of v̂) if the optimizer keeps
+        squared gradients as Adam does (``exp_avg_sq``) or RMSprop (``square_avg``); lr otherwise. It is a tensor if
+        the learning rate is one, or if the group is ``capturable`` and so must not wait for the device.
     """
     lr = cast("float | Tensor", group["lr"])
     momentum = float(group.get("momentum") or 0.0)

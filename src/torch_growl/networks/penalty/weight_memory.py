@@ -1,4 +1,4 @@
-"""How a layer's weight lies in memory, as the parts that ``owl.row_scaling`` reads and scales."""
+"""The memory of a layer's weight, described as the parts that ``owl.row_scaling`` reads and scales."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from torch_growl.errors import LayerError
 from torch_growl.networks.layers import Side, kind_of
 
-__all__ = ["Part", "dense_layout", "parts_of", "plain_weight"]
+__all__ = ["Part", "dense_layout", "parts_of"]
 
 Part = tuple[int, ...]  # address, is float64, groups, outer, rows, inner
 
@@ -19,29 +18,8 @@ _MOST = 8  # parts of a weight: each may need its own row sums
 _LEAST = 1 << 18  # weights that are worth a part
 
 
-def plain_weight(name: str, module: nn.Module, side: Side, n_rows: int) -> Tensor:
-    """A layer's weight, if a step may still be made on it.
-
-    Raises:
-        LayerError: since the layer was chosen, its weight was parametrized or pruned, its number of rows changed, or
-            its elements share memory with one another.
-    """
-    weight, kind = module._parameters.get("weight"), kind_of(module)
-    if weight is None or kind is None:
-        raise LayerError(
-            f"layer {name!r} no longer has a plain weight: parametrize or prune it before GrOWL is built, which then "
-            "leaves it out, or make that permanent first"
-        )
-    rows = kind.n_rows(module, side)
-    if rows != n_rows:
-        raise LayerError(f"layer {name!r} had {n_rows} rows and now has {rows}; build GrOWL anew")
-    if any(step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)):
-        raise LayerError(f"layer {name!r}: elements of its weight share memory; give it a weight.clone()")
-    return weight
-
-
 def dense_layout(module: nn.Module, weight: Tensor, side: Side) -> Part | None:
-    """A weight on the CPU as one part; None where its memory is not dense in the way described there.
+    """Describe a weight on the CPU as one part; None if its memory has gaps or another order than a part can have.
 
     Args:
         module: a layer of a registered type.
@@ -73,8 +51,8 @@ def dense_layout(module: nn.Module, weight: Tensor, side: Side) -> Part | None:
 def parts_of(whole: Part) -> Iterator[tuple[Part, int]]:
     """Cut a weight into up to eight parts of about equal size, each with its first row within the weight.
 
-    Cut between rows where rows lie one behind another, between groups where there are some; else every part has a share
-    of every row.
+    The cuts are between rows if rows lie one behind another, or between groups if there are several; otherwise every
+    part has a share of every row.
     """
     address, wide, groups, outer, rows, inner = whole
     count = min(_MOST, -(-groups * outer * rows * inner // _LEAST))

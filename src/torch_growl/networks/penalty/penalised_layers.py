@@ -1,0 +1,194 @@
+"""The penalised layers of a network with the settings of each: global ones, or overrides by type, pattern or name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from torch_growl.arguments import check_number, did_you_mean
+from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.mathematics.owl import LambdaSequence
+from torch_growl.networks.layers import (
+    LayerInfo,
+    Side,
+    choose_layers,
+    default_layers,
+    inspect_layers,
+    matching,
+    row_norms,
+)
+
+__all__ = ["Balance", "Override", "PenalisedLayer", "check_sequence", "penalised_layers", "resolve_overrides"]
+
+Balance = Literal["weights", "none"]
+Overrides = Mapping[str | type[nn.Module], "Override | Mapping[str, Any]"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """The settings in which one layer differs.
+
+    Attributes:
+        strength: in place of the global strength, ≥ 0; None: the global one.
+        sequence: in place of the global shape of λ; None: the global one.
+        skip: whether the layer is left unpenalised.
+    """
+
+    strength: float | None = None
+    sequence: LambdaSequence | None = None
+    skip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strength is not None:
+            check_number("override strength", self.strength, least=0)
+        if self.sequence is not None:
+            check_sequence("override sequence", self.sequence)
+
+
+def check_sequence(name: str, value: Any) -> LambdaSequence:
+    """Check that a value is a sequence of λ.
+
+    Raises:
+        InvalidTypeError: it is not.
+    """
+    if not isinstance(value, LambdaSequence):
+        raise InvalidTypeError(f"{name} must be made by pld, lasso, oscar, …; got {type(value).__name__}")
+    return value
+
+
+def resolve_overrides(overrides: Overrides, infos: list[LayerInfo]) -> dict[str, Override]:
+    """Resolve the settings of every layer that an override matches: by type, then patterns in order, then names.
+
+    Args:
+        overrides: by type, type name, shell pattern or layer name; a mapping's keys are the fields of Override.
+        infos: every parametric layer of the network.
+
+    Raises:
+        InvalidValueError: an unknown field or a value outside its range.
+        LayerError: a key matches no layer.
+    """
+    known = {field.name for field in fields(Override)}
+    ranked: list[tuple[int, list[LayerInfo], dict[str, Any]]] = []
+    for key, value in overrides.items():
+        given = (
+            {name: getattr(value, name) for name in known if getattr(value, name) not in (None, False)}
+            if isinstance(value, Override)
+            else dict(value)
+        )
+        if unknown := set(given) - known:
+            field = sorted(unknown)[0]
+            raise InvalidValueError(f"override {key!r}: unknown field {field!r}; {did_you_mean(field, sorted(known))}")
+        type_name = key if isinstance(key, str) else key.__name__
+        of_type = [info for info in infos if info.type_name == type_name and info.eligible]
+        if any(info.name == type_name for info in infos):
+            ranked.append((2, [info for info in infos if info.name == type_name], given))
+        elif of_type:
+            ranked.append((0, of_type, given))
+        elif isinstance(key, str):
+            ranked.append((1, [info for info in matching(key, infos) if info.eligible], given))
+        else:
+            raise LayerError(f"override for {type_name}: the network has no eligible layer of that type")
+    resolved: dict[str, Override] = {}
+    for _, layers, given in sorted(ranked, key=lambda item: item[0]):
+        for info in layers:
+            resolved[info.name] = replace(resolved.get(info.name, Override()), **given)
+    return resolved
+
+
+@dataclass
+class PenalisedLayer:
+    """One penalised layer with its settings.
+
+    Attributes:
+        info: the layer.
+        own_strength: its strength; None: the global one times ``share``.
+        lam: its λ, ``(n_rows,)`` float64 on the CPU.
+        share: the factor of the global strength that ``balance`` gives.
+    """
+
+    info: LayerInfo
+    own_strength: float | None
+    lam: Tensor
+    share: float = 1.0
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that the layer has now."""
+        return cast(Tensor, self.info.module.weight)
+
+    @property
+    def n_weights(self) -> int:
+        """The number of its weights."""
+        return self.info.n_rows * self.info.row_length
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the weight has been frozen since; an optimizer does not change it then, nor does the prox."""
+        weight = self.info.module._parameters.get("weight")
+        return weight is not None and not weight.requires_grad
+
+    def zero_at_start(self, side: Side) -> Tensor:
+        """Which rows are zero already and so stay zero, unless all are: that is an initialisation, not a pruning."""
+        zero = row_norms(self.info.module, side) == 0
+        return torch.zeros_like(zero) if bool(zero.all()) else zero
+
+
+def penalised_layers(
+    model: nn.Module,
+    layers: Iterable[str] | None,
+    overrides: Overrides,
+    sequence: LambdaSequence,
+    *,
+    side: Side,
+    balance: Balance | float,
+) -> tuple[list[PenalisedLayer], dict[str, str]]:
+    """Choose the layers to penalise; the arguments are those of :class:`torch_growl.GrOWL`.
+
+    Returns:
+        The penalised layers in the network's order, and the reason for each layer that is left out.
+
+    Raises:
+        InvalidValueError: ``balance`` or a field of an override is not allowed.
+        LayerError: an unknown or ineligible layer is named, or no layer is left.
+    """
+    power = _power(balance)
+    infos = inspect_layers(model, side)
+    chosen = choose_layers(model, layers, side)
+    settings = resolve_overrides(overrides, infos)
+    names = {info.name for info in chosen}
+    for name, setting in settings.items():
+        if name not in names and not setting.skip:
+            raise LayerError(f"override for layer {name!r}, which is not penalised; name it in layers= too")
+    skipped = {name for name, setting in settings.items() if setting.skip}
+    penalised = []
+    for info in chosen:
+        if info.name not in skipped:
+            setting = settings.get(info.name, Override())
+            lam = (setting.sequence or sequence)(info.n_rows, row_length=info.row_length)
+            penalised.append(PenalisedLayer(info, setting.strength, lam))
+    if not penalised:
+        raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
+    total = sum(layer.n_weights for layer in penalised)
+    for layer in penalised:
+        layer.share = float((layer.n_weights / total) ** power)
+    defaults = default_layers(infos) if layers is None else {}
+    left_out = {}
+    for info in infos:
+        if info.name not in names:
+            left_out[info.name] = info.reason or defaults.get(info.name, "not asked for")
+        elif info.name in skipped:
+            left_out[info.name] = "skipped by an override"
+    return penalised, left_out
+
+
+def _power(balance: Balance | float) -> float:
+    """The power of a layer's share of the weights that its strength is multiplied by."""
+    if balance == "weights" or balance == "none":
+        return 0.5 if balance == "weights" else 0.0
+    if isinstance(balance, bool) or not isinstance(balance, int | float) or not 0 <= balance <= 2:
+        raise InvalidValueError(f"balance must be 'weights', 'none' or a number in [0, 2], got {balance!r}")
+    return float(balance)

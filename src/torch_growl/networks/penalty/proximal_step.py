@@ -1,0 +1,105 @@
+"""The layers that a proximal step works on, and the interface that both steps implement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from torch_growl.errors import LayerError
+from torch_growl.networks.layers import Side, kind_of
+
+__all__ = ["ProximalStep", "StepLayers"]
+
+
+@dataclass(frozen=True)
+class StepLayers:
+    """The layers of a proximal step; their rows are numbered in one sequence, layer after layer.
+
+    Attributes:
+        names: the layers' names, for errors.
+        modules: the layers, of registered types; held by reference, their weights are looked up at every step.
+        lams: for each layer its λ, ``(n_rows,)`` float64 on the CPU.
+        side: which side's rows.
+        min_rows: a layer that would keep fewer rows keeps its largest ones unshrunk.
+        offsets: the number of each layer's first row, and behind the last layer the number of all rows.
+    """
+
+    names: tuple[str, ...]
+    modules: tuple[nn.Module, ...]
+    lams: tuple[Tensor, ...]
+    side: Side
+    min_rows: int
+    offsets: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", (0, *accumulate(map(len, self.lams))))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def rows(self, layer: int) -> slice:
+        """The numbers of a layer's rows."""
+        return slice(self.offsets[layer], self.offsets[layer + 1])
+
+    def plain_weight(self, layer: int) -> Tensor:
+        """A layer's weight, checked to be one that a step can be made on.
+
+        Raises:
+            LayerError: since the layer was chosen, its weight was parametrized or pruned, its number of rows changed,
+                or its elements share memory with one another.
+        """
+        name, module, n_rows = self.names[layer], self.modules[layer], len(self.lams[layer])
+        weight, kind = module._parameters.get("weight"), kind_of(module)
+        if weight is None or kind is None:
+            raise LayerError(
+                f"layer {name!r} no longer has a plain weight: parametrize or prune it before GrOWL is built, which "
+                "then leaves it out, or make that permanent first"
+            )
+        rows = kind.n_rows(module, self.side)
+        if rows != n_rows:
+            raise LayerError(f"layer {name!r} had {n_rows} rows and now has {rows}; build a new GrOWL")
+        if any(step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)):
+            raise LayerError(f"layer {name!r}: elements of its weight share memory; give it a weight.clone()")
+        return weight
+
+
+class ProximalStep(Protocol):
+    """One proximal step on some layers, in place, with the memory of which rows are pruned.
+
+    A row that reaches zero is pruned: it is zero after every later step too.
+    """
+
+    def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
+        """Shrink the rows.
+
+        Args:
+            lrs: for each layer its learning rate, ≥ 0.
+            strengths: for each layer its strength, ≥ 0.
+            scale_free: see :class:`torch_growl.GrOWL`.
+
+        Returns:
+            The layers that ``min_rows`` kept from being emptied, as far as they are known without waiting.
+
+        Raises:
+            LayerError: a weight is not what it was, see :meth:`StepLayers.plain_weight`.
+        """
+
+    def pruned(self, layer: int) -> Tensor:
+        """Which rows of a layer are pruned: ``(n_rows,)`` bool; writing to it changes the state."""
+
+    def zero_pruned(self) -> None:
+        """Set pruned rows to zero again, where momentum or weight decay moved them."""
+
+    def check(self) -> list[str]:
+        """Wait for the device, and report the steps since the last check.
+
+        Returns:
+            The layers that ``min_rows`` kept from being emptied.
+
+        Raises:
+            LayerError: a weight was NaN or infinite in a step, which changed nothing.
+        """

@@ -423,7 +423,7 @@ def test_attaching_twice_or_to_the_wrong_optimizer_is_refused() -> None:
         with pytest.raises(InvalidValueError, match="every must be an integer ≥ 1 or 'epoch'"):
             growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), every=every)
     for warmup in (-1, True, 1.5):
-        with pytest.raises(InvalidValueError, match="warmup must be an integer ≥ 0"):
+        with pytest.raises(tg.GrowlError, match="warmup must be an integer ≥ 0 optimizer steps"):
             growl.attach(torch.optim.SGD(model.parameters(), lr=0.1), warmup=warmup)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="warmup cannot be combined with capturable"):
         tg.GrOWL(mlp(), capturable=True).attach(torch.optim.SGD(model.parameters(), lr=0.1), warmup=3)

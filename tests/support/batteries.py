@@ -1,4 +1,4 @@
-"""The table of layer types that every check of rows, prox and tying runs over; a new type is a new row."""
+"""The table of layer types: checks of rows, prox, tying and int8 weights run on each; a new type is a new row."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Case:
-    """One layer, what it eats, and how many rows it has."""
+    """One layer, the shape of its input, and its numbers of input and output channels."""
 
     name: str
     make: Callable[[], nn.Module]
-    shape: tuple[int, ...]  # of one input batch
+    shape: tuple[int, ...]  # of one batch of inputs
     inputs: int
     outputs: int
 
@@ -26,8 +26,8 @@ class Case:
         return torch.randn(self.shape)
 
 
-def _channels_last() -> nn.Module:
-    return nn.Conv2d(6, 8, 3).to(memory_format=torch.channels_last)
+def _channels_last(groups: int = 1) -> nn.Module:
+    return nn.Conv2d(6, 8, 3, groups=groups).to(memory_format=torch.channels_last)
 
 
 LAYERS = [
@@ -38,12 +38,15 @@ LAYERS = [
     Case("conv1d", lambda: nn.Conv1d(6, 8, 3), (2, 6, 9), 6, 8),
     Case("conv2d", lambda: nn.Conv2d(6, 8, 3, padding=1), (2, 6, 5, 5), 6, 8),
     Case("conv2d-1x1", lambda: nn.Conv2d(6, 8, 1), (2, 6, 5, 5), 6, 8),
+    Case("conv2d-one-input", lambda: nn.Conv2d(1, 8, (3, 2)), (2, 1, 5, 5), 1, 8),
     Case("conv2d-channels-last", _channels_last, (2, 6, 5, 5), 6, 8),
     Case("conv2d-grouped", lambda: nn.Conv2d(6, 8, 3, groups=2), (2, 6, 5, 5), 6, 8),
+    Case("conv2d-grouped-channels-last", lambda: _channels_last(groups=2), (2, 6, 5, 5), 6, 8),
     Case("conv2d-depthwise", lambda: nn.Conv2d(6, 12, 3, groups=6), (2, 6, 5, 5), 6, 12),
     Case("conv2d-reflect", lambda: nn.Conv2d(6, 8, 3, padding=1, padding_mode="reflect"), (2, 6, 5, 5), 6, 8),
-    Case("conv3d", lambda: nn.Conv3d(6, 8, 2), (2, 6, 4, 4, 4), 6, 8),
+    Case("conv3d", lambda: nn.Conv3d(6, 8, (1, 2, 3)), (2, 6, 4, 4, 4), 6, 8),
     Case("transposed1d", lambda: nn.ConvTranspose1d(6, 8, 3, stride=2), (2, 6, 5), 6, 8),
+    Case("transposed1d-grouped", lambda: nn.ConvTranspose1d(6, 8, 3, groups=2), (2, 6, 5), 6, 8),
     Case("transposed2d", lambda: nn.ConvTranspose2d(6, 8, 3, stride=2, output_padding=1), (2, 6, 5, 5), 6, 8),
     Case("transposed2d-grouped", lambda: nn.ConvTranspose2d(6, 8, 3, groups=2), (2, 6, 5, 5), 6, 8),
     Case("transposed3d", lambda: nn.ConvTranspose3d(6, 8, 2), (2, 6, 3, 3, 3), 6, 8),

@@ -16,6 +16,7 @@ from torch.nn.utils import prune
 
 import torch_growl as tg
 from tests.support import plain
+from tests.support.batteries import LAYERS, Case
 from tests.support.tolerances import close
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.owl import row_scaling
@@ -26,23 +27,7 @@ from torch_growl.networks.penalty.proximal_step import StepLayers
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.weight_memory import dense_layout
 
-LAYERS = {
-    "linear": lambda: nn.Linear(37, 21),
-    "linear of one input": lambda: nn.Linear(1, 9),
-    "linear of one output": lambda: nn.Linear(9, 1),
-    "wide linear": lambda: nn.Linear(40_000, 9),
-    "conv": lambda: nn.Conv2d(6, 10, 3),
-    "conv 1x1": lambda: nn.Conv2d(6, 10, 1),
-    "conv of one input": lambda: nn.Conv2d(1, 10, (3, 2)),
-    "grouped": lambda: nn.Conv2d(6, 9, 3, groups=3),
-    "depthwise": lambda: nn.Conv2d(6, 12, 3, groups=6),
-    "channels last": lambda: nn.Conv2d(6, 10, 3).to(memory_format=torch.channels_last),
-    "grouped, channels last": lambda: nn.Conv2d(6, 9, 3, groups=3).to(memory_format=torch.channels_last),
-    "1d": lambda: nn.Conv1d(5, 7, 4),
-    "3d": lambda: nn.Conv3d(5, 7, (1, 2, 3)),
-    "transposed": lambda: nn.ConvTranspose2d(6, 10, 3),
-    "transposed, grouped": lambda: nn.ConvTranspose2d(6, 9, 3, groups=3),
-}
+WIDE = Case("linear-wide", lambda: nn.Linear(40_000, 9), (1, 40_000), 40_000, 9)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
@@ -55,9 +40,9 @@ def on(modules: list[nn.Module], side: Side = "input", lam: float = 0.0) -> RowS
 
 
 @pytest.mark.parametrize("side", ["input", "output"])
-@pytest.mark.parametrize("name", LAYERS)
-def test_every_dense_layout_is_read_and_scaled_where_it_lies(name: str, side: Side) -> None:
-    module = LAYERS[name]()
+@pytest.mark.parametrize("case", [*LAYERS, WIDE], ids=str)
+def test_every_dense_layout_is_read_and_scaled_where_it_lies(case: Case, side: Side) -> None:
+    module = case.make()
     weight: Tensor = module.weight
     whole = dense_layout(module, weight, side)
     assert whole is not None, "this layout should take the compiled way"
@@ -79,7 +64,7 @@ def test_every_dense_layout_is_read_and_scaled_where_it_lies(name: str, side: Si
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_step_is_the_plain_prox_of_every_layer(dtype: torch.dtype, side: Side, scale_free: bool) -> None:
     torch.manual_seed(0)
-    modules = [make().to(dtype) for make in LAYERS.values()]
+    modules = [case.make().to(dtype) for case in [*LAYERS, WIDE]]
     rates = [0.3 * (i + 1) for i in range(len(modules))]
     expected = []
     for module, rate in zip(modules, rates, strict=True):
@@ -130,7 +115,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_the_number_of_threads_changes_no_bit(side: Side, threads: None) -> None:
     torch.manual_seed(0)
-    modules = [make() for make in LAYERS.values()] + [nn.Linear(300, 70).double(), nn.Linear(9, 8).bfloat16()]
+    modules = [case.make() for case in [*LAYERS, WIDE]]
+    modules += [nn.Linear(300, 70).double(), nn.Linear(9, 8).bfloat16()]
     copies = []
     for number in (1, 2, 3, 7, 64):
         torch.set_num_threads(number)
@@ -147,9 +133,9 @@ def test_the_number_of_threads_changes_no_bit(side: Side, threads: None) -> None
             assert torch.equal(others[0].weight, other.weight)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_parts_hold_every_weight_once(name: str, threads: None) -> None:
-    module = LAYERS[name]()
+@pytest.mark.parametrize("case", [*LAYERS, WIDE], ids=str)
+def test_parts_hold_every_weight_once(case: Case, threads: None) -> None:
+    module = case.make()
     for side in ("input", "output"):
         whole = dense_layout(module, module.weight, side)
         assert whole is not None

@@ -12,38 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.support.batteries import LAYERS, Case
 from tests.support.compact_battery import NETS, Net, TiedWeight, zero_and_tie_
 from tests.support.compact_files import split
 from torch_growl.errors import LayerError
 from torch_growl.mathematics.clustering.partition import Partition
 from torch_growl.networks.compaction.compactor import compact
-from torch_growl.networks.layers import kind_of, rows_of
+from torch_growl.networks.layers import kind_of, rows_of, scale_rows_
 from torch_growl.networks.storage.compact_file import load, load_dense, save
 from torch_growl.networks.storage.int8 import dequantize, quantize
-
-LAYERS = {
-    "linear": lambda: nn.Linear(9, 5),
-    "conv": lambda: nn.Conv2d(6, 8, 3),
-    "grouped": lambda: nn.Conv2d(6, 8, 3, groups=2),
-    "channels-last": lambda: nn.Conv2d(6, 8, 3).to(memory_format=torch.channels_last),
-    "transposed": lambda: nn.ConvTranspose2d(6, 8, 3),
-    "transposed-grouped": lambda: nn.ConvTranspose1d(6, 8, 3, groups=2),
-}
 
 
 def by_output(layer: nn.Module, weight: Tensor) -> Tensor:
     return rows_of(layer, "output", weight)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("case", LAYERS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_no_weight_is_off_by_more_than_half_a_scale_exactly(name: str, dtype: torch.dtype) -> None:
+def test_no_weight_is_off_by_more_than_half_a_scale_exactly(case: Case, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    layer = LAYERS[name]().to(dtype)
+    layer = case.make().to(dtype)
+    scale_rows_(layer, torch.tensor([1.0, 1000.0, 1e-3]).repeat(4)[: case.outputs], "output")
     with torch.no_grad():
-        layer.weight[1] *= 1000
-        layer.weight[2] *= 1e-3
-        layer.weight[:, 1] = 0
+        layer.weight[(0,) * layer.weight.ndim] = 0
     stored, scale = quantize(layer, "w")
     assert stored.shape == layer.weight.shape
     assert (stored.dtype, scale.dtype) == (torch.int8, torch.float32)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_growl.networks.layers import kind_of, rows_of, write_rows_
+from tests.support.pruned_networks import settle_, zero_and_tie_
 
 
 @dataclass(frozen=True)
@@ -38,37 +38,6 @@ class Net:
     def trained(self) -> nn.Module:
         """Built, with statistics as after training, rows zeroed and tied."""
         return zero_and_tie_(settle_(self.build()), self.block)
-
-
-def settle_(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-            module.num_batches_tracked.fill_(7)
-            if module.affine:
-                nn.init.normal_(module.weight, 1, 0.3)
-                nn.init.normal_(module.bias)
-    return model
-
-
-@torch.no_grad()
-def zero_and_tie_(model: nn.Module, block: int = 1) -> nn.Module:
-    """Zero a third of every layer's rows (whole blocks before the first Linear) and tie pairs of what is left."""
-    first = True
-    for module in model.modules():
-        if kind_of(module) is None:
-            continue
-        rows = rows_of(module).detach().clone()
-        if type(module) is nn.Linear and first:
-            rows[(torch.arange(len(rows)) // block) % 3 == 1] = 0
-            first = False
-        else:
-            rows[torch.arange(len(rows)) % 3 == 1] = 0
-        if len(rows) >= 6:
-            rows[5], rows[len(rows) - 1] = rows[2], rows[0]
-        write_rows_(module, rows)
-    return model
 
 
 class MLP(nn.Module):
@@ -306,6 +275,16 @@ class Restrided(nn.Module):
             else torch.as_strided_copy(y, y.shape, y.stride(), 0)
         )
         return self.head(self.b(y).mean((2, 3)))
+
+
+def pruned_mlp() -> MLP:
+    model = settle_(MLP())
+    with torch.no_grad():
+        model.fc1.weight[:, [1, 2, 3]] = 0
+        model.fc1.weight[:, 6] = model.fc1.weight[:, 5]
+        model.fc2.weight[:, :10] = 0
+        model.fc3.weight[:, [0, 11]] = 0
+    return model
 
 
 def frozen() -> nn.Module:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.support.compact_battery import vgg, zero_and_tie_
+from tests.support.compact_battery import vgg
+from tests.support.pruned_networks import zero_and_tie_
 
 
 @torch.no_grad()

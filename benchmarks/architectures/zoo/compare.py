@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -34,13 +35,15 @@ def leaves(value: Any) -> list[Tensor]:
 
 
 def difference(dense: nn.Module, small: nn.Module, inputs: Any) -> float:
-    """Largest difference of any output as a part of that output's largest value; infinite where shapes differ."""
+    """Largest difference of any output relative to its largest value; infinite for another shape, NaN or inf."""
     worst = 0.0
     for wanted, found in zip(outputs_of(dense, inputs), outputs_of(small, inputs), strict=True):
         if wanted.shape != found.shape:
             return float("inf")
         scale = float(wanted.abs().max())
         off = float((wanted.double() - found.double()).abs().max())
+        if not math.isfinite(off):  # max() would pass over NaN
+            return float("inf")
         worst = max(worst, off / scale if scale else (float("inf") if off else 0.0))
     return worst
 

@@ -24,8 +24,13 @@ TOLERANCE = 1e-5
 
 
 def test_the_families_are_there() -> None:
-    assert len(ARCHITECTURES) == sum(map(len, SOURCES.values())) >= 48
-    assert min(len(SOURCES["torchvision"]) - 18, len(SOURCES["timm"]) - 12, len(SOURCES["transformers"]) - 8) > 0
+    assert {source: len(builders) for source, builders in SOURCES.items()} == {
+        "torchvision": 30,
+        "timm": 19,
+        "transformers": 11,
+        "own": 7,
+    }
+    assert len(ARCHITECTURES) == 67  # no name twice
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -40,16 +45,20 @@ def test_a_damaged_network_is_compacted_exactly(name: str) -> None:
     assert difference(model, small, fresh) <= TOLERANCE
     dense_size, size = (tg.measure(network, inputs, latency=False) for network in (model, small))
     assert size.weights < dense_size.weights
-    assert size.macs <= dense_size.macs
+    assert size.macs < dense_size.macs
 
 
 def test_damage_is_seeded_and_as_it_says() -> None:
     (model, _), (again, _) = build("weight_norm convolutions"), build("weight_norm convolutions")
+    other, _ = build("weight_norm convolutions")
     damage_(model)
+    torch.rand(1)  # what is drawn does not depend on torch's own generator
     damage_(again)
+    damage_(other, seed=1)
     for name, module in damaged_layers(model).items():
         rows = rows_of(module).detach()
         assert torch.equal(rows, rows_of(again.get_submodule(name)))
+        assert not torch.equal(rows, rows_of(other.get_submodule(name)))
         labels = Partition.from_rows(rows).labels
         assert labels.count(PRUNED) == int(ZERO * len(rows))
         assert len(set(labels)) - 1 < len(rows) - labels.count(PRUNED)  # some are tied
@@ -63,6 +72,9 @@ def test_a_wrong_network_would_be_found() -> None:
         wrong.out.weight[0, 0] += 1e-3
     assert difference(model, wrong, fresh_inputs(inputs, 7)) > TOLERANCE
     assert difference(model, copy.deepcopy(model), fresh_inputs(inputs, 7)) == 0
+    with torch.no_grad():
+        wrong.out.weight[0, 0] = float("nan")
+    assert difference(model, wrong, fresh_inputs(inputs, 7)) == float("inf")
 
 
 def test_a_reason_is_counted_without_what_is_of_one_layer() -> None:
@@ -93,7 +105,8 @@ def test_the_docs_show_what_was_measured() -> None:
     assert list(data["networks"]) == list(ARCHITECTURES)
     assert tables.filled(page, data) == page
     assert all(f"<!-- table: {name} -->" in page for name in tables.TABLES)
-    assert tables.filled(page.replace(" M → ", " M < "), data) == page  # a changed figure is found
-    assert page.replace(" M → ", " M < ") != page
+    changed = page.replace(" M → ", " M < ")
+    assert changed != page
+    assert tables.filled(changed, data) == page  # the figures come from the data, not from the page
     with pytest.raises(KeyError, match="no-such"):
         tables.filled("<!-- table: no-such -->\n<!-- end -->", data)

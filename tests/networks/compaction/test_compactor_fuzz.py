@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.support.compact_battery import settle_
+from tests.support.pruned_networks import set_rows_, settle_
 from torch_growl.errors import GrowlWarning
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.structure import structure_of
-from torch_growl.networks.layers import kind_of, rows_of, write_rows_
+from torch_growl.networks.layers import kind_of, rows_of
 from torch_growl.networks.wiring.needed import needed_channels
 from torch_growl.networks.wiring.wiring import wiring_of
 
@@ -118,24 +118,20 @@ class Drawn(nn.Module):
         return self.head(values[-1].mean((2, 3))), self.side(values[-2])
 
 
-@torch.no_grad()
 def damage_(model: nn.Module, x: Tensor, seed: int) -> None:
-    """Zero what all readers of some channels read of them, and some rows more; tie a few."""
+    """Zero the rows that all readers have for some channels, and some rows more; tie two pairs in every layer."""
     chance = random.Random(seed)
     wiring = wiring_of(model.eval(), (x,), {})
     gone = [c for c in range(1, wiring.count) if not wiring.pinned[c] and chance.random() < 0.4]
     for name, layer in model.named_modules():
         if kind_of(layer) is None or layer.weight.shape[0] == 2:
             continue
-        rows = rows_of(layer).clone()
-        if name in wiring.inputs:
-            for i, c in enumerate(wiring.inputs[name].tolist()):
-                if c in gone or chance.random() < 0.1:
-                    rows[i] = 0
+        channels = wiring.inputs[name].tolist() if name in wiring.inputs else []
+        set_rows_(layer, zero=[row for row, c in enumerate(channels) if c in gone or chance.random() < 0.1])
+        count = len(rows_of(layer))
         for _ in range(2):
-            i, j = chance.randrange(len(rows)), chance.randrange(len(rows))
-            rows[i] = rows[j].clone()
-        write_rows_(layer, rows)
+            row, other = chance.randrange(count), chance.randrange(count)
+            set_rows_(layer, tied=[(other, row)])
 
 
 @pytest.mark.parametrize("seed", range(60))

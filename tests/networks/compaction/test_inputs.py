@@ -1,21 +1,27 @@
-"""The modules before a smaller layer: they select and sum, in any type, and go through torch's tools."""
+"""The modules before a smaller layer select and sum in any type, once for several readers, and under torch's tools."""
 
 from __future__ import annotations
 
 import copy
+import pickle
+from pathlib import Path
 
 import pytest
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from torch_growl.errors import InvalidValueError
+from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.inputs import (
     SelectInputs,
+    SharedInputs,
     SumInputs,
     index_bytes,
     make_inputs,
     sum_without_scatter,
 )
+from torch_growl.networks.compaction.structure import structure_of
+from torch_growl.networks.storage.compact_file import load, load_dense, save
 
 GROUPS = [[4, 0, 3], [1], [5, 2]]
 
@@ -103,3 +109,66 @@ def test_bad_arguments_are_refused() -> None:
         SelectInputs([-1], -1)
     with pytest.raises(InvalidValueError, match="non-empty"):
         SumInputs([], -1)
+
+
+class Three(nn.Module):
+    """Three layers that read the same tensor, two of which take the same of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.a, self.b, self.c = nn.LayerNorm(20), nn.Linear(20, 12), nn.Linear(20, 9), nn.Linear(20, 9)
+        with torch.no_grad():
+            for layer in (self.a, self.b, self.c):
+                layer.weight[:, 6:] = layer.weight[:, 5:6]
+            self.c.weight[:, :3] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(x))
+        return torch.cat([self.a(x), self.b(x), self.c(x)], -1)
+
+
+def test_what_two_layers_take_alike_is_computed_once(tmp_path: Path) -> None:
+    model = Three()
+    x = torch.randn(3, 20)
+    small = compact(model, x)
+    assert [layer.shares for layer in structure_of(small).layers] == [None, "a", None]
+    assert small.a.inputs is small.b.inputs
+    calls: list[int] = []
+    for module in small.modules():
+        if isinstance(module, SumInputs):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(3):
+        torch.testing.assert_close(small(x), model(x))
+    assert len(calls) == 6
+    save(small, tmp_path / "f")
+    loaded = load(tmp_path / "f", Three())
+    assert loaded.a.inputs is loaded.b.inputs
+    assert structure_of(loaded) == structure_of(small)
+    torch.testing.assert_close(load_dense(tmp_path / "f", Three())(x), model(x))
+    exported = torch.export.export(loaded, (x,)).module()
+    torch.testing.assert_close(exported(x), model(x))
+    loaded(x).sum().backward()
+    assert loaded.b.layer.weight.grad is not None
+    copied = copy.deepcopy(loaded)
+    assert copied.a.inputs is copied.b.inputs
+    torch.testing.assert_close(pickle.loads(pickle.dumps(copied))(x), model(x))
+
+
+def test_what_is_held_for_others_is_never_that_of_another_tensor() -> None:
+    shared = SharedInputs(SelectInputs([0, 2], -1), 2)
+    x = torch.randn(2, 3)
+    first = shared(x)
+    x.mul_(2)  # the same tensor, changed since
+    assert torch.equal(shared(x), 2 * first)
+    y = torch.randn(2, 3)
+    shared(y)
+    assert torch.equal(shared(x), x[:, [0, 2]])
+    with torch.no_grad():
+        shared(y)
+    z = y.clone().requires_grad_()
+    shared(z)
+    assert shared(z).requires_grad
+    with torch.inference_mode():
+        a = torch.randn(2, 3)
+        assert torch.equal(shared(a), a[:, [0, 2]])
+    assert torch.equal(shared(y), y[:, [0, 2]])

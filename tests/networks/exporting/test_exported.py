@@ -18,11 +18,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import torch_growl as tg
-from tests.support.compact_battery import zero_and_tie_
+from tests.support.pruned_networks import set_rows_, zero_and_tie_
 from torch_growl.application.models.registry import lenet5, mnist_mlp, vgg16
 from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.networks.compaction.inputs import SumInputs
 from torch_growl.networks.exporting.exported import Exported
+from torch_growl.networks.layers import rows_of
 
 
 class ConvNet(nn.Module):
@@ -41,11 +42,8 @@ class ConvNet(nn.Module):
 
 def tied_(layer: nn.Module, groups: int) -> None:
     """Tie a layer's rows i, i + groups, i + 2 groups, … and zero every fifth row."""
-    weight: Any = layer.weight
-    with torch.no_grad():
-        index = torch.arange(weight.shape[1])
-        weight.copy_(weight[:, index % groups])
-        weight[:, index % 5 == 4] = 0
+    count = len(rows_of(layer))
+    set_rows_(layer, zero=range(4, count, 5), tied=[range(first, count, groups) for first in range(groups)])
 
 
 def compact_mlp(inputs: int = 784, groups: int = 33, hidden: int = 300) -> tuple[nn.Module, Tensor]:

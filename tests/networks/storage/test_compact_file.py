@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from tests.support.compact_battery import MLP, NETS, Net, TiedWeight, settle_, vgg, zero_and_tie_
+from tests.support.compact_battery import MLP, NETS, Net, TiedWeight, vgg
 from tests.support.compact_files import split
+from tests.support.pruned_networks import settle_, zero_and_tie_
 from tests.support.stored_network import stored_network
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.networks.compaction.compactor import compact

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.compact_battery import MLP, settle_, vgg, zero_and_tie_
+from tests.support.compact_battery import MLP, vgg
 from tests.support.compact_files import Change, changed, resealed, split, write_changed
+from tests.support.pruned_networks import settle_, zero_and_tie_
 from torch_growl.errors import FileFormatError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.structure import structure_of

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.support.batteries import LAYERS, Case
-from tests.support.compact_battery import NETS, Net, TiedWeight, zero_and_tie_
+from tests.support.compact_battery import NETS, Net, TiedWeight
 from tests.support.compact_files import split
+from tests.support.pruned_networks import zero_and_tie_
 from torch_growl.errors import LayerError
 from torch_growl.mathematics.clustering.partition import Partition
 from torch_growl.networks.compaction.compactor import compact

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from tests.support.compact_battery import MLP, NETS, Net, Untraceable, vgg, zero_and_tie_
+from tests.support.compact_battery import MLP, NETS, Net, Untraceable, vgg
+from tests.support.pruned_networks import zero_and_tie_
 from torch_growl.errors import CompactionError, FileFormatError, GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.storage.compact_file import load, save

@@ -1,0 +1,221 @@
+"""The sizes of compact networks are those worked out by hand, and the reasons say why no more is removed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.compact_battery import FanOut, LeNet, pruned_mlp, vgg
+from tests.support.compaction_checks import assert_same_outputs, by_name
+from tests.support.pruned_networks import settle_
+from torch_growl.errors import GrowlWarning, InvalidValueError
+from torch_growl.networks.compaction.compactor import compact
+from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
+from torch_growl.networks.compaction.structure import structure_of
+
+
+def test_mlp_has_the_sizes_worked_out_by_hand() -> None:
+    small = compact(pruned_mlp(), torch.randn(3, 20))
+    fc1 = 16 * 20 + 20  # 20 inputs − 3 zero − 1 tied; 30 outputs − 10 that fc2 drops
+    fc2, fc3, bn = 20 * 10 + 10, 10 * 5 + 5, 2 * 20
+    assert sum(p.numel() for p in small.parameters()) == fc1 + fc2 + fc3 + bn
+    assert type(small.fc1.inputs) is SumInputs
+    assert small.fc1.layer.weight.shape == (20, 16)
+    assert type(small.fc2) is nn.Linear
+    assert small.bn.num_features == 20
+    assert small.bn.num_batches_tracked == 7
+    assert structure_of(small).to_records() == [
+        {"layer": "fc1", "form": "full", "rows": [20, 16], "outputs": [30, 20], "reason": ""},
+        {"layer": "fc2", "form": "full", "rows": [30, 20], "outputs": [12, 10], "reason": ""},
+        {
+            "layer": "fc3",
+            "form": "full",
+            "rows": [12, 10],
+            "outputs": [5, 5],
+            "reason": "its output is an output of the network",
+        },
+    ]
+
+
+def test_lenet_has_the_sizes_worked_out_by_hand() -> None:
+    model = LeNet()
+    with torch.no_grad():
+        model.c2.weight[:, [0, 4]] = 0
+        model.f1.weight.view(24, 16, 16)[:, [3, 5, 15]] = 0  # three whole maps of 4 × 4
+        model.f1.weight.view(24, 16, 16)[:, 7, :8] = 0  # half a map: eight inputs, selected away
+        model.f2.weight[:, [1]] = 0
+        model.f3.weight[:, [2, 3]] = 0
+    small = compact(model, torch.randn(2, 1, 28, 28))
+    sizes = {name: tuple(p.shape) for name, p in small.named_parameters()}
+    assert sizes == {
+        "c1.weight": (4, 1, 5, 5),
+        "c1.bias": (4,),
+        "c2.weight": (13, 4, 5, 5),
+        "c2.bias": (13,),
+        "f1.weight": (23, 13 * 16),  # 8 × 23 weights are fewer bytes than an index of 200
+        "f1.bias": (23,),
+        "f2.weight": (10, 23),
+        "f2.bias": (10,),
+        "f3.weight": (10, 10),
+        "f3.bias": (10,),
+    }
+    assert "8 rows could go, but their index would take more bytes" in by_name(small)["f1"].reason
+
+
+def test_a_part_of_a_flattened_map_is_selected_where_that_pays() -> None:
+    model = LeNet()
+    with torch.no_grad():
+        model.f1.weight.view(24, 16, 16)[:, 2:12, 1:] = 0  # 150 inputs in ten maps that stay
+        model.f1.weight.view(24, 16, 16)[:, 1] = 0
+    small = compact(model, torch.randn(2, 1, 28, 28))
+    assert small.c2.weight.shape[0] == 15
+    assert type(small.f1.inputs) is SelectInputs
+    assert small.f1.layer.weight.shape == (24, 240 - 150)
+
+
+def test_vgg_has_the_sizes_worked_out_by_hand() -> None:
+    model = settle_(vgg())
+    with torch.no_grad():
+        model[4].weight[:, [0, 1, 2]] = 0
+        model[8].weight[:, [11]] = 0
+        model[13].weight.view(16, 10, 4)[:, [0, 9]] = 0
+        model[17].weight[:, [3]] = 0
+    small = compact(model, torch.randn(2, 3, 8, 8))
+    shapes = {name: tuple(p.shape) for name, p in small.named_parameters() if p.ndim > 1}
+    assert shapes == {
+        "0.weight": (5, 3, 3, 3),
+        "4.weight": (11, 5, 3, 3),
+        "8.weight": (8, 11, 3, 3),
+        "13.weight": (15, 32),
+        "17.weight": (7, 15),
+    }
+    norms = {name: m.num_features for name, m in small.named_modules() if hasattr(m, "num_features")}
+    assert norms == {"1": 5, "6": 11, "9": 8, "12": 32, "14": 15}
+    assert torch.equal(small[9].running_var, model[9].running_var[1:9])
+    assert torch.equal(small[12].running_mean, model[12].running_mean[4:36])
+    assert not isinstance(small[4], nn.Sequential)
+
+
+def test_removal_cascades_through_rows_that_only_fed_removed_channels() -> None:
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 4))
+    with torch.no_grad():
+        model[4].weight[:, :5] = 0
+        model[2].weight[5:, :12] = 0  # the first twelve only feed the five that go
+        model[0].weight[12:, 0] = 0  # and this input only feeds those twelve
+    small = compact(model, torch.randn(3, 9))
+    layers = by_name(small)
+    assert (layers["0"].width, layers["0"].outputs_left, layers["2"].outputs_left) == (8, 18, 15)
+
+
+def test_the_cascade_does_not_depend_on_the_order_of_registration() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.b, self.a = nn.Linear(20, 4), nn.Linear(30, 20), nn.Linear(9, 30)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b_to_c(torch.relu(self.a(x)))
+
+        def b_to_c(self, x: Tensor) -> Tensor:
+            return self.c(torch.relu(self.b(x)))
+
+    for order in (["a", "b", "c"], ["c", "b", "a"]):
+        model = Backwards()
+        model._modules = {name: model._modules[name] for name in order}
+        with torch.no_grad():
+            model.c.weight[:, :5] = 0
+            model.b.weight[5:, :12] = 0
+        layers = by_name(compact(model, torch.randn(3, 9)))
+        assert (layers["a"].outputs_left, layers["b"].outputs_left) == (18, 15)
+
+
+def test_rows_that_differ_only_in_removed_channels_are_tied() -> None:
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 4))
+    with torch.no_grad():
+        model[2].weight[:, :10] = 0
+        model[0].weight[10:, 3] = model[0].weight[10:, 8]
+    assert by_name(compact(model, torch.randn(3, 9)))["0"].width == 8
+
+
+def test_readers_that_disagree_keep_the_union() -> None:
+    model = FanOut()
+    with torch.no_grad():
+        model.left.weight[:, :10] = 0
+        model.right.weight[:, 5:15] = 0
+    small = compact(model, torch.randn(3, 8))
+    layers = by_name(small)
+    assert layers["stem"].kept == (*range(5), *range(10, 30))
+    assert type(small.left.inputs) is SelectInputs
+    assert small.left.inputs.index.tolist() == list(range(5, 25))
+    assert small.right.inputs.index.tolist() == [*range(5), *range(10, 25)]
+
+
+def test_a_layer_of_zero_rows_keeps_one_and_says_so() -> None:
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), nn.Linear(30, 4))
+    nn.init.zeros_(model[2].weight)
+    small = compact(model, torch.randn(3, 9))
+    layers = by_name(small)
+    assert (layers["0"].outputs_left, layers["2"].width) == (1, 1)
+    assert "all its rows are zero; one is kept" in layers["2"].reason
+    assert_same_outputs(model, small, torch.randn(3, 9))
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_groups_of_unequal_counts_are_padded_with_zero_rows(fewer: int) -> None:
+    model = nn.Sequential(nn.Conv2d(12, 8, 3, groups=2))
+    with torch.no_grad():
+        model[0].weight[:4, 3 - (fewer == 0) :] = 0  # one group keeps two rows, the other three
+        model[0].weight[4:, 3 - (fewer == 1) :] = 0
+    small = compact(model, torch.randn(2, 12, 5, 5))
+    assert small[0].layer.weight.shape == (8, 3, 3, 3)
+    assert not small[0].layer.weight[4 * fewer : 4 * fewer + 4, 2].any()
+    assert small[0].inputs.index.tolist() == ([0, 1, 0, 6, 7, 8] if fewer == 0 else [0, 1, 2, 6, 7, 6])
+    assert_same_outputs(model, small, torch.randn(2, 12, 5, 5))
+
+
+def test_groups_that_cannot_lose_the_same_are_left_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(12, 8, 3, groups=2))
+    with torch.no_grad():
+        model[0].weight[:4, 2:] = 0
+    with pytest.warns(GrowlWarning, match="no zero rows and no bit-equal rows"):
+        small = compact(model, torch.randn(2, 12, 5, 5))
+    assert type(small[0]) is nn.Conv2d
+
+
+def test_a_gain_smaller_than_its_index_is_named() -> None:
+    model = nn.Sequential(nn.Linear(30, 2))
+    with torch.no_grad():
+        model[0].weight[:, 4] = 0
+    with pytest.warns(GrowlWarning, match="nothing worth its index can be removed: the network is returned as it is"):
+        small = compact(model, torch.randn(3, 30))
+    assert by_name(small)["0"].reason.startswith("1 rows could go, but their index would take more bytes")
+
+
+def test_layers_with_hooks_stay() -> None:
+    model = pruned_mlp()
+    model.fc2.register_forward_hook(lambda module, args, output: None)
+    layers = by_name(compact(model, torch.randn(3, 20)))
+    assert (layers["fc2"].form, layers["fc2"].width) == ("none", 30)
+    assert "hooks" in layers["fc2"].reason
+    assert layers["fc1"].reason == "its reader fc2 must stay: it has hooks, which a smaller layer would lose"
+
+
+def test_local_only_when_asked() -> None:
+    layers = by_name(compact(pruned_mlp(), torch.randn(3, 20), full=False))
+    assert {layer.form for layer in layers.values()} == {"local", "none"}
+    assert all("left alone, as asked" in layer.reason for layer in layers.values())
+
+
+@pytest.mark.parametrize("round_to", [4, 8])
+def test_what_is_left_can_be_a_multiple(round_to: int) -> None:
+    model, x = pruned_mlp(), torch.randn(3, 20)
+    small = compact(model, x, round_to=round_to)
+    assert_same_outputs(model, small, x)
+    sizes = [(layer.inputs, layer.width, layer.outputs, layer.outputs_left) for layer in structure_of(small).layers]
+    for inputs, width, outputs, left in sizes:
+        assert width % round_to == 0 or width == inputs
+        assert left % round_to == 0 or left == outputs
+    assert any(width < inputs for inputs, width, _, _ in sizes)
+    with pytest.raises(InvalidValueError, match="round_to must be an integer ≥ 1"):
+        compact(model, x, round_to=0)

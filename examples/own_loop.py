@@ -1,4 +1,4 @@
-"""GrOWL in a training loop of one's own, from a dense network to a smaller file: python examples/own_loop.py"""
+"""Train, tie and compact a network in your own loop, and measure it: ``python examples/own_loop.py``."""
 
 import torch
 from sklearn.datasets import load_digits

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import timing
 from benchmarks.harness.markdown import markdown, spread
 
 __all__ = ["lenet5", "one_strength", "resnet20", "table2"]
-
-RESULTS = Path(timing.__file__).parent / "results"
 
 
 def one_strength() -> str:
@@ -75,7 +72,7 @@ def widths(cuts: list[dict[str, Any]], groups: int) -> str:
 
 def lenet5() -> str:
     """LeNet-5 on both sides, beside the structured rows of the literature."""
-    jobs = timing.load("lenet5")["jobs"] if (RESULTS / "lenet5.json").is_file() else []
+    jobs = timing.load("lenet5")["jobs"] if (timing.RESULTS / "lenet5.json").is_file() else []
     rows = [
         [
             f"seed {job['seed']}",
@@ -111,7 +108,7 @@ def lenet5() -> str:
 
 def table2() -> str:
     """What there is of Table 2."""
-    if not (RESULTS / "table2.json").is_file():
+    if not (timing.RESULTS / "table2.json").is_file():
         return "**Not run to the end**: the command is tested end to end on a few batches."
     jobs = timing.load("table2")["jobs"]
     rows = [

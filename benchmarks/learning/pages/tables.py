@@ -41,7 +41,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def where(name: str) -> str:
     """Command, machine and date of a result; its command, where there is no result."""
     if not (timing.RESULTS / f"{name}.json").is_file():
-        return f"`python -m benchmarks.learning.{name}`"
+        return f"`python -m benchmarks.learning.experiments.{name}`"
     return pages.where_measured(timing.load(name))
 
 

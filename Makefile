@@ -1,14 +1,19 @@
-# Two commands do everything: `make run` and `make test`. Both build .venv first.
+# `make run` trains and compacts a network, `make check` is for every change (lint, types and the fast tests: under a
+# minute on two cores), `make test` is everything. All build .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Where the real data lives, if it is there: tests that need it are skipped, with a reason, where it is not.
+# The folder with real data: tests that need it are skipped, with a reason, if it does not exist.
 DATA ?= ../shared/data
 OUT ?= runs/digits
 
-.PHONY: run test lint types tests clean
+PYTEST := GROWL_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+
+.PHONY: run check test lint types fast tests clean
 run: $(VENV)/.installed
 	$(BIN)/growl run digits --out $(OUT) --resume
+
+check: $(VENV)/.installed lint types fast
 
 test: $(VENV)/.installed lint types tests
 
@@ -19,8 +24,12 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
+# The slowest tests are shown, so that a slow one gets its marker.
+fast: $(VENV)/.installed
+	$(PYTEST) -q -m "not slow" --durations=5 --durations-min=1
+
 tests: $(VENV)/.installed
-	GROWL_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	$(PYTEST)
 
 # Torch goes first: what follows must find the pinned CPU build, never look for a newer one.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -19,8 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.architectures import tables
-from benchmarks.clustering.clustering import Kept
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options
 from torch_growl.errors import first_line
 
@@ -119,8 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
             "torch_pruning",
         ):
             import_module(package)
-        kept = Kept(given.name or ("architectures-quick" if given.quick else "architectures"))
-        before = timing.load("architectures")["networks"] if given.only else {}
+        kept = results.Kept(given.name or ("architectures-quick" if given.quick else "architectures"))
+        before = results.load("architectures")["networks"] if given.only else {}
         found: dict[str, Any] = {}
         for name in QUICK if given.quick else ARCHITECTURES:
             source = next(key for key, builders in SOURCES.items() if name in builders)
@@ -138,9 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
         kept.done()
         if given.quick or given.name:
             return
-    page = tables.PAGE
-    page.write_text(tables.filled(page.read_text("utf-8"), timing.load("architectures")), "utf-8")
-    print("wrote", page)
+    tables.PAGE.fill()
 
 
 if __name__ == "__main__":

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import pages
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown
+from benchmarks.harness.pages import DOCS, Page, where_measured
 
-__all__ = ["PAGE", "TABLES", "filled", "general"]
+__all__ = ["PAGE", "general"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 PEER = "Torch-Pruning"
 SOURCES = ("torchvision", "timm", "transformers", "own")
 
@@ -92,13 +90,15 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"
 
 
-TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "where": pages.where_measured,
-    "summary": summary,
-    **{source: networks_of(source) for source in SOURCES},
-}
+def _of_kept(table: Callable[[Mapping[str, Any]], str]) -> Callable[[], str]:
+    return lambda: table(results.load("architectures"))
 
 
-def filled(page: str, data: Mapping[str, Any]) -> str:
-    """The page with every marked table written anew; a name that is not of :data:`TABLES` is a KeyError."""
-    return pages.filled(page, {name: partial(table, data) for name, table in TABLES.items()})
+PAGE = Page(
+    DOCS / "architectures.md",
+    {
+        "where": _of_kept(where_measured),
+        "summary": _of_kept(summary),
+        **{source: _of_kept(networks_of(source)) for source in SOURCES},
+    },
+)

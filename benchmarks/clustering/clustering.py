@@ -8,10 +8,8 @@ was cut off goes on where it was.
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from torch import Tensor
 from benchmarks.clustering.cases import KINDS, Case, cases, scikit_learn, tied_rows
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
+from benchmarks.harness.results import Kept
 from benchmarks.harness.verdicts import show_rows
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.mathematics.clustering.clusters import cluster_rows
@@ -33,28 +32,6 @@ TIED = ("duplicates", "tied, noise 1 %", "tied, noise 5 %", "tied, noise 20 %")
 TARGETS = {2048: 20.0, 4096: 60.0}
 ROW_LENGTH, PREFERENCE = 256, 0.8
 SAME = 1e-9  # objectives that differ by less, relative to their size, are the same
-
-
-class Kept:
-    """Results kept line by line while a run lasts, by key."""
-
-    def __init__(self, name: str) -> None:
-        self.path = timing.RESULTS / f"{name}.partial.jsonl"
-        timing.RESULTS.mkdir(exist_ok=True)
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        self.found: dict[str, Any] = dict(json.loads(line) for line in lines)
-
-    def get(self, key: str, make: Callable[[], Any]) -> Any:
-        """What was kept under the key, or is made now."""
-        if key not in self.found:
-            self.found[key] = made = make()
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([key, made]) + "\n")
-        return self.found[key]
-
-    def done(self) -> None:
-        """Forget it all: the result is kept elsewhere."""
-        self.path.unlink(missing_ok=True)
 
 
 def ours(W: Tensor, preference: float, **options: Any) -> tuple[float, bool, int, float]:

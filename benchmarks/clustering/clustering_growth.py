@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clustering.cases import tied_rows
-from benchmarks.clustering.clustering import Kept
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
+from benchmarks.harness.results import Kept
 from benchmarks.harness.verdicts import show_rows
 from benchmarks.kernels.growth import slope
 from torch_growl.mathematics.clustering.clusters import cluster_rows

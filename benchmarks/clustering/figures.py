@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
+from benchmarks.harness.pages import IMAGES
 
 __all__ = ["growth", "main", "speed"]
 
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#000000")
 
 
@@ -63,7 +62,7 @@ def main() -> None:
     """Draw what there are results of."""
     for name, result, draw in (("speed", "clustering", speed), ("growth", "clustering_growth", growth)):
         path = IMAGES / f"clustering-{name}.png"
-        draw(timing.load(result)).savefig(path, metadata={"Software": None})
+        draw(results.load(result)).savefig(path, metadata={"Software": None})
         print("wrote", path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, short
 
 __all__ = ["TABLES"]
@@ -16,7 +16,7 @@ def _seconds(micro: float) -> str:
 
 def speed() -> str:
     """Times beside scikit-learn's."""
-    found = timing.load("clustering")["speed"]
+    found = results.load("clustering")["speed"]
     rows = [
         [
             row["kind"],
@@ -33,7 +33,7 @@ def speed() -> str:
 
 def battery() -> str:
     """Objectives beside scikit-learn's, in a sentence."""
-    b = timing.load("clustering")["battery"]
+    b = results.load("clustering")["battery"]
     return (
         f"{b['cases']} random problems of 13 to {b['largest_n']:,} rows; scikit-learn converged in "
         f"{b['theirs_converged']}, `cluster_rows` in {b['ours_converged']}. Where scikit-learn did, our objective was "
@@ -43,7 +43,7 @@ def battery() -> str:
 
 def gap() -> str:
     """How far each way is from the proven optimum."""
-    g = timing.load("clustering")["gap"]
+    g = results.load("clustering")["gap"]
     names = {
         "propagation": "affinity propagation alone, on the sparse graph",
         "scikit-learn": "scikit-learn",
@@ -65,7 +65,7 @@ def large() -> str:
     """65,536 rows of length 256."""
     rows = [
         [name, f"{f['seconds']:.1f} s", f"{f['peak_bytes'] / 2**30:.2f} GiB", f"{f['found_groups']:,}"]
-        for name, f in timing.load("clustering_growth")["large"].items()
+        for name, f in results.load("clustering_growth")["large"].items()
     ]
     return markdown(["65,536 rows of length 256", "time", "peak of the process", "groups found"], rows)
 
@@ -81,7 +81,7 @@ def growth() -> str:
             f"{s['more_bytes'][0] / 2**20:,.0f} … {s['more_bytes'][-1] / 2**20:,.0f} MiB",
             f"{s['memory_slope']:.2f}",
         ]
-        for s in timing.load("clustering_growth")["series"]
+        for s in results.load("clustering_growth")["series"]
     ]
     return markdown(["over", "from … to", "time", "slope", "memory beyond the rows", "slope"], rows)
 

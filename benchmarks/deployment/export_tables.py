@@ -6,22 +6,20 @@ Run it with ``python -m benchmarks.deployment.export_tables``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.deployment.export import shape_of
 from benchmarks.deployment.export_forms import FORMS
-from benchmarks.harness import pages, timing
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, short
+from benchmarks.harness.pages import DOCS, Page, targets, where_measured
 
-__all__ = ["PAGE", "TABLES", "filled", "main"]
-
-PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+__all__ = ["PAGE", "main"]
 
 
 def forms() -> str:
     """Times of every form, and what of it is kept after constant folding."""
-    data = timing.load("export")
+    data = results.load("export")
     rows = []
     for case in data["sums"]:
         for batch, times in case["times"].items():
@@ -32,7 +30,7 @@ def forms() -> str:
 
 def threads() -> str:
     """Wrong answers with two threads."""
-    data = timing.load("export")["threads"]
+    data = results.load("export")["threads"]
     where = f"{data['inputs']}, {data['kept']} → {data['groups']}, batch {data['batch']}: wrong of {data['tries']}"
     return markdown([where, *data["wrong"]], [["two threads", *(str(count) for count in data["wrong"].values())]])
 
@@ -40,7 +38,7 @@ def threads() -> str:
 def networks() -> str:
     """Whole networks: times in onnxruntime and sizes of every format."""
     rows = []
-    for case in timing.load("export")["networks"]:
+    for case in results.load("export")["networks"]:
         for name, files in case["files"].items():
             sizes: list[Any] = [files["state"], *(files[kind]["bytes"] for kind in ("onnx", "pt2", "pte"))]
             rows.append(
@@ -66,22 +64,19 @@ def networks() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "where-export": lambda: pages.where_measured(timing.load("export")),
-    "targets-export": lambda: pages.targets("export"),
+    "where-export": lambda: where_measured(results.load("export")),
+    "targets-export": lambda: targets("export"),
     "forms": forms,
     "threads": threads,
     "networks": networks,
 }
 
-
-def filled(page: str) -> str:
-    """The page with every marked table written anew."""
-    return pages.filled(page, TABLES)
+PAGE = Page(DOCS / "export.md", TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    pages.fill(PAGE, TABLES)
+    PAGE.fill()
 
 
 if __name__ == "__main__":

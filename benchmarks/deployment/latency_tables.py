@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.deployment.latency import PEER, UNROUNDED
-from benchmarks.harness import pages, timing
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown
+from benchmarks.harness.pages import DOCS, Page, targets, where_measured
 
-__all__ = ["PAGE", "TABLES", "filled", "main"]
-
-PAGE = Path(__file__).parents[2] / "docs" / "latency.md"
+__all__ = ["PAGE", "main"]
 
 
 def sizes() -> str:
     """Weights and MACs of every network."""
     rows = []
-    for name, networks in timing.load("latency")["sizes"].items():
+    for name, networks in results.load("latency")["sizes"].items():
         dense = networks["dense"]
         for key, size in networks.items():
             ratios = [f"{dense[what] / size[what]:.2f}x" for what in ("weights", "macs")]
@@ -28,7 +26,7 @@ def sizes() -> str:
 def times() -> str:
     """Medians, and the compact network's ratio to the dense one in words."""
     rows = []
-    for cell in timing.load("latency")["times"]:
+    for cell in results.load("latency")["times"]:
         median = {key: each["median"] / 1e3 for key, each in cell["times"].items()}
         ratio = median["dense"] / median["compact"]
         said = f"{ratio:.2f}x faster" if ratio > 1 else f"**{1 / ratio:.2f}x slower**"
@@ -41,7 +39,7 @@ def times() -> str:
 def pretrained() -> str:
     """Accuracy of the pretrained networks and predictions that changed."""
     rows = []
-    for each in timing.load("pretrained")["networks"]:
+    for each in results.load("pretrained")["networks"]:
         known = "" if each["known"] is None else f" (known: {each['known']:.2%})"
         rows.append(
             [
@@ -56,23 +54,20 @@ def pretrained() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "where-latency": lambda: pages.where_measured(timing.load("latency")),
-    "targets-latency": lambda: pages.targets("latency"),
+    "where-latency": lambda: where_measured(results.load("latency")),
+    "targets-latency": lambda: targets("latency"),
     "sizes": sizes,
     "times": times,
-    "where-pretrained": lambda: pages.where_measured(timing.load("pretrained")),
+    "where-pretrained": lambda: where_measured(results.load("pretrained")),
     "pretrained": pretrained,
 }
 
-
-def filled(page: str) -> str:
-    """The page with every marked table written anew."""
-    return pages.filled(page, TABLES)
+PAGE = Page(DOCS / "latency.md", TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    pages.fill(PAGE, TABLES)
+    PAGE.fill()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
 
 __all__ = ["keep", "missing", "options", "workplace"]
 
@@ -36,7 +36,7 @@ def keep(given: argparse.Namespace, benchmark: str, data: Mapping[str, Any], pac
         print("a quick run: nothing kept (give it a --name to keep it)")
         return
     command = f"python -m benchmarks.{benchmark}{' --quick' if given.quick else ''}"
-    print("kept", timing.save(name, {"command": command, "quick": given.quick, **data}, packages=packages))
+    print("kept", results.save(name, {"command": command, "quick": given.quick, **data}, packages=packages))
 
 
 def missing(modules: Mapping[str, str]) -> dict[str, str]:

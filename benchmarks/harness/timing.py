@@ -1,4 +1,4 @@
-"""Timing several ways of doing one thing side by side, and keeping the result with where it was measured.
+"""Timing of several ways of doing one thing, side by side.
 
 A shared machine drifts by the second, so candidates take turns within every round, in an order drawn anew, each on an
 input made for that call alone: timing one input again and again teaches the branch predictor, and sorting kernels then
@@ -8,22 +8,15 @@ look up to four times faster than they are. What counts is the ratio of medians.
 from __future__ import annotations
 
 import gc
-import json
-import os
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from torch_growl.application.runs.evaluation import environment
-
-RESULTS = Path(__file__).parents[1] / "results"
+__all__ = ["one_thread", "side_by_side", "summary"]
 
 
 def one_thread() -> None:
@@ -99,44 +92,3 @@ def summary(seconds: list[float]) -> dict[str, float]:
         "min": round(micro[0], 3),
         "rounds": len(micro),
     }
-
-
-def save(name: str, data: Mapping[str, Any], *, packages: tuple[str, ...] = ()) -> Path:
-    """Keep a result as ``benchmarks/results/NAME.json`` with the environment and the peers' versions."""
-    where = {**environment(torch.device("cpu")), "commit": _AT_START, "date": time.strftime("%Y-%m-%d")}
-    where["cores"] = os.cpu_count()
-    where["packages"] = {package: _version(package) for package in ("numpy", "numba", "scipy", *packages)}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({**data, "environment": where}, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    temporary.replace(path)
-    return path
-
-
-def commit() -> str:
-    """Of the code that runs: a result put together from several runs says it of each."""
-    return _AT_START
-
-
-def load(name: str) -> dict[str, Any]:
-    """A kept result."""
-    return dict(json.loads((RESULTS / f"{name}.json").read_text("utf-8")))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _commit() -> str:
-    try:
-        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
-
-
-_AT_START = _commit()  # what runs is what was there when it started

@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
+from benchmarks.harness.pages import IMAGES
 from benchmarks.kernels.prox import AIMED, OURS
 from benchmarks.kernels.prox_peers import PEERS
 
 __all__ = ["FIGURES", "growth", "main", "prox_speed", "step_cost"]
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 BLUE, ORANGE, VERMILLION, GREEN, PURPLE, SKY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 GREY, DARK = "#8C8C8C", "#3A3A3A"
 _COLOURS = (VERMILLION, ORANGE, GREEN, PURPLE, SKY, GREY)
@@ -104,7 +103,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], Figure]]] = {
 def main() -> None:
     """Draw what there are results of."""
     for name, (result, draw) in FIGURES.items():
-        draw(timing.load(result)).savefig(IMAGES / f"{name}.png", metadata={"Software": None})
+        draw(results.load(result)).savefig(IMAGES / f"{name}.png", metadata={"Software": None})
         print("wrote", IMAGES / f"{name}.png")
 
 

@@ -10,7 +10,6 @@ absent is skipped.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, missing, options
+from benchmarks.harness.results import Kept
 from benchmarks.harness.verdicts import judge, show, show_rows
 from benchmarks.kernels.prox_inputs import KINDS
 from benchmarks.kernels.prox_peers import LEFT_OUT, PEERS, SORTS, Way, ours, peers, sorts
@@ -184,20 +184,13 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     timing.one_thread()
     rounds = QUICK if given.quick else ROUNDS
-    partial = timing.RESULTS / f"prox{'-quick' if given.quick else ''}.partial"
-    if not given.resume:
-        partial.unlink(missing_ok=True)
-    done = json.loads(partial.read_text("utf-8")) if partial.exists() else {}
+    kept = Kept("prox-quick" if given.quick else "prox", resume=given.resume)
     cells = []
     for n in rounds:
         for dtype in DTYPES:
             for kind in KINDS:
-                key = f"{n} {dtype} {kind}"
-                if key not in done:
-                    done[key] = cell(n, dtype, kind, rounds[n], given.cap)
-                    partial.parent.mkdir(exist_ok=True)
-                    partial.write_text(json.dumps(done), "utf-8")
-                cells.append(done[key])
+                arguments_of_cell = (n, dtype, kind, rounds[n], given.cap)
+                cells.append(kept.get(f"{n} {dtype} {kind}", lambda these=arguments_of_cell: cell(*these)))
         print(f"n = {n:,} done", flush=True)
     left_out = {**missing({name: module for name, (_, module) in PEERS.items()}), **LEFT_OUT}
     _print(cells)
@@ -208,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     kinds = {name: kind.says for name, kind in KINDS.items()}
     data = {"unit": "µs", "kinds": kinds, "left_out": left_out, "cells": cells, "targets": verdicts}
     keep(given, "kernels.prox", data, packages=tuple(package for package, _ in PEERS.values()))
-    partial.unlink(missing_ok=True)
+    kept.done()
 
 
 if __name__ == "__main__":

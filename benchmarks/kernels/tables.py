@@ -6,23 +6,22 @@ The page is ``docs/kernels.md``; :mod:`benchmarks.harness.pages` says how tables
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.clustering import tables as clustering_tables
-from benchmarks.harness import pages, timing
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, short
+from benchmarks.harness.pages import DOCS, Page, targets, where_measured
 from benchmarks.kernels.prox_peers import PEERS
 
-__all__ = ["PAGE", "TABLES", "filled", "main"]
+__all__ = ["PAGE", "main"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "kernels.md"
 OURS = "torch-growl"
 MEASURED = ("prox", "step", "pat", "growth", "clustering", "clustering_growth")
 
 
 def prox_times(dtype: str, kind: str) -> str:
     """Median times of everything for one kind of input."""
-    cells = [c for c in timing.load("prox")["cells"] if (c["dtype"], c["kind"]) == (dtype, kind)]
+    cells = [c for c in results.load("prox")["cells"] if (c["dtype"], c["kind"]) == (dtype, kind)]
     peers = [peer for peer in PEERS if any(peer in c["peers"] for c in cells)]
     rows = []
     for c in cells:
@@ -35,7 +34,7 @@ def prox_times(dtype: str, kind: str) -> str:
 
 def prox_ratios(to: str) -> str:
     """Ours over something, for every size and input."""
-    cells = timing.load("prox")["cells"]
+    cells = results.load("prox")["cells"]
     kinds = list(dict.fromkeys((c["dtype"], c["kind"]) for c in cells))
     found = {(c["n"], c["dtype"], c["kind"]): c["ratio"][OURS].get(to) for c in cells}
     rows = []
@@ -47,7 +46,7 @@ def prox_ratios(to: str) -> str:
 
 def prox_remarks() -> str:
     """Which peers are absent, were skipped, or gave wrong results."""
-    data = timing.load("prox")
+    data = results.load("prox")
     lines = [f"* {name}: {why}." for name, why in data["left_out"].items()]
     names = dict.fromkeys(name for c in data["cells"] for name in (*c["wrong"], *c["skipped"]))
     for name in names:
@@ -63,7 +62,7 @@ def prox_remarks() -> str:
 def step() -> str:
     """The step against the weights."""
     rows = []
-    for f in timing.load("step")["against the weights"]:
+    for f in results.load("step")["against the weights"]:
         times = [f["times"][name]["median"] for name in ("GrOWL.prox_", "w.mul_", "torch._foreach_mul_")]
         ratios = [f"{f['ratio'][name]:.2f}" for name in ("w.mul_", "torch._foreach_mul_")]
         alive = f"{f['alive']['after']:,} of {f['rows']:,}"
@@ -82,7 +81,7 @@ def step_share() -> str:
             *(short(f["times"][name]["median"] / 1e3) for name in ("training step", "GrOWL.prox_")),
             f"{100 * f['share']:.2f} %",
         ]
-        for f in timing.load("step")["share"]
+        for f in results.load("step")["share"]
     ]
     return markdown(["network", "threads", "training step, ms", "`prox_`, ms", "share"], rows)
 
@@ -96,7 +95,7 @@ def step_memory() -> str:
             *(f"{f[measure] / 1e6:,.2f} MB" for measure in ("kept", "resident", "torch")),
             f"{(f['kept'] + f['resident']) / f['rows']:,.0f} bytes",
         ]
-        for f in timing.load("step")["memory"]
+        for f in results.load("step")["memory"]
     ]
     head = ["rows × length", "weights", "GrOWL keeps", "a step: resident set", "a step: torch", "in all, a row"]
     return markdown(head, rows)
@@ -105,7 +104,7 @@ def step_memory() -> str:
 def pat() -> str:
     """Added time and memory beside torchao's."""
     rows = []
-    for c in timing.load("pat")["cases"]:
+    for c in results.load("pat")["cases"]:
         who = [f"{c['network']}, {c['side']} rows", f"{c['rows']:,}", short(c["times"]["SGD alone"]["median"])]
         ratios = [f"{ratio:.2f}" for ratio in c["ratio"].values()]
         held = [f"{c['held'][name] / 1e3:,.0f} kB" for name in ("torchao PAT", "GrOWL")]
@@ -124,14 +123,14 @@ def growth() -> str:
             f"{short(s['values'][0])} … {short(s['values'][-1])} {s['unit']}",
             "–" if s["slope"] is None else f"{s['slope']:.2f}",
         ]
-        for s in timing.load("growth")["series"]
+        for s in results.load("growth")["series"]
     ]
     return markdown(["what", "over", "from … to", "takes", "slope, upper decade"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"where-{name}": (lambda name=name: pages.where_measured(timing.load(name))) for name in MEASURED},
-    **{f"targets-{name}": (lambda name=name: pages.targets(name)) for name in ("prox", "step", "pat")},
+    **{f"where-{name}": (lambda name=name: where_measured(results.load(name))) for name in MEASURED},
+    **{f"targets-{name}": (lambda name=name: targets(name)) for name in ("prox", "step", "pat")},
     "prox-random": lambda: prox_times("float32", "random"),
     "prox-best-peer": lambda: prox_ratios("best peer"),
     "prox-argsort": lambda: prox_ratios("np.argsort"),
@@ -145,15 +144,12 @@ TABLES: dict[str, Callable[[], str]] = {
     **clustering_tables.TABLES,
 }
 
-
-def filled(page: str) -> str:
-    """The page with every marked table written anew; a name that is not of :data:`TABLES` is a KeyError."""
-    return pages.filled(page, TABLES)
+PAGE = Page(DOCS / "kernels.md", TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    pages.fill(PAGE, TABLES)
+    PAGE.fill()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.training_step.subjects import build
 
 __all__ = ["main", "measure"]
@@ -79,7 +79,7 @@ def main() -> None:
     found = [measure(network) for network in NETWORKS]
     for network in found:
         print(network["network"], network["ratio"])
-    path = timing.save("cuda_step", {"device": torch.cuda.get_device_name(), "networks": found}, packages=("triton",))
+    path = results.save("cuda_step", {"device": torch.cuda.get_device_name(), "networks": found}, packages=("triton",))
     print(f"kept in {path}")
 
 

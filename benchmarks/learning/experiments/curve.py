@@ -9,7 +9,6 @@ processes can share the work (``--only METHOD``). One CPU thread.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
-from benchmarks.learning.training.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit, keep_state, state_of
 from benchmarks.learning.training.methods import PATHS, Budget, Start
 from torch_growl.application.data.datasets import Splits, load_mnist
 from torch_growl.application.models.registry import mnist_mlp
@@ -50,7 +49,7 @@ def job(
 ) -> dict[str, Any]:
     """One method's path from one dense network; every point's last epoch on the test split."""
     dense = dense_network(splits, seed, work, epochs)
-    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    example = example_of(splits)
     started = time.perf_counter()
     points = []
     for curve, knob, model, found in PATHS[method](Start(dense, splits, example, 1000 * (seed + 1), budget)):
@@ -70,7 +69,7 @@ def job(
         "dense": accuracy(dense, splits.test),
         "points": points,
         "seconds": time.perf_counter() - started,
-        "commit": timing.commit(),
+        "commit": results.commit(),
     }
 
 
@@ -95,9 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
     for (method, seed), path in paths.items():
         if (not given.only or method in given.only) and not path.is_file():
             found = job(method, seed, splits, given.work, budget, epochs)
-            path.write_text(json.dumps(found), encoding="utf-8")
+            results.write(path, found)
     if all(path.is_file() for path in paths.values()):
-        done = [json.loads(path.read_text(encoding="utf-8")) for path in paths.values()]
+        done = [results.read(path) for path in paths.values()]
         spent = {"dense": epochs, "press": budget.press, "retrain": budget.retrain}
         keep(given, "learning.experiments.curve", {"epochs": spent, "jobs": done})
 

@@ -13,7 +13,6 @@ seeds, no augmentation, one CPU thread, last epoch, test split.
 from __future__ import annotations
 
 import copy
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +23,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted
-from benchmarks.learning.training.fitting import Fit, accuracy, fit
+from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit, scores
 from benchmarks.learning.training.sums import answers, train_compact
 from torch_growl.application.data.datasets import Splits, load_mnist
 from torch_growl.application.data.splits import TensorSplit
@@ -86,9 +85,9 @@ def job(inputs: str, seed: int, splits: Splits, quick: bool = False) -> list[dic
     dense = mnist_mlp(init="torch")
     fit(dense, train, replace(DENSE, **few), seed)
     logits = answers(dense, train, 0)
-    example = _split(splits.validation).batch(torch.arange(2))[0]
+    example = example_of(splits)
     common = {"inputs": inputs, "seed": seed, "correlation": correlation(train.x)}
-    common["dense"] = {"validation": accuracy(dense, splits.validation), "test": accuracy(dense, splits.test)}
+    common["dense"] = scores(dense, splits)
     found = []
     for penalty, sequence in PENALTIES.items():
         model = copy.deepcopy(dense)
@@ -114,10 +113,9 @@ def job(inputs: str, seed: int, splits: Splits, quick: bool = False) -> list[dic
                 small = compacted(tied, example)
                 right_after = accuracy(small, splits.test)
                 train_compact(small, train, logits, 0, replace(RETRAIN, **few), seed + 60)
-                scores = {part: accuracy(small, getattr(splits, part)) for part in ("validation", "test")}
                 point = {"penalty": penalty, "strength": growl.strength, "nonzero": nonzero, "groups": groups}
                 point["tied"] = right_after
-                found.append(common | point | scores)
+                found.append(common | point | scores(small, splits))
                 print(found[-1], flush=True)
     found[-1]["seconds"] = time.perf_counter() - started
     return found
@@ -146,8 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
                 if inputs not in of:
                     splits = load_mnist(given.data, limit=512 if given.quick else None)
                     of[inputs] = whitened(splits) if inputs == "whitened" else splits
-                path.write_text(json.dumps(job(inputs, seed, of[inputs], given.quick)), encoding="utf-8")
-            points += json.loads(path.read_text(encoding="utf-8"))
+                results.write(path, job(inputs, seed, of[inputs], given.quick))
+            points += results.read(path)
     points.sort(key=lambda point: INPUTS.index(point["inputs"]))
     keep(given, "learning.experiments.decorrelated", {"points": points})
 

@@ -12,7 +12,6 @@ dense one's answers. Training images are moved by up to a pixel. Three seeds, on
 from __future__ import annotations
 
 import copy
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ import torch
 from torch import nn
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted, ratio
-from benchmarks.learning.training.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit, keep_state, scores, state_of
 from benchmarks.learning.training.methods import expanded
 from benchmarks.learning.training.rising import Rise, press
 from torch_growl.application.data.datasets import Splits, load_mnist
@@ -43,7 +42,7 @@ SHARES = (0.5, 0.35)  # of the nonzero rows of fc1 that are left as groups
 def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str, Any]:
     """One seed, from the dense network to the compact one."""
     started = time.perf_counter()
-    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    example = example_of(splits)
     few = {"epochs": 1} if quick else {}
     torch.manual_seed(seed)
     dense = lenet5()
@@ -59,8 +58,8 @@ def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str,
     passed = press(model, growl, splits.train, _with(PRESS, few), RISE, seed + 10, model)
     found: dict[str, Any] = {
         "seed": seed,
-        "dense": _scores(dense, splits),
-        "pressed": _scores(model, splits),
+        "dense": scores(dense, splits),
+        "pressed": scores(model, splits),
     }
     found |= {"cuts": tg.structure_of(compacted(model.eval(), example)).to_records()}  # before any row is tied
     found |= {"strength": growl.strength, "nonzero": growl.nonzero(), "path": passed}
@@ -74,26 +73,22 @@ def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str,
         right_after = accuracy(small, splits.test)
         fit(small, splits.train, _with(BETWEEN if share != SHARES[-1] else LAST, few), seed + 20 + i, teacher=dense)
         plain = expanded(small, dense)
-        print(seed, share, right_after, _scores(small, splits), ratio(dense, small, example), flush=True)
+        print(seed, share, right_after, scores(small, splits), ratio(dense, small, example), flush=True)
     measured = tg.measure(small, example, latency=False)
     return found | {
         "tied": right_after,
-        "compact": _scores(small, splits),
+        "compact": scores(small, splits),
         **ratio(dense, small, example),
         "weights": measured.weights,
         "mac_count": measured.macs,
         "groups": tying["fc1"].partition.n_groups,
-        "commit": timing.commit(),
+        "commit": results.commit(),
         "seconds": time.perf_counter() - started,
     }
 
 
 def _with(how: Fit, few: dict[str, int]) -> Fit:
     return Fit(**{**how.__dict__, **few})
-
-
-def _scores(model: nn.Module, splits: Splits) -> dict[str, float]:
-    return {"validation": accuracy(model, splits.validation), "test": accuracy(model, splits.test)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,12 +104,12 @@ def main(arguments: list[str] | None = None) -> None:
     paths = {seed: given.work / f"seed{seed}.json" for seed in SEEDS[: 1 if given.quick else None]}
     for seed, path in paths.items():
         if seed in (given.seed or SEEDS) and not path.is_file():
-            path.write_text(json.dumps(job(seed, splits, given.work, given.quick)), encoding="utf-8")
+            results.write(path, job(seed, splits, given.work, given.quick))
     if all(path.is_file() for path in paths.values()):
         keep(
             given,
             "learning.experiments.lenet5",
-            {"jobs": [json.loads(path.read_text("utf-8")) for path in paths.values()]},
+            {"jobs": [results.read(path) for path in paths.values()]},
         )
 
 

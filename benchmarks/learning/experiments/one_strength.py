@@ -12,7 +12,6 @@ CPU thread, last epoch, test split.
 from __future__ import annotations
 
 import copy
-import json
 import time
 import warnings
 from dataclasses import replace
@@ -24,10 +23,19 @@ from torch import nn
 from torch.optim import Optimizer
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted, ratio
-from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import (
+    Bfloat16,
+    Fit,
+    accuracy,
+    example_of,
+    file_name,
+    fit,
+    keep_state,
+    state_of,
+)
 from benchmarks.learning.training.tasks import TASKS, Task
 from torch_growl.application.data.datasets import Splits
 
@@ -89,10 +97,10 @@ def job(
     """One task with one penalty and seed."""
     task = TASKS[name]
     started = time.perf_counter()
-    slug = "".join(c if c.isalnum() else "-" for c in name)
+    slug = file_name(name)
     torch.manual_seed(seed)
     model = task.build(weights)
-    example = next(iter(_examples(splits)))
+    example = example_of(splits)
     if task.dense.epochs:
         resumed(f"{slug}-dense-{seed}", model, _scaled(task.dense, scale), task, splits, work, seed)
     dense = copy.deepcopy(model).eval()
@@ -131,12 +139,8 @@ def job(
         **ratio(dense, small, example),
         "epochs": [task.dense.epochs, task.press.epochs, task.retrain.epochs],
         "seconds": time.perf_counter() - started,
-        "commit": timing.commit(),
+        "commit": results.commit(),
     }
-
-
-def _examples(splits: Splits) -> Any:
-    yield splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
 
 
 def _scaled(how: Fit, scale: int) -> Fit:
@@ -159,15 +163,15 @@ def main(arguments: list[str] | None = None) -> None:
         splits = None
         for penalty in task.beside:
             for seed in range(1 if given.quick else task.seeds):
-                path = given.work / ("".join(c if c.isalnum() else "-" for c in f"{name}-{penalty}-{seed}") + ".json")
+                path = given.work / f"{file_name(f'{name}-{penalty}-{seed}')}.json"
                 wanted.append(path)
                 if path.is_file() or (given.only and name not in given.only):
                     continue
                 splits = splits or task.load(given.cifar if cifar else given.data)
                 found = job(name, penalty, seed, splits, given.weights, given.work, 50 if given.quick else 1)
-                path.write_text(json.dumps(found), encoding="utf-8")
+                results.write(path, found)
                 print(found, flush=True)
-    done = [json.loads(path.read_text(encoding="utf-8")) for path in wanted if path.is_file()]
+    done = [results.read(path) for path in wanted if path.is_file()]
     if len(done) == len(wanted):
         keep(given, "learning.experiments.one_strength", {"jobs": done})
 

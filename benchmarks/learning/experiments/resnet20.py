@@ -23,9 +23,9 @@ import torch
 from torch import nn
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
-from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, example_of, fit, keep_state, state_of
 from benchmarks.learning.training.on_device import DeviceSplit
 from benchmarks.learning.training.rising import Rise, press
 from benchmarks.learning.training.views import Views, answers_to
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         few = {name: TensorSplit(part.x[:100], part.y[:100], part.transform) for name, part in parts.items()}
         splits = replace(splits, **few)
     dense = resnet_cifar(weights=given.weights / "resnet20-cifar10.safetensors").eval()
-    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    example = example_of(splits)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy.deepcopy(dense).to(device).to(memory_format=torch.channels_last)
     path = Fit(epochs=400 if given.quick else 40, lr=0.1, weight_decay=5e-4, distill=DISTILL, temperature=TEMPERATURE)
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         "layers": "inner" if given.inner else "all",
         "batch": given.batch,
         "trained": where,
-        "commit": timing.commit(),
+        "commit": results.commit(),
         "epochs": {"path": state["passed"][-1]["steps"] / (len(splits.train) // 128), "compact": given.epochs},  # type: ignore[arg-type]
         "accuracy": {
             "dense": accuracy(dense, splits.test),
@@ -153,12 +153,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def others(found: dict[str, Any]) -> list[dict[str, Any]]:
     """The runs kept before, with other settings."""
-    if not (timing.RESULTS / "resnet20.json").is_file():
+    if not results.exists("resnet20"):
         return []
     settings = ("layers", "balance", "batch")
     return [
         run
-        for run in timing.load("resnet20")["runs"]
+        for run in results.load("resnet20")["runs"]
         if [run[key] for key in settings] != [found[key] for key in settings]
         or run["epochs"]["compact"] != found["epochs"]["compact"]
     ]

@@ -12,7 +12,6 @@ jobs that are done are not done again.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted
-from benchmarks.learning.training.fitting import Fit, accuracy, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit, keep_state, scores, state_of
 from benchmarks.learning.training.sums import answers, train_compact
 from torch_growl.application.data.datasets import Splits, load_mnist
 from torch_growl.application.models.registry import mnist_mlp
@@ -90,11 +89,11 @@ def job(
     started = time.perf_counter()
     sequence, decay, groups = ROWS[row]
     teacher = dense(splits, seed, decay, work, scale)
-    found: dict[str, Any] = {"row": row, "seed": seed, "strength": strength, "dense": _scores(teacher, splits)}
+    found: dict[str, Any] = {"row": row, "seed": seed, "strength": strength, "dense": scores(teacher, splits)}
     if sequence is None or groups is None:
         return found | {"regularized": found["dense"], "kept": [1] * 784, "groups": 784}
     model = pressed(row, strength, seed, splits, work, scale)
-    found["regularized"] = _scores(model, splits)
+    found["regularized"] = scores(model, splits)
     found["kept"] = (model.get_submodule("fc1").weight.detach() != 0).any(dim=0).int().tolist()  # type: ignore[union-attr]
     logits = answers(teacher, splits.train, SHIFT)  # type: ignore[arg-type]
     found["steps"] = tied(model, [*(step for step in STEPS if step > groups), groups], logits, splits, seed, scale)
@@ -131,7 +130,7 @@ def tied(
     """
     from benchmarks.learning.training.methods import expanded
 
-    example = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    example = example_of(splits)
     steps: list[int | tg.Tying] = [how] if isinstance(how, tg.Tying) else list(how)
     plain = model
     for i, step in enumerate(steps):
@@ -151,7 +150,7 @@ def tied(
         "sharing": tying.sharing,
         "compression": tying.compression(),
         "tied": right_after,
-        **_scores(small, splits),
+        **scores(small, splits),
     }
 
 
@@ -161,18 +160,14 @@ def _copy(model: nn.Module) -> nn.Module:
     return copied.eval()
 
 
-def _scores(model: nn.Module, splits: Splits) -> dict[str, float]:
-    return {"validation": accuracy(model, splits.validation), "test": accuracy(model, splits.test)}
-
-
 def tune(row: str, splits: Splits, work: Path, scale: int) -> dict[str, Any]:
     """The strength of best validation accuracy at the row's groups, with a seed of its own."""
     path = work / f"choice-{row.replace(' ', '')}-{scale}.json"
-    tried: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["tried"] if path.is_file() else {}
+    tried: dict[str, float] = results.read(path)["tried"] if path.is_file() else {}
     for strength in STRENGTHS:
         if str(strength) not in tried:
             tried[str(strength)] = job(row, strength, TUNING_SEED, splits, work, scale, False)["steps"]["validation"]
-            path.write_text(json.dumps({"tried": tried}), encoding="utf-8")
+            results.write(path, {"tried": tried})
     return {"strength": max(STRENGTHS, key=lambda strength: tried[str(strength)]), "tried": tried}
 
 
@@ -196,9 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
             path = given.work / f"{row.replace(' ', '')}-{seed}.json"
             if not path.is_file():
                 found = job(row, tuned["strength"], seed, splits, given.work, scale) | {"tuning": tuned}
-                path.write_text(json.dumps(found), encoding="utf-8")
+                results.write(path, found)
                 print(row, seed, {k: v for k, v in found.items() if k != "kept"}, flush=True)
-    done = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.work.glob("*-[0-9].json"))]
+    done = [results.read(path) for path in sorted(given.work.glob("*-[0-9].json"))]
     done = [found for found in done if "row" in found]
     if len(done) == len(ROWS) * len(seeds):
         epochs = {"dense": DENSE, "penalty": PRESS, "between steps": BETWEEN, "last": LAST}

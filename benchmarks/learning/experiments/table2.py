@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -27,10 +26,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted, ratio
-from benchmarks.learning.training.fitting import Bfloat16, Fit, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import Bfloat16, Fit, file_name, fit, keep_state, state_of
 from benchmarks.learning.training.on_device import DeviceSplit
 from benchmarks.learning.training.rising import Rise, press
 from torch_growl.application.data.datasets import load_cifar10
@@ -210,7 +209,7 @@ def our_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
         replace(how, epochs=max(1, round(how.epochs * bench.share))) for how in (DENSE, PRESS, COMPACT)
     )
     dense = bench.network(seed)
-    slug = "".join(c if c.isalnum() else "-" for c in f"{row}-{seed}")
+    slug = file_name(f"{row}-{seed}")
     bench.fitted(f"{slug}-dense", dense, dense_fit, seed)
     found: dict[str, Any] = {"dense": bench.scores(dense)}
     model = copy.deepcopy(dense)
@@ -291,10 +290,10 @@ def work_off(left: dict[tuple[str, int], Path], bench: Bench) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", tg.GrowlWarning)
             found = (paper_row if row in PAPER else our_row)(row, seed, bench)
-        found = {"row": row, "seed": seed, **found, "device": bench.where(), "commit": timing.commit()}
+        found = {"row": row, "seed": seed, **found, "device": bench.where(), "commit": results.commit()}
         found["share"] = bench.share
         found |= {"torch": torch.__version__, "seconds": time.monotonic() - started}
-        path.write_text(json.dumps(found), encoding="utf-8")
+        results.write(path, found)
         print(found, flush=True)
 
 
@@ -328,7 +327,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.only:
         print("these rows are done; without --only the result is kept once all are")
         return
-    done = [json.loads(path.read_text(encoding="utf-8")) for path in paths.values()]
+    done = [results.read(path) for path in paths.values()]
     keep(given, "learning.experiments.table2", {"epochs": given.epochs, "seeds": given.seeds, "jobs": done})
 
 

@@ -10,12 +10,11 @@ and in steps, with as many epochs in all.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch_growl as tg
-from benchmarks.harness import timing
+from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.experiments import table1
 from benchmarks.learning.training.fitting import state_of
@@ -76,8 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
         for penalty in PENALTIES:
             path = given.work / f"ties-{PENALTIES[penalty]}-{seed}-{scale}.json"
             if not path.is_file():
-                path.write_text(json.dumps(job(penalty, seed, splits, given.work, scale)), encoding="utf-8")
-            jobs += json.loads(path.read_text(encoding="utf-8"))
+                results.write(path, job(penalty, seed, splits, given.work, scale))
+            jobs += results.read(path)
             print(*jobs[-7:], sep="\n", flush=True)
     keep(given, "learning.experiments.ties", {"jobs": jobs})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, spread
 from benchmarks.learning.pages.pictures import mean_curves
 
@@ -34,7 +34,7 @@ def instability(masks: Sequence[Sequence[int]]) -> float:
 def table1() -> str:
     """Every row of the paper's Table 1 beside the paper's."""
     jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for job in timing.load("table1")["jobs"]:
+    for job in results.load("table1")["jobs"]:
         jobs[job["row"]].append(job)
     rows = []
     for name, (compression, accuracy) in TABLE_1.items():
@@ -63,7 +63,7 @@ def table1() -> str:
 def once() -> str:
     """One affinity propagation, for the rows that had it."""
     rows = []
-    jobs = [job for job in timing.load("table1")["jobs"] if "once" in job]
+    jobs = [job for job in results.load("table1")["jobs"] if "once" in job]
     for name in dict.fromkeys(job["row"] for job in jobs):
         found = [job["once"] for job in jobs if job["row"] == name]
         rows.append(
@@ -80,7 +80,7 @@ def once() -> str:
 
 def best() -> str:
     """mnist-best, seed by seed, and the mean."""
-    jobs = timing.load("best")["jobs"]
+    jobs = results.load("best")["jobs"]
     rows = [
         [
             str(job["seed"]),
@@ -114,7 +114,7 @@ def best() -> str:
 def methods() -> str:
     """The largest compression of every method at three accuracies."""
     rows = []
-    for name, points in mean_curves(timing.load("curve")["jobs"]).items():
+    for name, points in mean_curves(results.load("curve")["jobs"]).items():
         cells = []
         for wanted in (0.985, 0.983, 0.981):
             reached = [size for size, accuracy in points if accuracy >= wanted]
@@ -126,7 +126,7 @@ def methods() -> str:
 def ties() -> str:
     """Accuracy right after tying and after retraining."""
     cells: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
-    for job in timing.load("ties")["jobs"]:
+    for job in results.load("ties")["jobs"]:
         groups = job["groups"] if job["how"] == "at once" else 0
         cells[job["penalty"], job["how"], groups].append(job)
     rows = [
@@ -146,7 +146,7 @@ def ties() -> str:
 def _points() -> dict[tuple[str, str], dict[tuple[float, int | None], dict[str, float]]]:
     """Means over the seeds, for inputs and penalty, then strength and groups."""
     found: dict[Any, Any] = defaultdict(lambda: defaultdict(list))
-    for point in timing.load("decorrelated")["points"]:
+    for point in results.load("decorrelated")["points"]:
         flat = {**point, **{f"dense {split}": value for split, value in point["dense"].items()}}
         found[point["inputs"], point["penalty"]][point["strength"], point["groups"]].append(flat)
     keys = ("nonzero", "tied", "validation", "test", "dense validation", "dense test", "correlation")
@@ -157,7 +157,7 @@ def _points() -> dict[tuple[str, str], dict[tuple[float, int | None], dict[str, 
 
 
 def _missing() -> bool:
-    return not (timing.RESULTS / "decorrelated.json").is_file()
+    return not results.exists("decorrelated")
 
 
 NOT_RUN = "**Not run to the end**: the command is tested on a few batches."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, spread
 
 __all__ = ["lenet5", "one_strength", "resnet20", "table2"]
@@ -14,7 +14,7 @@ __all__ = ["lenet5", "one_strength", "resnet20", "table2"]
 def one_strength() -> str:
     """One strength on every task."""
     tasks: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for job in timing.load("one_strength")["jobs"]:
+    for job in results.load("one_strength")["jobs"]:
         tasks[job["task"], job["penalty"]].append(job)
     rows = [
         [
@@ -36,7 +36,7 @@ def one_strength() -> str:
 def resnet20() -> str:
     """The paths to half the MACs."""
     rows = []
-    for run in timing.load("resnet20")["runs"]:
+    for run in results.load("resnet20")["runs"]:
         macs, weights, accuracy = run["macs"], run["weights"], run["accuracy"]
         rows.append(
             [
@@ -72,7 +72,7 @@ def widths(cuts: list[dict[str, Any]], groups: int) -> str:
 
 def lenet5() -> str:
     """LeNet-5 on both sides, beside the structured rows of the literature."""
-    jobs = timing.load("lenet5")["jobs"] if (timing.RESULTS / "lenet5.json").is_file() else []
+    jobs = results.load("lenet5")["jobs"] if results.exists("lenet5") else []
     rows = [
         [
             f"seed {job['seed']}",
@@ -108,9 +108,9 @@ def lenet5() -> str:
 
 def table2() -> str:
     """What there is of Table 2."""
-    if not (timing.RESULTS / "table2.json").is_file():
+    if not results.exists("table2"):
         return "**Not run to the end**: the command is tested end to end on a few batches."
-    jobs = timing.load("table2")["jobs"]
+    jobs = results.load("table2")["jobs"]
     rows = [
         [
             job["row"],

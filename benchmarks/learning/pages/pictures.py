@@ -8,7 +8,6 @@ three folders), and the curve from ``benchmarks/results``.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.harness import timing
+from benchmarks.harness import results
 from benchmarks.harness.command import options
+from benchmarks.harness.pages import IMAGES
 from benchmarks.learning.training.fitting import state_of
 from torch_growl.application.data.datasets import load_mnist
 from torch_growl.application.models.registry import vgg16
@@ -31,7 +31,6 @@ from torch_growl.networks.tying.tying import Tying
 
 __all__ = ["curve", "groups", "heat_maps", "histograms", "kept_rows", "main", "mean_curves"]
 
-IMAGES = Path(__file__).parents[3] / "docs" / "images"
 STATES = {
     "no penalty": "dense-0.0-0-1.pt",
     "group lasso + l2": "regularized-grouplasso+l2-*-0-1.pt",
@@ -52,7 +51,7 @@ def mean_curves(jobs: list[dict[str, Any]]) -> dict[str, list[tuple[float, float
 
 def curve() -> Figure:
     """Accuracy against size of all methods."""
-    jobs = timing.load("curve")["jobs"]
+    jobs = results.load("curve")["jobs"]
     dense = float(np.mean([job["dense"] for job in jobs]))
     return curve_figure(mean_curves(jobs), dense=dense, lowest=0.965)
 
@@ -127,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     drawers: dict[str, Callable[[argparse.Namespace], Figure]] = {
         "curve": lambda given: curve(),
         "figure4": lambda given: heat_maps(given.runs / "table1", given.data),
-        "figure5": lambda given: kept_rows(timing.load("table1")["jobs"]),
+        "figure5": lambda given: kept_rows(results.load("table1")["jobs"]),
         "figure6": lambda given: histograms(given.runs / "one_strength"),
         "groups": lambda given: groups(given.runs / "best" / "seed0"),
     }
@@ -136,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in given.only or drawers:
         figure = drawers[name](given)
         figure.savefig(IMAGES / f"{name}.png")
-        print("drew", json.dumps(str(IMAGES / f"{name}.png")))
+        print("wrote", IMAGES / f"{name}.png")
 
 
 if __name__ == "__main__":

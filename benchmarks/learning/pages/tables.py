@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from benchmarks.harness import pages, timing
+from benchmarks.harness import results
+from benchmarks.harness.pages import DOCS, Page, where_measured
 from benchmarks.learning.pages import mnist_tables as mnist
 from benchmarks.learning.pages import network_tables as networks
 
-__all__ = ["PAGE", "TABLES", "filled", "main"]
+__all__ = ["PAGE", "main"]
 
-PAGE = Path(__file__).parents[3] / "docs" / "experiments.md"
 NAMES = (
     "table1",
     "best",
@@ -40,19 +39,17 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def where(name: str) -> str:
     """Command, machine and date of a result; its command, where there is no result."""
-    if not (timing.RESULTS / f"{name}.json").is_file():
+    if not results.exists(name):
         return f"`python -m benchmarks.learning.experiments.{name}`"
-    return pages.where_measured(timing.load(name))
+    return where_measured(results.load(name))
 
 
-def filled(page: str) -> str:
-    """The page with its tables written anew."""
-    return pages.filled(page, TABLES)
+PAGE = Page(DOCS / "experiments.md", TABLES)
 
 
 def main() -> None:
     """Fill the page."""
-    pages.fill(PAGE, TABLES)
+    PAGE.fill()
 
 
 if __name__ == "__main__":

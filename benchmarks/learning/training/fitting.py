@@ -14,9 +14,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from torch_growl.application.data.datasets import Splits
 from torch_growl.application.runs.training import batches, evaluate
+from torch_growl.files import write_whole
 
-__all__ = ["Bfloat16", "Fit", "accuracy", "fit", "keep_state", "state_of"]
+__all__ = ["Bfloat16", "Fit", "accuracy", "example_of", "file_name", "fit", "keep_state", "scores", "state_of"]
 
 CPU = torch.device("cpu")
 
@@ -149,12 +151,26 @@ def accuracy(model: nn.Module, split: Dataset[Any]) -> float:
     return evaluate(model, split, CPU)
 
 
+def scores(model: nn.Module, splits: Splits) -> dict[str, float]:
+    """Return the accuracy on the validation and the test split."""
+    return {"validation": accuracy(model, splits.validation), "test": accuracy(model, splits.test)}
+
+
+def example_of(splits: Splits) -> Tensor:
+    """Return a batch of two inputs."""
+    x: Tensor = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
+    return x
+
+
+def file_name(text: str) -> str:
+    """Return a text with every sign that file names may not hold replaced."""
+    return "".join(c if c.isalnum() else "-" for c in text)
+
+
 def keep_state(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    write_whole(path, lambda temporary: torch.save(state, temporary))
 
 
 def state_of(path: Path) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from benchmarks.architectures import tables
 from benchmarks.architectures.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs, torch_pruning_cuts
 from benchmarks.architectures.zoo.compare import difference, spread
 from benchmarks.architectures.zoo.damage import ZERO, damage_, damaged_layers
-from benchmarks.harness import timing
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
 from torch_growl.networks.layers import rows_of
 
@@ -97,16 +96,3 @@ def test_torch_pruning_is_judged_by_its_outputs(name: str) -> None:
     assert torch_pruning_cuts.cuts(name, -1.0, 120.0)["verdict"] == "wrong"
     stopped = torch_pruning_cuts.cuts(name, TOLERANCE, 1e-3)
     assert [(t["verdict"], t["stage"]) for t in stopped["tried"]] == [("did not finish", "graph")]
-
-
-def test_the_docs_show_what_was_measured() -> None:
-    page, data = tables.PAGE.read_text("utf-8"), timing.load("architectures")
-    assert not data["quick"]
-    assert list(data["networks"]) == list(ARCHITECTURES)
-    assert tables.filled(page, data) == page
-    assert all(f"<!-- table: {name} -->" in page for name in tables.TABLES)
-    changed = page.replace(" M → ", " M < ")
-    assert changed != page
-    assert tables.filled(changed, data) == page  # the figures come from the data, not from the page
-    with pytest.raises(KeyError, match="no-such"):
-        tables.filled("<!-- table: no-such -->\n<!-- end -->", data)

@@ -1,0 +1,142 @@
+"""The experiments: every command runs end to end on a little data."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.learning.experiments import curve, decorrelated, lenet5, one_strength, resnet20, table1, table2, ties
+from benchmarks.learning.pages import network_tables, pictures
+from benchmarks.learning.training.methods import Budget
+from torch_growl.application.data.datasets import Splits, TensorSplit, load_digits_splits, load_mnist
+
+pytestmark = pytest.mark.slow
+
+
+def few(splits: Splits) -> Splits:
+    """The same with a hundred examples to be tested on."""
+    validation, test = (TensorSplit(part.x[:100], part.y[:100]) for part in (splits.validation, splits.test))  # type: ignore[attr-defined]
+    return replace(splits, validation=validation, test=test)
+
+
+def test_whitened_inputs_are_uncorrelated(data_dir: Path) -> None:
+    splits = load_mnist(data_dir, limit=3000)
+    x = decorrelated.whitened(splits).train.x.double()  # type: ignore[attr-defined]
+    covariance = torch.cov(x.T)
+    spread = covariance.diagonal().clamp_min(1e-9).rsqrt()
+    correlation = (covariance * spread[:, None] * spread).fill_diagonal_(0).abs()
+    assert correlation[covariance.diagonal() > 0.1].mean() < 0.02
+    assert decorrelated.correlation(splits.train.x) > 0.4  # type: ignore[attr-defined]
+    assert decorrelated.correlation(x) < 0.3
+
+
+def test_tying_with_and_without_correlated_inputs_runs(data_dir: Path) -> None:
+    splits = few(load_mnist(data_dir, limit=256))
+    points = decorrelated.job("pixels", 0, splits, quick=True)
+    assert {point["penalty"] for point in points} == set(decorrelated.PENALTIES)
+    assert len(points) == 3 + 2 * 2 * 4
+    assert {point["groups"] for point in points} == {None, *decorrelated.GROUPS}
+    assert all(point["nonzero"] == 784 for point in points if point["penalty"] == "none")
+
+
+def test_lenet5_runs(data_dir: Path, tmp_path: Path) -> None:
+    splits = few(load_mnist(data_dir, flat=False, shift=1, limit=256))
+    found = lenet5.job(0, splits, tmp_path, quick=True)
+    assert found["groups"] == round(lenet5.SHARES[-1] * found["nonzero"]["fc1"])
+    assert found["network"] > 2
+    assert network_tables.widths(found["cuts"], found["groups"]).startswith(f"20-50-{found['nonzero']['fc1']} (→ ")
+
+
+def test_the_curve_runs_one_method(data_dir: Path, tmp_path: Path) -> None:
+    splits = load_mnist(data_dir, shift=1, limit=512)
+    found = curve.job("magnitude of rows", 0, splits, tmp_path, Budget(press=1, retrain=1), 1)
+    sizes = [point["network"] for point in found["points"]]
+    assert sizes == sorted(sizes)
+    assert len(sizes) >= 8
+    assert pictures.mean_curves([found])["magnitude of rows"][0][0] == pytest.approx(sizes[0])
+
+
+def test_table_1_and_the_study_of_ties_run(data_dir: Path, tmp_path: Path) -> None:
+    given = ["--quick", "--data", str(data_dir), "--work", str(tmp_path)]
+    for row in ("none", "GrOWL + l2"):
+        table1.main([*given, "--only", row])
+    tmp_path = tmp_path / "quick"  # quick runs have a folder of their own
+    kept = json.loads((tmp_path / "GrOWL+l2-0.json").read_text(encoding="utf-8"))
+    assert kept["groups"] == kept["steps"]["groups"] == 32
+    assert kept["steps"]["compression"] == pytest.approx(24.5)
+    with pytest.raises(SystemExit, match="table1 first"):
+        ties.job("group lasso + l2", 0, table1.load_mnist(data_dir, limit=8), tmp_path, 30)
+    found = ties.job("GrOWL + l2", 0, table1.load_mnist(data_dir, shift=1, limit=256), tmp_path, 30)
+    assert [each["groups"] for each in found[:4]] == list(ties.GROUPS)
+    assert {each["how"] for each in found} == {"at once", "affinity propagation", "Ward at once", "steps"}
+
+
+def test_one_strength_trains_only_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = load_digits_splits()
+    name = "digits, transformer (AdamW)"
+
+    def job() -> tuple[dict[str, Any], list[str]]:
+        found = one_strength.job(name, "GrOWL", 0, splits, tmp_path, tmp_path, 50)
+        return {**found, "seconds": 0}, re.findall(r"(\w+)-0: epoch \d+", capsys.readouterr().out)
+
+    found, trained = job()
+    assert list(dict.fromkeys(trained)) == ["dense", "GrOWL", "small"]
+    assert found["strength"] == 1.5
+    assert found["compact"] > 0.2  # ten classes
+    assert job() == (found, [])
+    next(tmp_path.glob("*-small-0.pt")).unlink()
+    again, trained = job()
+    assert again == found
+    assert trained == ["small"] * len(trained)
+    assert trained
+
+
+def test_resnet20_runs_and_goes_on_from_what_is_there(
+    cifar10: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = data_dir.parent / "pretrained"
+    if not weights.is_dir():
+        pytest.skip(f"no pretrained weights in {weights}")
+    given = ["--quick", "--data", str(cifar10), "--weights", str(weights), "--work", str(tmp_path), "--epochs", "1"]
+    for way in ([], ["--inner", "--balance", "1"]):
+        resnet20.main([*given, "--goal", "1.0", *way])
+        assert "nothing kept" in capsys.readouterr().out
+    (tmp_path / "quick" / "teacher.pt").unlink()  # nothing is left to be taught
+    resnet20.main([*given, "--goal", "1.0"])
+    assert not (tmp_path / "quick" / "teacher.pt").exists()
+
+
+def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(
+    cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(cifar10)
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit):
+            table2.main(["--data", folder])
+        assert "no CUDA device" in capsys.readouterr().err
+    given = [
+        "--quick",
+        "--data",
+        folder,
+        "--work",
+        str(tmp_path),
+        "--only",
+        "GrOWL as it comes",
+        "--only",
+        "GrOWL, a quarter of the MACs",
+        "--only",
+        "GrOWL + l2",
+    ]
+    table2.main([*given, "--minutes", "0"])
+    assert "the same command goes on" in capsys.readouterr().out
+    table2.main([*given, "--minutes", "9"])
+    assert "these rows are done" in capsys.readouterr().out
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((tmp_path / "quick").glob("*.json"))]
+    assert {each["row"] for each in kept} == {"GrOWL as it comes", "GrOWL, a quarter of the MACs", "GrOWL + l2"}
+    assert all(each["network"] >= 0.99 for each in kept)

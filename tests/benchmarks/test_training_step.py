@@ -1,0 +1,74 @@
+"""The benchmarks of one training step: states of the weights, memory, the comparison with PAT."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.harness import command, results
+from benchmarks.training_step import held, pat, step, step_memory
+from benchmarks.training_step.subjects import STATES, Snapshot, build, nudge_
+from torch_growl import GrOWL
+from torch_growl.networks.layers import row_norms, rows_of
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_step_is_timed_on_living_rows(state: str) -> None:
+    found = step.step_against_weights("784-300-10 MLP", state, threads=1, rounds=2)
+    assert found["rows"] == 784
+    assert found["alive"]["before"] == found["alive"]["after"] == (784 if state == "fresh" else 392)
+    assert min(found["ratio"].values()) > 0
+
+
+def test_the_states_are_what_they_say() -> None:
+    rows = rows_of(build("784-300-10 MLP", "pruned and tied").get_submodule("fc1"))
+    assert len(torch.unique(rows[row_norms(build("784-300-10 MLP", "pruned and tied").fc1) > 0], dim=0)) == 392 // 8
+
+
+def test_a_snapshot_is_put_back_bit_for_bit() -> None:
+    model = build("784-300-10 MLP")
+    layers = GrOWL(model).layers
+    before = [model.get_submodule(name).weight.detach().clone() for name in layers]
+    snapshot = Snapshot.of(model, layers)
+    nudge_(snapshot.modules, torch.Generator().manual_seed(0))
+    assert not torch.equal(snapshot.weights[0], before[0])
+    torch.testing.assert_close(snapshot.weights[0], before[0], rtol=0.01, atol=0)
+    snapshot.restore_()
+    assert torch.equal(snapshot.weights[0], before[0])
+
+
+def test_held_bytes_counts_each_tensor_once_and_not_the_models() -> None:
+    model = nn.Linear(4, 4)
+    kept = torch.zeros(10, dtype=torch.float64)
+    holder = Namespace(a=kept, b=[kept[2:]], c={"w": model.weight, "array": np.zeros(3)}, model=model)
+    assert held.held_bytes(holder, model) == 80 + 24
+
+
+@pytest.mark.slow
+def test_peak_memory_comes_from_a_process_of_its_own() -> None:
+    found = step_memory.in_a_process(256, 16)
+    assert found["weights"] == 256 * 16 * 4
+    assert 0 <= found["torch"] < 100 * 256
+    assert 0 < found["kept"] < 100 * 256
+    assert 0 <= found["resident"] < 10e6
+
+
+def test_both_do_the_same_before_they_are_compared() -> None:
+    pytest.importorskip("torchao")
+    found = pat.added_time("784-300-10 MLP", "input", rounds=2)
+    assert found["held"][pat.PAT] == found["weights_bytes"]
+    assert 0 < found["held"][pat.OURS] < found["weights_bytes"] / 10
+
+
+def test_what_is_not_installed_is_named(quiet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command.missing({"nobody's": "no_such_module_anywhere", "numpy": "numpy"}) == {"nobody's": "not installed"}
+    monkeypatch.setattr(pat, "missing", lambda modules: dict.fromkeys(modules, "not installed"))
+    pat.main(["--quick", "--name", "pat"])
+    kept = results.load("pat")
+    assert kept["left_out"] == {pat.PAT: "not installed"}
+    assert not any(target["met"] for target in kept["targets"])

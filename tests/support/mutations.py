@@ -76,7 +76,8 @@ class Bench:
 
     def run(self, package: Path, tests: list[str], *, seconds: float = 120) -> Outcome:
         """Run tests on a copy of the package; a run that takes too long counts as an error of the mutation."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         job = {"package": str(package), "tests": [str(ROOT / "tests" / test) for test in tests], "seconds": seconds}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()

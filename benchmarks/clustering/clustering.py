@@ -192,9 +192,9 @@ def _drawn(case: Case) -> dict[str, Any]:
     return {name: getattr(case, name) for name in ("n", "row_length", "groups", "noise", "preference")}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, show and keep."""
-    given = options(__doc__).parse_args()
+    given = options(__doc__).parse_args(arguments)
     timing.one_thread()
     ours(torch.randn(300, 2), 0.3)  # compiles
     ours(torch.randn(300, 2, dtype=torch.float64), 0.3)

@@ -87,11 +87,11 @@ def in_a_process(*given: float) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, show and keep."""
     parser = options(__doc__)
     parser.add_argument("--measure", nargs=4, type=float, help="one point: rows, row length, groups, noise")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.measure:
         n, row_length, groups, noise = given.measure
         print(json.dumps(measure(int(n), int(row_length), int(groups), noise)))

@@ -1,4 +1,4 @@
-"""Are ties predictive, and are steps better than one tying?
+"""Tests whether ties are predictive, and whether tying in steps is better than tying once.
 
 Run it with ``python -m benchmarks.learning.experiments.ties --data DIR``.
 

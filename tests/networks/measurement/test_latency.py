@@ -1,4 +1,4 @@
-"""Milliseconds side by side: who is slower is said, whatever cannot be timed is said too."""
+"""The latencies of two networks side by side, a verdict in words, and the reason where a runtime cannot time them."""
 
 from __future__ import annotations
 
@@ -65,6 +65,22 @@ def test_every_runtime_and_batch_is_timed_and_settings_are_as_before() -> None:
     assert dense.training
 
 
+def test_the_compiled_networks_are_what_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+
+    def compile(network: nn.Module, dynamic: bool) -> nn.Module:
+        assert not dynamic
+        compiled.append(Sleeps(0.02 if isinstance(network, nn.Linear) else 0.005))
+        return compiled[-1]
+
+    monkeypatch.setattr(torch, "compile", compile)
+    dense, small = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2))
+    (found,) = compare_latency(dense, small, torch.randn(2, 3), batch_sizes=(2,), runtimes=("compile",), repeats=3)
+    assert len(compiled) == 2
+    assert found.dense_ms >= 20 > found.compact_ms >= 5
+    assert "faster" in found.verdict
+
+
 def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Loops(nn.Module):
         def __init__(self) -> None:
@@ -78,7 +94,8 @@ def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Loops(), Loops(), torch.randn(2, 3), batch_sizes=(2,), runtimes=("onnxruntime",), repeats=3
     )
     assert found.ratio is None
-    assert found.note
+    assert "numpy" in found.note
+    assert found.verdict == found.note
     fixed = nn.Sequential(nn.Linear(3, 2), nn.Unflatten(1, (2, 1)), Reshapes())
     found_at = compare_latency(
         fixed, fixed, torch.randn(2, 3), batch_sizes=(2, 8), runtimes=("eager", "onnxruntime"), repeats=3
@@ -97,10 +114,11 @@ def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"threads": 0}, "threads must be an integer ≥ 1, got 0"),
         ({"repeats": 0}, "repeats must be an integer ≥ 1, got 0"),
+        ({"batch_sizes": ()}, "the number of batch_sizes must be an integer ≥ 1, got 0"),
         ({"batch_sizes": (0,)}, "batch_sizes must be an integer ≥ 1, got 0"),
         ({"runtimes": ("abacus",)}, "runtimes must be 'eager', 'compile' or 'onnxruntime', got 'abacus'"),
     ],
-    ids=["threads", "repeats", "batch_sizes", "runtimes"],
+    ids=["threads", "repeats", "no batch size", "batch size", "runtimes"],
 )
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValueError, match=re.escape(message)):

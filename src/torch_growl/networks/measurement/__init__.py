@@ -1,4 +1,4 @@
-"""What a network costs in weights, bytes, MACs and milliseconds, and what compaction could save of them."""
+"""The weights, bytes, MACs and latency of a network, and the diagnosis of what compaction could save."""
 
 from torch_growl.networks.measurement.counts import measure
 from torch_growl.networks.measurement.diagnosis import Diagnosis, doctor

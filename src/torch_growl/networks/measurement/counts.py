@@ -1,9 +1,9 @@
-"""Counts and times of a network as plain records: weights, distinct weights, bytes, MACs, latency.
+"""The counts and times of a network as plain records: weights, distinct weights, bytes, MACs, latency.
 
 Conventions: one multiply-add is one MAC; MACs are those of matrix products, convolutions and attention at batch 1
 (``torch.utils.flop_counter``, halved), and one addition of :class:`SumInputs` counts as one MAC too; biases,
-normalisations, activations and pooling count none. Latency is wall-clock time of one call, the median over repeats,
-each on fresh random inputs. Shared parameters count once.
+normalisations, activations and pooling count as none. Shared parameters count once. Latency is the wall-clock time of
+one call, measured by :mod:`torch_growl.networks.execution.timing`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from torch_growl.networks.compaction import SelectInputs, SumInputs
 from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, median_ms, split_inputs
 from torch_growl.networks.layers import kind_of, plain_copy, rows_of
 
-__all__ = ["Measurement", "measure"]
+__all__ = ["Measurement", "count_macs", "measure"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was counted and timed.
+    """The result of :func:`measure`; ``str()`` shows it as a table.
 
     Attributes:
         weights: elements of all parameters.
-        distinct_weights: the same with every zero row left out and bit-equal rows of a layer counted once.
-        bytes: of all parameters and buffers as they are in memory, indices of compact networks included.
-        index_bytes: those of ``bytes`` that are indices of a compact network's inputs, as they are in memory.
+        distinct_weights: the same without zero rows, and with bit-equal rows of a layer counted once.
+        bytes: size in memory of all parameters and buffers, including the indices of a compact network.
+        index_bytes: the part of ``bytes`` that is indices of a compact network's inputs.
         macs: multiply-adds of one example.
-        latency_ms: milliseconds of one call by batch size; empty when not timed.
+        latency_ms: milliseconds of one call by batch size; empty if it was not timed.
     """
 
     weights: int
@@ -48,7 +48,7 @@ class Measurement:
     latency_ms: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """The record as plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -74,17 +74,28 @@ def measure(
     """Count a network's weights, bytes and MACs, and time it in eval mode.
 
     Args:
-        model: dense or compact; not modified, a copy is run. Parametrized weights count as what they compute.
+        model: dense or compact; not modified, because a copy is run. A parametrized weight counts as the value that it
+            computes.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device; their
             dimension 0 is the batch.
-        batch_sizes: for latency, each ≥ 1.
-        repeats: timed calls for each batch size, ≥ 1.
+        batch_sizes: the batch sizes that are timed, each ≥ 1.
+        repeats: timed calls for each batch size, ≥ 1; the median is reported.
         warmup: calls before them that are not timed, ≥ 0.
-        latency: whether to time at all.
+        latency: whether to time the network.
 
     Raises:
-        InvalidTypeError: ``model`` is no module, or the inputs are of another kind.
+        InvalidTypeError: ``model`` is not a module, or the inputs have another type.
         InvalidValueError: a count is too small, or the inputs have no batch dimension.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> print(tg.measure(model, torch.randn(3, 6), latency=False))
+        weights                       38
+        distinct weights              38
+        bytes                        152
+        MACs                          32
     """
     inputs = split_inputs(example_inputs)
     sizes = [check_count("batch_sizes", size) for size in batch_sizes]
@@ -109,7 +120,7 @@ def measure(
             if isinstance(module, SelectInputs | SumInputs)
             for b in module.buffers(recurse=False)
         ),
-        macs=_macs(network, batch_of(inputs, 1)),
+        macs=count_macs(network, batch_of(inputs, 1)),
         latency_ms=times,
     )
 
@@ -128,7 +139,13 @@ def _distinct(network: nn.Module, parameters: dict[int, nn.Parameter]) -> int:
     return total
 
 
-def _macs(network: nn.Module, batch: Inputs) -> int:
+def count_macs(network: nn.Module, batch: Inputs) -> int:
+    """Count the multiply-adds of one call, by the conventions of this module.
+
+    Args:
+        network: in eval mode; not modified.
+        batch: its inputs.
+    """
     additions = 0
 
     def count(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -149,13 +166,13 @@ def _macs(network: nn.Module, batch: Inputs) -> int:
 def _lstm_flops(
     x: torch.Size, from_input: torch.Size, from_state: torch.Size, *_: object, out_shape: object = None, **__: object
 ) -> int:
-    """Of one layer and direction of an LSTM as the CPU runs it, unknown to torch's counter; x is (time, batch, …)."""
+    """The FLOPs of one layer and direction of an LSTM on the CPU, which torch does not count; x is (time, batch, …)."""
     return 2 * x[0] * x[1] * (from_input.numel() + from_state.numel())
 
 
 @contextmanager
 def _no_fused_attention() -> Iterator[None]:
-    """The transformer layers' fused evaluation and fused attention hide their products from the counter."""
+    """Turn off fused transformer layers and fused attention: the counter does not see their products."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

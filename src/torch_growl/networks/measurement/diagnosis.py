@@ -1,6 +1,6 @@
-"""A dry run before any training: which layers can be worked on, which not and why, and what they could save.
+"""A diagnosis of a network before any training: the layers that can be pruned and tied, the reasons, the savings.
 
-Nothing is trained and the network is not touched: a copy is run in eval mode.
+Nothing is trained and the network is not modified: a copy is run in eval mode.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from torch_growl.errors import InvalidTypeError, InvalidValueError, first_line
+from torch_growl.arguments import check_type
+from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.networks.compaction import fixed_modules
-from torch_growl.networks.execution import batch_of, call, exact_arithmetic, split_inputs
+from torch_growl.networks.execution import Inputs, batch_of, exact_arithmetic, split_inputs
 from torch_growl.networks.layers import (
+    LayerKind,
     Side,
     choose_layers,
     clean_name,
@@ -25,6 +26,7 @@ from torch_growl.networks.layers import (
     kind_of,
     plain_copy,
 )
+from torch_growl.networks.measurement.counts import count_macs
 from torch_growl.networks.wiring import Wiring, wiring_of
 
 __all__ = ["Diagnosis", "LayerDiagnosis", "doctor"]
@@ -32,27 +34,27 @@ __all__ = ["Diagnosis", "LayerDiagnosis", "doctor"]
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """One layer.
+    """The diagnosis of one layer.
 
     Attributes:
         name: its dotted name.
         type_name: the name of its type.
         eligible: whether its rows may be penalised and tied.
-        chosen: whether it would be, with the ``layers`` that were given.
-        reason: why it is not eligible, or not chosen; else empty.
-        n_rows: rows; 0 when not eligible.
-        row_length: weights in a row; 0 when not eligible.
+        chosen: whether the given ``layers`` (or the default) include it.
+        reason: why it is not eligible, or not chosen; otherwise empty.
+        n_rows: number of rows; 0 if it is not eligible.
+        row_length: weights in a row; 0 if it is not eligible.
         weights: elements of its own parameters.
-        bytes: of them.
+        bytes: size of its own parameters.
         macs: multiply-adds of its calls at batch 1; 0 for a type that is not registered.
-        weight_share: its part of the network's weights, 0..1.
-        mac_share: its part of the network's multiply-adds, 0..1.
-        form: ``"full"``: rows removed take the producer's output channels with them; ``"local"``: only its own inputs
-            go; ``"none"``: not eligible, or rows of outputs.
-        producer: the layer whose output channels would go; empty for another form.
+        weight_share: its share of the network's weights, in [0, 1].
+        mac_share: its share of the network's multiply-adds, in [0, 1].
+        form: ``"full"``: removing its rows also removes output channels of the layer before it; ``"local"``: only its
+            own inputs are removed; ``"none"``: it is not eligible, or the rows are those of outputs.
+        producer: the layer whose output channels are removed with its rows; empty for the other forms.
         form_reason: why the form is not full.
-        half_saves_weights: weights that go with half of the rows, in the layer and its producer.
-        half_saves_macs: multiply-adds that go with them.
+        half_saves_weights: weights saved in the layer and its producer if half of the rows are removed.
+        half_saves_macs: multiply-adds saved if half of the rows are removed.
     """
 
     name: str
@@ -76,7 +78,7 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What :func:`doctor` found; ``str()`` shows it as a table.
+    """The result of :func:`doctor`; ``str()`` shows it as a table.
 
     Attributes:
         layers: every module that owns parameters with two dimensions or more, in the order of registration.
@@ -93,14 +95,14 @@ class Diagnosis:
         return [asdict(layer) for layer in self.layers]
 
     def cells(self) -> list[list[str]]:
-        """The table as text, titles first; a line for each layer."""
+        """The cells of the table as text: the titles, then one line for each layer."""
         return [
             list(_TITLES),
             *(
                 [
                     layer.name or "(root)",
                     layer.type_name,
-                    "yes" if layer.chosen else "if asked" if layer.eligible else "no",
+                    "yes" if layer.chosen else "if named" if layer.eligible else "no",
                     f"{layer.n_rows} x {layer.row_length}" if layer.eligible else "",
                     f"{layer.weight_share:.1%}",
                     f"{layer.mac_share:.1%}",
@@ -119,27 +121,36 @@ class Diagnosis:
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-_TITLES = ("layer", "type", "work on", "rows", "weights", "MACs", "form", "½ saves", "½ saves MACs", "why not")
+_TITLES = ("layer", "type", "penalised", "rows", "weights", "MACs", "form", "½ saves", "½ saves MACs", "reason")
 
 
 def doctor(
     model: nn.Module, example_inputs: Any, *, side: Side = "input", layers: Iterable[str] | None = None
 ) -> Diagnosis:
-    """Say before any training which layers can be made smaller, why not the others, and what it could save.
+    """Report before any training which layers can be pruned and tied, why the others cannot, and the possible savings.
 
     Args:
-        model: the network; not modified, a copy is run.
+        model: the network; not modified, because a copy is run.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
-        side: which side's rows are meant.
-        layers: what would be worked on, as for ``GrOWL``; None: its default.
+        side: the side whose rows are penalised, ``"input"`` or ``"output"``.
+        layers: patterns of the layers to penalise, as for ``GrOWL``; None: its default.
 
     Raises:
         LayerError: a name in ``layers`` matches no layer, or one that is not eligible.
-        InvalidValueError: the network cannot be run on the example.
-        CompactionError: it cannot be copied.
+        InvalidTypeError: ``model`` is not a module.
+        InvalidValueError: the network cannot be run on the example inputs.
+        CompactionError: the network cannot be copied.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> for layer in tg.doctor(model, torch.randn(3, 6)).layers:
+        ...     print(layer.name, layer.form, layer.producer, layer.half_saves_weights)
+        0 local  24
+        2 full 0 36
     """
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_type("model", model, nn.Module)
     inputs = split_inputs(example_inputs)
     infos = {info.name: info for info in inspect_layers(model, side)}
     left_out: Mapping[str, str] = default_layers(list(infos.values())) if layers is None else {}
@@ -164,59 +175,67 @@ def doctor(
         eligible = not reason
         picked = eligible and (name in chosen if chosen is not None else name not in left_out)
         if eligible and not picked:
-            reason = f"left out unless asked for: {left_out[name]}" if name in left_out else "not among layers"
+            reason = f"left out by default: {left_out[name]}" if name in left_out else "not among the given layers"
         producer = producers.get(name, "") if eligible and side == "input" else ""
         rows, length = (info.n_rows, info.row_length) if info is not None and eligible else (0, 0)
-        half, mine, saved_macs = rows // 2, 0, 0
-        if half and side == "input":
-            mine, saved_macs = half * length, macs.get(name, 0) * half // rows
-            if producer:  # the producer keeps its share of channels, with its bias
-                made = network.get_submodule(producer)
-                mine += sum(p.numel() for p in made.parameters(recurse=False)) * half // rows
-                saved_macs += macs.get(producer, 0) * half // rows
+        saved_weights, saved_macs = 0, 0
+        if rows and side == "input":
+            saved_weights, saved_macs = _half_saves(network, name, producer, rows, length, macs)
         form = "none" if not eligible or side == "output" else "full" if producer else "local"
-        why = "" if form != "local" else _why_local(name, wiring)
+        form_reason = _why_local(name, wiring) if form == "local" else ""
         if eligible and side == "output":
-            why = "compact() works on inputs; equal rows of outputs save storage only"
+            form_reason = "compact() removes inputs; equal rows of outputs save storage only"
         count = sum(p.numel() for p in own)
         found.append(
             LayerDiagnosis(
                 name, type(module).__name__, eligible, picked, reason, rows, length, count,
                 sum(p.numel() * p.element_size() for p in own), macs.get(name, 0), count / max(weights, 1),
-                macs.get(name, 0) / max(total, 1), form, producer, why, mine, saved_macs,
+                macs.get(name, 0) / max(total, 1), form, producer, form_reason, saved_weights, saved_macs,
             )
         )  # fmt: skip
     return Diagnosis(tuple(found), weights, total)
 
 
+def _half_saves(
+    network: nn.Module, name: str, producer: str, rows: int, length: int, macs: Mapping[str, int]
+) -> tuple[int, int]:
+    """The weights and multiply-adds saved if half of a layer's rows are removed, with its producer's channels."""
+    half = rows // 2
+    weights, saved_macs = half * length, macs.get(name, 0) * half // rows
+    if producer:  # its channels are removed in the same proportion, with their biases
+        made = network.get_submodule(producer)
+        weights += sum(p.numel() for p in made.parameters(recurse=False)) * half // rows
+        saved_macs += macs.get(producer, 0) * half // rows
+    return weights, saved_macs
+
+
 def _why_local(name: str, wiring: Wiring) -> str:
-    """Why the channels that a layer reads must all be made."""
+    """The reason why none of the channels that a layer reads can be removed where they are made."""
     if name not in wiring.inputs:
         return wiring.reasons.get(name, "")
-    held = next((wiring.why[c] for c in wiring.inputs[name].tolist() if c in wiring.why), "")
-    return (
-        f"its inputs must all be made: {held}" if held else "its inputs are the network's, or meet a tensor that stays"
-    )
+    kept = next((wiring.why[c] for c in wiring.inputs[name].tolist() if c in wiring.why), "")
+    if kept:
+        return f"its input channels must all be kept: {kept}"
+    return "its inputs are the network's, or are combined with a tensor that is kept"
 
 
-def _count(network: nn.Module, batch: Any) -> tuple[dict[str, int], int]:
+def _count(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
+    """The multiply-adds of every layer of a registered type, and of the whole network."""
     macs: dict[str, int] = {}
     handles = []
     for name, module in network.named_modules():
         kind = kind_of(module)
         if kind is not None:
 
-            def hook(module: nn.Module, args: Any, output: Tensor, name: str = name, kind: Any = kind) -> None:
+            def hook(module: nn.Module, args: Any, output: Tensor, name: str = name, kind: LayerKind = kind) -> None:
                 macs[name] = macs.get(name, 0) + kind.macs(module, args[0], output)
 
             handles.append(module.register_forward_hook(hook))
-    counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), counter:
-            call(network, batch)
+        total = count_macs(network, batch)
     except Exception as error:
         raise InvalidValueError(f"the network cannot be run on the example inputs: {first_line(error)}") from error
     finally:
         for handle in handles:
             handle.remove()
-    return macs, max(counter.get_total_flops() // 2, sum(macs.values()))
+    return macs, max(total, sum(macs.values()))

@@ -1,7 +1,7 @@
-"""Milliseconds of a dense network and its compact one, side by side, in the runtimes that people use.
+"""The latency of a dense network beside that of its compact one, in eager PyTorch, torch.compile and onnxruntime.
 
-Both sides take turns on the same fresh inputs with the same number of threads, in eval mode; what counts is the median,
-and above all the ratio.
+Both networks take turns in eval mode on the same random inputs, with the same number of threads. Times are medians; the
+ratio of two times depends less on the machine than the times do.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ RUNTIMES = ("eager", "compile", "onnxruntime")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One runtime at one batch size.
+    """The latencies of both networks in one runtime at one batch size.
 
     Attributes:
         runtime: one of :data:`RUNTIMES`.
-        batch: examples at once.
-        dense_ms: median milliseconds of a call; None where the runtime is not to be had.
-        compact_ms: of the compact network.
-        note: why there are no times, else empty.
+        batch: examples in one call.
+        dense_ms: median milliseconds of a call of the dense network; None if it could not be timed.
+        compact_ms: the same for the compact network.
+        note: the reason why they could not be timed; otherwise empty.
     """
 
     runtime: str
@@ -49,12 +49,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Dense over compact: above 1, the compact one is faster."""
+        """Dense over compact: the compact network is faster if it is above 1; None if they could not be timed."""
         return None if self.dense_ms is None or self.compact_ms is None else self.dense_ms / self.compact_ms
 
     @property
     def verdict(self) -> str:
-        """In words: ``"2.10x faster"``, ``"1.30x SLOWER"``, ``"the same"`` within 3 %, or the note."""
+        """The ratio in words: ``"2.10x faster"``, ``"1.30x SLOWER"``, ``"the same"`` within 3 %, or the note."""
         ratio = self.ratio
         if ratio is None:
             return self.note
@@ -63,7 +63,7 @@ class Comparison:
         return f"{ratio:.2f}x faster" if ratio > 1 else f"{1 / ratio:.2f}x SLOWER"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ratio and verdict included."""
+        """The comparison as plain data for JSON, including ratio and verdict."""
         return {**asdict(self), "ratio": self.ratio, "verdict": self.verdict}
 
 
@@ -77,25 +77,29 @@ def compare_latency(
     threads: int | None = None,
     repeats: int = 20,
 ) -> list[Comparison]:
-    """Time both networks in every runtime, at every batch size.
+    """Time two networks in every runtime, at every batch size.
 
     Args:
-        dense: the first network; not modified, copies are run.
-        small: the second one.
+        dense: the first network; not modified, because a copy is run.
+        small: the second network; not modified.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones; dimension 0 is the batch.
-        batch_sizes: each ≥ 1.
-        runtimes: of :data:`RUNTIMES`. onnxruntime is for CPU networks, and needs the ``onnx`` extra.
-        threads: of every runtime, ≥ 1; None: torch's present number. Torch has its former number afterwards.
+        batch_sizes: one or more, each ≥ 1.
+        runtimes: names from :data:`RUNTIMES`. onnxruntime times networks on the CPU, and needs the ``onnx`` extra.
+        threads: threads of every runtime, ≥ 1; None: torch's present number. Torch has its former number afterwards.
         repeats: timed calls of each network, ≥ 1.
 
+    Returns:
+        One comparison for each runtime and batch size. An error that a runtime raises becomes its ``note``.
+
     Raises:
-        InvalidTypeError: an argument is of another type.
+        InvalidTypeError: an argument has another type.
         InvalidValueError: an argument is out of range.
     """
     check_type("dense", dense, nn.Module)
     check_type("small", small, nn.Module)
     for runtime in runtimes:
         check_choice("runtimes", runtime, RUNTIMES)
+    check_count("the number of batch_sizes", len(batch_sizes))
     for size in batch_sizes:
         check_count("batch_sizes", size)
     if threads is not None:
@@ -114,7 +118,7 @@ def compare_latency(
                 for size in batch_sizes:
                     dense_ms, compact_ms = median_ms(runs, batch_of(inputs, size), repeats=repeats)
                     found.append(Comparison(runtime, size, dense_ms, compact_ms))
-            except Exception as error:  # whatever a runtime raises: each has errors of its own
+            except Exception as error:  # every runtime has its own errors
                 note = first_line(error)
                 done = {c.batch for c in found if c.runtime == runtime}
                 found += [Comparison(runtime, size, None, None, note) for size in batch_sizes if size not in done]

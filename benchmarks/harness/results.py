@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from torch_growl.application.runs.evaluation import environment
+from torch_growl.application.runs.environment import environment_record
 from torch_growl.files import write_text
 
 __all__ = ["Kept", "commit", "exists", "load", "read", "save", "write"]
@@ -36,7 +36,7 @@ def load(name: str) -> dict[str, Any]:
 
 def save(name: str, data: Mapping[str, Any], *, packages: tuple[str, ...] = ()) -> Path:
     """Keep a result as ``benchmarks/results/NAME.json`` with the environment and the versions of ``packages``."""
-    where = {**environment(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
+    where = {**environment_record(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
     where["cores"] = os.cpu_count()
     where["packages"] = {package: _version(package) for package in ("numpy", "numba", "scipy", *packages)}
     RESULTS.mkdir(exist_ok=True)

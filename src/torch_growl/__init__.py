@@ -17,6 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from torch_growl.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from torch_growl.errors import GrowlError, GrowlWarning
     from torch_growl.mathematics.clustering import Partition, cluster_rows

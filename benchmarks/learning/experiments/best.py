@@ -16,8 +16,9 @@ from benchmarks.harness.command import keep, options
 from benchmarks.learning.training.fitting import accuracy
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.runs.evaluation import dense_file_bytes
+from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.stages import Pipeline
+from torch_growl.application.runs.stages import do_stages
 
 __all__ = ["job", "main"]
 
@@ -30,10 +31,10 @@ def job(path: Path, seed: int, data: Path, quick: bool = False) -> dict[str, Any
         changes |= few | {"data.options": {"shift": 1, "limit": 512}}
     recipe = load_recipe("mnist-best", changes)
     folder = RunFolder(path)
-    run = Pipeline(folder, recipe, data_dir=data)
+    run = Run(folder, recipe, data_dir=data)
     folder.create(recipe, resume=True)
     with folder.locked():
-        run.run()
+        do_stages(run)
     result = folder.result()
     small = tg.load(folder.model_file, run.network())
     with tempfile.TemporaryDirectory() as temporary:

@@ -10,18 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.digits_run import SETTINGS, figures
 from torch_growl.application.command import app
-
-QUICK = [
-    "--set",
-    "dense.epochs=2",
-    "--set",
-    "train.epochs=3",
-    "--set",
-    "retrain.epochs=2",
-    "--set",
-    "measure.repeats=3",
-]
+from torch_growl.application.runs.run import Run
+from torch_growl.application.runs.run_folder import RunFolder
 
 
 def growl(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -42,27 +34,26 @@ def growl(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
     return (code if isinstance(code, int) else 0), captured.out, captured.err
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "run"
-    command = [sys.executable, "-m", "torch_growl", "run", "digits", "--out", str(out), *QUICK]
+def test_run_makes_every_file_of_the_run_folder(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    few = ["--set", "dense.epochs=1", "--set", "train.epochs=1", "--set", "retrain.epochs=1", "--set", "threads=1"]
+    command = [sys.executable, "-m", "torch_growl", "run", "digits", "--out", str(out), *few]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert str(out / "report.html") in done.stdout.replace("\n", "")
-    return out
-
-
-def test_run_makes_every_file_of_the_run_folder(finished: Path) -> None:
-    names = {path.name for path in finished.iterdir()}
+    names = {path.name for path in out.iterdir()}
     wanted = {"recipe.yaml", "metrics.jsonl", "checkpoints", "tying.json", "model.safetensors", "result.json"}
     assert names >= wanted | {"report.html", "figures"}
-    assert list((finished / "figures").glob("*.png"))
+    assert list((out / "figures").glob("*.png"))
 
 
-def test_the_stages_are_commands_on_a_run_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    assert growl(capsys, "run", "digits", "--out", str(out), "--until", "train", *QUICK)[0] == 0
+def test_the_stages_are_commands_on_a_run_folder(
+    capsys: pytest.CaptureFixture[str], finished_run: Run, tmp_path: Path
+) -> None:
+    """Stage by stage the run has the figures of a whole one, also when a stage is done again."""
+    out, wanted = tmp_path / "run", figures(finished_run.folder.result())
+    assert growl(capsys, "run", "digits", "--out", str(out), "--until", "train", *SETTINGS)[0] == 0
     assert not (out / "tying.json").exists()
     for stage, made in [
         ("tie", "tying.json"),
@@ -72,51 +63,55 @@ def test_the_stages_are_commands_on_a_run_folder(capsys: pytest.CaptureFixture[s
     ]:
         assert growl(capsys, stage, str(out))[0] == 0
         assert (out / made).exists()
-    before = (out / "result.json").read_bytes()
+    assert figures(RunFolder(out).result()) == wanted
     assert growl(capsys, "tie", str(out), "--again")[0] == 0
     assert not (out / "result.json").exists()
-    assert growl(capsys, "run", "digits", "--out", str(out), "--resume", *QUICK)[0] == 0
-    assert before.count(b"\n") == (out / "result.json").read_bytes().count(b"\n")
+    assert growl(capsys, "run", "digits", "--out", str(out), "--resume", *SETTINGS)[0] == 0
+    assert figures(RunFolder(out).result()) == wanted
 
 
-def test_report_and_bench_work_on_a_finished_run(capsys: pytest.CaptureFixture[str], finished: Path) -> None:
-    (finished / "report.html").unlink()
-    status, out, _ = growl(capsys, "report", str(finished))
-    assert (status, (finished / "report.html").is_file()) == (0, True)
+def test_report_and_bench_work_on_a_finished_run(capsys: pytest.CaptureFixture[str], finished_folder: Path) -> None:
+    (finished_folder / "report.html").unlink()
+    status, out, _ = growl(capsys, "report", str(finished_folder))
+    assert (status, (finished_folder / "report.html").is_file()) == (0, True)
     asked = ["--batch", "4", "--repeats", "3", "--runtime", "eager", "--runtime", "onnxruntime"]
-    status, out, _ = growl(capsys, "bench", str(finished), *asked)
+    status, out, _ = growl(capsys, "bench", str(finished_folder), *asked)
     assert status == 0
     assert "compact is" in out
-    kept = json.loads((finished / "latency.json").read_text(encoding="utf-8"))
+    kept = json.loads((finished_folder / "latency.json").read_text(encoding="utf-8"))
     assert [(each["runtime"], each["batch"]) for each in kept["comparisons"]] == [("eager", 4), ("onnxruntime", 4)]
     assert all(each["verdict"] in out for each in kept["comparisons"])
-    assert growl(capsys, "bench", str(finished), "--runtime", "abacus")[0] != 0
+    assert growl(capsys, "bench", str(finished_folder), "--runtime", "abacus")[0] != 0
 
 
-def test_export_writes_the_compact_network(capsys: pytest.CaptureFixture[str], finished: Path, tmp_path: Path) -> None:
+def test_export_writes_the_compact_network(
+    capsys: pytest.CaptureFixture[str], finished_folder: Path, tmp_path: Path
+) -> None:
     import onnxruntime
 
-    status, out, err = growl(capsys, "export", str(finished))
-    assert (status, str(finished / "model.onnx") in out) == (0, True), err
+    status, out, err = growl(capsys, "export", str(finished_folder))
+    assert (status, str(finished_folder / "model.onnx") in out) == (0, True), err
     assert "any batch size" in out
-    session = onnxruntime.InferenceSession(str(finished / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(finished_folder / "model.onnx"), providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
     assert session.run(None, {entry.name: np.zeros((3, *entry.shape[1:]), np.float32)})[0].shape == (3, 10)
-    status, _, err = growl(capsys, "export", str(finished), "--format", "pt2", "--out", str(tmp_path / "mine.pt2"))
+    status, _, err = growl(
+        capsys, "export", str(finished_folder), "--format", "pt2", "--out", str(tmp_path / "mine.pt2")
+    )
     assert (status, (tmp_path / "mine.pt2").is_file()) == (0, True), err
-    (finished / "model.onnx").unlink()
+    (finished_folder / "model.onnx").unlink()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"), [(["--format", "tflite"], "--format"), (["--out", "nowhere/a.onnx"], "nowhere")]
 )
 def test_export_says_what_is_wrong(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], finished: Path
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], finished_folder: Path
 ) -> None:
-    before = {path.name for path in finished.iterdir()}
-    status, _, err = growl(capsys, "export", str(finished), *arguments)
+    before = {path.name for path in finished_folder.iterdir()}
+    status, _, err = growl(capsys, "export", str(finished_folder), *arguments)
     assert (status, words in err, len(err.strip().splitlines())) == (2, True, 1)
-    assert {path.name for path in finished.iterdir()} == before
+    assert {path.name for path in finished_folder.iterdir()} == before
 
 
 def test_recipes_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +127,7 @@ def test_recipes_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_broken_run_folder_stage_order_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert growl(capsys, "run", "digits", "--out", str(out), "--until", "train", *QUICK)[0] == 0
+    assert growl(capsys, "run", "digits", "--out", str(out), "--until", "train", *SETTINGS)[0] == 0
     status, _, err = growl(capsys, "retrain", str(out))
     assert (status, "stage 'tie' is not done yet" in err) == (2, True)
     status, _, err = growl(capsys, "export", str(out))
@@ -209,16 +204,16 @@ def test_the_commands_own_usage_errors_have_status_2(capsys: pytest.CaptureFixtu
 
 
 def test_an_output_folder_in_use_is_left_as_it_is(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, finished: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, finished_folder: Path
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path))
     assert (status, "in use by other files" in err) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    status, _, err = growl(capsys, "run", "digits", "--out", str(finished), *QUICK)
+    before = {path: path.stat().st_mtime_ns for path in finished_folder.rglob("*")}
+    status, _, err = growl(capsys, "run", "digits", "--out", str(finished_folder), *SETTINGS)
     assert (status, "--resume" in err) == (2, True)
-    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in finished_folder.rglob("*")}
 
 
 def test_a_users_own_network_and_data_by_name(
@@ -240,7 +235,7 @@ def test_a_users_own_network_and_data_by_name(
         "extends: digits\nname: mine\ndescription: a user's own\n"
         "model: {name: 'mine:network', options: {width: 32}}\ndata: {name: 'mine:data', options: {}}\n"
     )
-    status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", "--set", "growl.strength=1", *QUICK)
+    status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", "--set", "growl.strength=1", *SETTINGS)
     assert status == 0, err
     assert (tmp_path / "out" / "result.json").is_file()
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from torch_growl.application.recipes import Recipe, load_recipe
-from torch_growl.application.runs.stages import Pipeline
+from torch_growl.application.runs.run import Run
+from torch_growl.application.runs.stages import do_stages
 from torch_growl.application.runs.sweep import Sweep, parse_strengths
 from torch_growl.errors import GrowlError
 
@@ -33,7 +34,7 @@ def test_every_point_is_a_whole_run_and_the_path_is_warm(swept: Sweep) -> None:
     assert [point["strength"] for point in points] == list(STRENGTHS)
     assert points[1]["compression"]["network"] > points[0]["compression"]["network"] > 0.9
     assert swept.picture_file.read_bytes().startswith(b"\x89PNG")
-    first, second = (Pipeline(swept.folder(s)) for s in STRENGTHS)
+    first, second = (Run(swept.folder(s)) for s in STRENGTHS)
     for run in (first, second):
         assert {"model.safetensors", "result.json", "report.html"} <= {p.name for p in run.folder.path.iterdir()}
     given = second.folder.given_weights()
@@ -77,4 +78,4 @@ def test_given_weights_must_be_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(chosen)
     with pytest.raises(GrowlError, match="no weights to start from"):
-        Pipeline(folder).run()
+        do_stages(Run(folder))

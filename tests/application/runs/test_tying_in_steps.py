@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.digits_run import run_digits
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.reports.report import make_report
-from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.stages import Pipeline
 from torch_growl.errors import GrowlError
 from torch_growl.networks.measurement.counts import measure
-from torch_growl.networks.storage.compact_file import load
 
 PHASE = {"epochs": 1, "lr": 0.05}
 STEPS: dict[str, Any] = {
@@ -28,26 +26,18 @@ STEPS: dict[str, Any] = {
 }
 
 
-def ran(path: Path, settings: dict[str, Any] = STEPS, until: str = "eval") -> Pipeline:
-    folder = RunFolder(path)
-    folder.create(load_recipe("digits", settings), resume=True)
-    pipeline = Pipeline(folder)
-    pipeline.run(until)  # type: ignore[arg-type]
-    return pipeline
-
-
 @pytest.mark.parametrize("form", ["tied", "compact"])
 def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) -> None:
-    run = ran(tmp_path / "run", {**STEPS, "retrain": {**PHASE, "form": form}})
+    run = run_digits(tmp_path / "run", {**STEPS, "retrain": {**PHASE, "form": form}})
     tying = run.tying()
     assert (tying["fc1"].partition.n_groups, tying["fc2"].partition.n_groups) == (24, 40)
-    assert run.fits == ("dense", "train", "merge1", "retrain")
+    assert tuple(run.recipe.trainings) == ("dense", "train", "merge1", "retrain")
     model = run.trained("retrain")
     rows = model.get_submodule("fc1").weight.detach().T  # type: ignore[union-attr, operator]
     labels = torch.tensor(tying["fc1"].partition.labels)
     for group in range(24):
         assert (rows[labels == group] == rows[labels == group][0]).all()  # bit-equal
-    small = load(run.folder.model_file, run.network()).eval()
+    small = run.compacted().eval()
     x, _ = next(iter([run.splits.test.batch(torch.arange(64))]))  # type: ignore[attr-defined]
     assert (small(x).argmax(1) == model(x).argmax(1)).all()
     assert measure(small, x[:2], latency=False).weights < measure(run.network(), x[:2], latency=False).weights / 2
@@ -56,18 +46,18 @@ def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) 
 
 
 def test_a_run_in_steps_that_is_stopped_between_them_ends_the_same(tmp_path: Path) -> None:
-    whole = ran(tmp_path / "whole")
-    stopped = ran(tmp_path / "stopped", until="tie")
+    whole = run_digits(tmp_path / "whole", STEPS)
+    stopped = run_digits(tmp_path / "stopped", STEPS, until="tie")
     stopped.folder.tying_file.unlink()
     (stopped.folder.checkpoints / "grouped.pt").unlink()
-    stopped = ran(tmp_path / "stopped")
+    stopped = run_digits(tmp_path / "stopped", STEPS)
     assert stopped.tying() == whole.tying()
     ours, theirs = (run.trained("retrain").state_dict() for run in (stopped, whole))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_tying_again_drops_what_the_steps_made(tmp_path: Path) -> None:
-    run = ran(tmp_path / "run", until="retrain")
+    run = run_digits(tmp_path / "run", STEPS, until="retrain")
     run.folder.drop_from("tie")
     assert {path.name for path in run.folder.checkpoints.glob("*.pt")} == {"dense.pt", "train.pt"}
 

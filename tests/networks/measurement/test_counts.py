@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from torch_growl.application.runs.evaluation import environment
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.execution.example_inputs import batch_of
@@ -132,13 +130,3 @@ def test_bad_arguments_are_refused() -> None:
             measure(nn.Linear(2, 2), torch.randn(2, 2), **{name: bad})
     with pytest.raises(InvalidValueError, match="need a batch dimension"):
         measure(nn.Linear(2, 2), torch.tensor(1.0))
-
-
-def test_sources_that_are_only_on_the_path_have_no_version_and_fail_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run says at its end what it ran on; it must not be lost because the package was not installed."""
-
-    def version(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    assert environment(torch.device("cpu"))["torch_growl"] == "not installed"

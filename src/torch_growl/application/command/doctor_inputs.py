@@ -57,9 +57,9 @@ def network_and_example(
     if shapes:
         raise InvalidValueError("--input goes with package.module:function; a recipe or run brings its own data")
     from torch_growl.application.recipes import load_recipe
-    from torch_growl.application.runs import Pipeline, RunFolder
+    from torch_growl.application.runs import Run, RunFolder
 
     folder = RunFolder(Path(model))
     recipe = None if folder.recipe_file.is_file() else load_recipe(model, {})
-    run = Pipeline(folder, recipe, data_dir=data)
+    run = Run(folder, recipe, data_dir=data)
     return run.network(), run.example(), run.layers, run.side

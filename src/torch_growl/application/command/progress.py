@@ -8,16 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-__all__ = ["TerminalWatcher"]
+from torch_growl.application.recipes import title_of
 
-_TITLES = {
-    "dense": "dense    train without penalty",
-    "train": "train    train with GrOWL",
-    "tie": "tie      find groups",
-    "retrain": "retrain  train centroids",
-    "compact": "compact  make the smaller network",
-    "eval": "eval     test, measure, check",
-}
+__all__ = ["TerminalWatcher"]
 
 
 class TerminalWatcher:
@@ -41,7 +34,7 @@ class TerminalWatcher:
     def stage(self, name: str, epochs: int, epoch: int) -> None:
         """A stage begins, or goes on after ``epoch`` of its epochs."""
         self.close()
-        title = _TITLES.get(name, name)
+        title = f"{name:8} {title_of(name)}"
         if not epochs:
             self.console.print(f"[bold]{title}[/bold]", highlight=False)
             return

@@ -1,7 +1,34 @@
 """Recipes: the schema of their fields, reading them from YAML, and the objects that they name."""
 
+from torch_growl.application.recipes.building import build_penalty, find_step, penalised_layers, row_side
 from torch_growl.application.recipes.entry_points import check_options, load_object
 from torch_growl.application.recipes.loading import builtin_recipes, load_recipe, parse_overrides
 from torch_growl.application.recipes.schema import Phase, Recipe
+from torch_growl.application.recipes.stage_table import (
+    ACCURACIES,
+    STAGE_NAMES,
+    files_from,
+    title_of,
+    training_rank,
+    training_seed,
+)
 
-__all__ = ["Phase", "Recipe", "builtin_recipes", "check_options", "load_object", "load_recipe", "parse_overrides"]
+__all__ = [
+    "ACCURACIES",
+    "STAGE_NAMES",
+    "Phase",
+    "Recipe",
+    "build_penalty",
+    "builtin_recipes",
+    "check_options",
+    "files_from",
+    "find_step",
+    "load_object",
+    "load_recipe",
+    "parse_overrides",
+    "penalised_layers",
+    "row_side",
+    "title_of",
+    "training_rank",
+    "training_seed",
+]

@@ -259,6 +259,12 @@ class Recipe(Settings):
             raise ValueError("merge: tying.groups has several steps; say how the network is trained between them")
         return self
 
+    @property
+    def trainings(self) -> dict[str, Phase]:
+        """Settings of every training in order: dense, train, a merge between every two steps of tying, retrain."""
+        between = {f"merge{step}": self.merge for step in range(1, self.tying.steps)} if self.merge else {}
+        return {"dense": self.dense, "train": self.train, **between, "retrain": self.retrain}
+
     def to_yaml(self) -> str:
         """The whole recipe, every default spelled out, as a file that loads to an equal one."""
         text: str = yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -20,6 +20,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from torch_growl.application.recipes import ACCURACIES
 from torch_growl.application.reports.figures import (
     layer_bars_figure,
     pixels_figure,
@@ -30,12 +31,11 @@ from torch_growl.application.reports.figures import (
 )
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
 from torch_growl.application.reports.summary import comparisons, count, headline, percent, times
-from torch_growl.application.runs import write_whole
+from torch_growl.files import write_bytes
 from torch_growl.mathematics.clustering import PRUNED
 
 __all__ = ["make_report"]
 
-_STAGES = ("dense", "regularized", "tied", "retrained", "compact")
 _MOST_MAPS = 6  # similarity maps on one page
 
 
@@ -77,17 +77,9 @@ def make_report(run: Path) -> Path:
     page = _page(given, drawn, missing)
     (run / "figures").mkdir(exist_ok=True)
     for figure in drawn:
-        _write(run / "figures" / figure.file, figure.png)
-    _write(run / "report.html", page.encode("utf-8"))
+        write_bytes(run / "figures" / figure.file, figure.png)
+    write_bytes(run / "report.html", page.encode("utf-8"))
     return run / "report.html"
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_whole(path, lambda temporary: _put(temporary, content))
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 @contextmanager
@@ -247,7 +239,7 @@ def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
         facts=facts,
         headline=headline(given.result).replace(" %", "\u00a0%"),
         comparisons=comparisons(given.result),
-        accuracies=[(stage, facts.accuracy.get(stage)) for stage in _STAGES],
+        accuracies=[(stage, facts.accuracy.get(stage)) for stage in ACCURACIES],
         layers=[(layer, cuts.get(layer.name)) for layer in facts.layers],
         others=[cut for cut in facts.cuts if cut.layer not in regularised],
         figures=drawn,

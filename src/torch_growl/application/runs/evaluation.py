@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from torch_growl.application.runs.environment import environment_record
+from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.training import evaluate, predictions
 from torch_growl.errors import GrowlError
 from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.measurement import Comparison, compare_latency, measure
-from torch_growl.networks.storage import load, packed_bytes
+from torch_growl.networks.storage import packed_bytes
 from torch_growl.networks.tying import tie_, untie_
 
-if TYPE_CHECKING:
-    from torch_growl.application.runs.stages import Pipeline
-
-__all__ = ["compare_run", "dense_file_bytes", "environment", "make_result"]
+__all__ = ["compare_run", "dense_file_bytes", "make_result"]
 
 
-def make_result(run: Pipeline) -> dict[str, Any]:
+def make_result(run: Run) -> dict[str, Any]:
     """Evaluate every stage on the test split, measure dense beside compact, and check the promises.
 
     Raises:
@@ -35,7 +32,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
     tying = run.tying()
     dense, regularized, retrained = run.trained("dense"), run.trained("train"), run.trained("retrain")
     tied = untie_(tie_(run.grouped(), tying)) if len(tying) else run.grouped()
-    small = load(folder.model_file, run.network()).eval().to(run.device)
+    small = run.compacted().eval().to(run.device)
     for layer in tying:
         if not layer.partition.holds(rows_of(retrained.get_submodule(layer.name), layer.side)):
             raise GrowlError(f"layer {layer.name!r}: the retrained rows do not keep to the tying; please report this")
@@ -49,7 +46,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
     latency = _latency_ms(compare_run(run, dense, small))
     dense, small = dense.cpu(), small.cpu()
     before, after = measure(dense, example, latency=False), measure(small, example, latency=False)
-    stages = {stage: folder.finished(stage, run.phase(stage).epochs)["seconds"] for stage in run.fits}
+    stages = {name: folder.finished(name, phase.epochs)["seconds"] for name, phase in recipe.trainings.items()}
     splits = run.splits
     cuts = structure_of(small)
     stored = after.bytes - after.index_bytes + packed_bytes(cuts)
@@ -66,7 +63,7 @@ def make_result(run: Pipeline) -> dict[str, Any]:
             "pixel_shape": splits.pixel_shape,
         },
         "model": recipe.model.name,
-        "epochs": {stage: run.phase(stage).epochs for stage in run.fits},
+        "epochs": {name: phase.epochs for name, phase in recipe.trainings.items()},
         "accuracy": {
             "dense": evaluate(dense.to(run.device), test, run.device),
             "regularized": evaluate(regularized, test, run.device),
@@ -92,12 +89,12 @@ def make_result(run: Pipeline) -> dict[str, Any]:
         "cuts": cuts.to_records(),
         "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, "predictions_differ": differing},
         "seconds": stages,
-        "environment": environment(run.device),
+        "environment": environment_record(run.device),
     }
 
 
 def compare_run(
-    run: Pipeline,
+    run: Run,
     dense: nn.Module,
     small: nn.Module,
     *,
@@ -142,34 +139,3 @@ def _latency_ms(found: Sequence[Comparison]) -> dict[str, dict[str, float]]:
 def dense_file_bytes(model: nn.Module) -> int:
     """Size in bytes of a dense network's state as a safetensors file."""
     return len(to_bytes({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}))
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a figure was measured on."""
-    return {
-        "torch_growl": _own_version(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _own_version() -> str:
-    """A long run must not fail at its end because the sources were only on the path."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("torch-growl")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

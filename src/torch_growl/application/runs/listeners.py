@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run, where the ``tensorboard`` extra is installed."""
+"""Those who follow a run: watchers, which show its progress, and TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -6,19 +6,45 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["event_log"]
+__all__ = ["Silent", "Watcher", "event_log"]
+
+
+class Watcher(Protocol):
+    """An object that shows the progress of a run."""
+
+    def stage(self, name: str, epochs: int, epoch: int) -> None:
+        """Called when a stage begins, or continues after ``epoch`` of its epochs; ``epochs`` is 0 without training."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Called after some steps of an epoch, with the mean loss so far."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Called after every epoch, with its metrics record."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def stage(self, name: str, epochs: int, epoch: int) -> None:
+        """Show nothing."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Show nothing."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Show nothing."""
 
 
 @contextmanager
 def event_log(folder: Path, stage: str, epochs_done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that writes one epoch's metrics record as TensorBoard events; it does nothing without TensorBoard.
+    """Give a function that writes an epoch's record as TensorBoard events; without TensorBoard it does nothing.
 
     Args:
         folder: where the event files go, a folder of their own for every stage.
         stage: the training stage.
-        epochs_done: epochs before this start; what a killed run wrote after them is marked as void.
+        epochs_done: epochs done before; events of later epochs, which a killed run has written, are marked as void.
     """
     if find_spec("tensorboard") is None:
         yield lambda record: None

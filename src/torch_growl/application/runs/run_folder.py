@@ -8,9 +8,8 @@ killed at any moment goes on from what is there.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_growl.application.recipes import Recipe, load_recipe
-from torch_growl.errors import GrowlError, RunFolderError, first_line
+from torch_growl.application.recipes import Recipe, files_from, load_recipe, training_rank
+from torch_growl.errors import RunFolderError, first_line
+from torch_growl.files import write_text, write_whole
 
-__all__ = ["RunFolder", "write_whole"]
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a file under a temporary name beside ``path``, then swap it in; a kill leaves no half file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -84,7 +74,7 @@ class RunFolder:
         self.check(recipe, resume=resume)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not self.recipe_file.is_file():
-            self.write_text(self.recipe_file, recipe.to_yaml())
+            write_text(self.recipe_file, recipe.to_yaml())
 
     def recipe(self) -> Recipe:
         """The run's resolved recipe.
@@ -177,15 +167,11 @@ class RunFolder:
                 record = json.loads(line)
             except json.JSONDecodeError:  # a line cut off by a kill
                 continue
-            rank, now = _rank(record["stage"]), _rank(stage)
+            rank, now = training_rank(record["stage"]), training_rank(stage)
             if rank < now or (rank == now and record["epoch"] <= epoch):
                 kept.append(line)
         text = "".join(line + "\n" for line in kept)
-        write_whole(self.metrics_file, lambda temporary: _write_text(temporary, text))
-
-    def write_text(self, path: Path, text: str) -> None:
-        """Write one of the run's text files, whole or not at all."""
-        write_whole(path, lambda temporary: _write_text(temporary, text))
+        write_text(self.metrics_file, text)
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Write tensors for the report beside the checkpoints."""
@@ -212,31 +198,11 @@ class RunFolder:
         """Delete what a stage and all stages after it made, so that it is done again.
 
         Raises:
-            GrowlError: the stage is unknown.
+            InvalidValueError: the stage is unknown.
         """
-        made = {
-            "train": ["checkpoints/dense.pt", "checkpoints/train.pt", "checkpoints/row_norms.safetensors"],
-            "tie": ["checkpoints/merge*.pt", "checkpoints/grouped.pt", "tying.json"],
-            "retrain": ["checkpoints/retrain.pt", "checkpoints/rows.safetensors"],
-            "compact": ["model.safetensors", "model.onnx", "model.pt2", "model.pte", "latency.json"],
-            "eval": ["result.json", "report.html"],
-        }
-        if stage not in made:
-            raise GrowlError(f"unknown stage {stage!r}; there are {', '.join(made)}")
-        for name in list(made)[list(made).index(stage) :]:
-            for pattern in made[name]:
-                for file in self.path.glob(pattern):
-                    file.unlink(missing_ok=True)
-
-
-def _rank(stage: str) -> tuple[int, int]:
-    """The order of training stages: dense, train, merge1, merge2, …, retrain."""
-    name = stage.rstrip("0123456789")
-    return ("dense", "train", "merge", "retrain").index(name), int(stage[len(name) :] or 0)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+        for pattern in files_from(stage):
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
 
 
 def _difference(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> str:

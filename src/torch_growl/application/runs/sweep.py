@@ -14,13 +14,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from torch_growl.application.recipes import Recipe
 from torch_growl.application.reports import curve_figure, make_report
-from torch_growl.application.runs.run_folder import RunFolder, write_whole
-from torch_growl.application.runs.stages import Pipeline, Watcher
+from torch_growl.application.runs.listeners import Watcher
+from torch_growl.application.runs.run import Run
+from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.stages import do_stages
 from torch_growl.errors import InvalidValueError, RunFolderError
+from torch_growl.files import write_bytes, write_text
 
 __all__ = ["DEFAULT_STRENGTHS", "Sweep", "parse_strengths"]
 
@@ -94,12 +95,12 @@ class Sweep:
         points: list[dict[str, Any]] = []
         for i, strength in enumerate(self.strengths):
             folder, recipe = self.folder(strength), self.recipe_at(strength)
-            pipeline = Pipeline(folder, recipe, data_dir=self.data_dir, watcher=self.watcher)
+            run = Run(folder, recipe, data_dir=self.data_dir, watcher=self.watcher)
             folder.create(recipe, resume=True)
             with folder.locked():
                 if i:
                     self._hand_on(self.folder(self.strengths[i - 1]), folder)
-                pipeline.run()
+                do_stages(run)
                 if not folder.report_file.is_file():
                     make_report(folder.path)
             result = folder.result()
@@ -135,36 +136,15 @@ class Sweep:
             return
         now.save_checkpoint("dense", before.finished("dense", self.recipe.dense.epochs))
         lines = before.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        now.write_text(now.metrics_file, "".join(line for line in lines if json.loads(line)["stage"] == "dense"))
+        write_text(now.metrics_file, "".join(line for line in lines if json.loads(line)["stage"] == "dense"))
         state = before.finished("train", self.recipe.train.epochs)
         now.save_checkpoint("given", {"epoch": 0, "model": state["model"]})
 
     def _write(self, points: list[dict[str, Any]]) -> None:
         kept = {"recipe": self.recipe.name, "seed": self.recipe.seed, "points": points}
-        RunFolder(self.path).write_text(self.result_file, json.dumps(kept, indent=2) + "\n")
+        write_text(self.result_file, json.dumps(kept, indent=2) + "\n")
         curve = [(p["compression"]["network"], p["accuracy"]["compact"]) for p in points]
         figure = curve_figure({self.recipe.name: curve}, dense=points[0]["accuracy"]["dense"])
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
-        write_whole(self.picture_file, lambda temporary: _put(temporary, picture.getvalue()))
-
-    def table(self) -> Table:
-        """The points there are, for a terminal."""
-        table = Table(title=f"{self.recipe.name}: accuracy against size", title_justify="left")
-        for title in ("strength", "accuracy", "bytes", "file", "MACs", "run"):
-            table.add_column(title, justify="left" if title == "run" else "right")
-        for p in json.loads(self.result_file.read_text(encoding="utf-8"))["points"]:
-            macs = p["macs"]["dense"] / p["macs"]["compact"]
-            table.add_row(
-                f"{p['strength']:g}",
-                f"{p['accuracy']['compact']:.2%}",
-                f"{p['compression']['network']:.2f}x fewer",
-                f"{p['compression']['file']:.2f}x smaller",
-                f"{macs:.2f}x fewer",
-                p["run"],
-            )
-        return table
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+        write_bytes(self.picture_file, picture.getvalue())

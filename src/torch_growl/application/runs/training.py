@@ -20,15 +20,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from torch_growl.application.data import TensorSplit
-from torch_growl.application.recipes import Phase
+from torch_growl.application.recipes import Phase, training_seed
 from torch_growl.errors import GrowlError
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.tying import existing_tying
 
 __all__ = ["Trainer", "evaluate", "predictions"]
-
-_STAGES = ("dense", "train", "retrain", "merge")
 
 
 def learning_rate(phase: Phase, epoch: float) -> float:
@@ -205,7 +203,7 @@ class Trainer:
         steps: int,
     ) -> tuple[float, float]:
         """One pass; returns mean loss and accuracy over the batches as they were seen."""
-        seed = (self.seed * 1_000_003 + _number(self.stage) * 100_003 + epoch) % (2**63)
+        seed = (self.seed * 1_000_003 + training_seed(self.stage) * 100_003 + epoch) % (2**63)
         torch.manual_seed(seed)
         model.train()
         total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
@@ -244,12 +242,6 @@ class Trainer:
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
                 self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
-
-
-def _number(stage: str) -> int:
-    """A number of its own for every stage: dense, train, retrain, merge1, merge2, …"""
-    name = stage.rstrip("0123456789")
-    return _STAGES.index(name) + int(stage[len(name) :] or 0)
 
 
 def _length(split: Dataset[Any]) -> int:

@@ -3,4 +3,4 @@
 from torch_growl.networks.exporting.exported import export_executorch, export_onnx, export_program
 from torch_growl.networks.exporting.traced import tensors
 
-__all__ = ["export_executorch", "export_onnx", "export_program", "exported", "tensors"]
+__all__ = ["export_executorch", "export_onnx", "export_program", "tensors"]

@@ -1,0 +1,30 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["AgainOption", "DataOption", "RecipeArgument", "RunArgument", "SeedOption", "SetOption"]
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that `growl run` has made.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A built-in recipe's name (`growl recipes` lists them) or a YAML file.")
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder with the official files of MNIST or CIFAR-10."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be given several times."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of all random numbers.  \\[default: the recipe's]", show_default=False),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Do the stage again: delete what it and all later stages have written first.")
+]

@@ -1,0 +1,148 @@
+"""Commands on what a run has made, and those that look before a run: ``report bench export doctor recipes``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torch_growl.application.command.options import DataOption, RunArgument
+from torch_growl.application.command.terminal import (
+    console,
+    diagnosis_table,
+    latency_table,
+    recipe_table,
+    show_line,
+)
+from torch_growl.arguments import check_choice
+from torch_growl.files import write_text
+
+if TYPE_CHECKING:
+    from torch_growl.application.runs import RunFolder
+
+__all__ = ["bench", "doctor", "export", "recipes", "report", "show_result"]
+
+
+def report(run: RunArgument) -> None:
+    """Make report.html and its figures again from the files of a run."""
+    from torch_growl.application.runs import RunFolder
+
+    show_result(RunFolder(run))
+
+
+def show_result(folder: RunFolder) -> None:
+    """Make the report of a finished run, and print its summary."""
+    from torch_growl.application.reports import headline, make_report, summary_table
+
+    report = make_report(folder.path)
+    result = folder.result()
+    console.print()
+    console.print(summary_table(result))
+    console.print(headline(result), highlight=False, markup=False)
+    show_line(f"\nreport: {report}")
+
+
+def bench(
+    run: RunArgument,
+    data: DataOption = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="A batch size; may be given several times.  \\[default: 1, 8, 64, 256 and the recipe's]",
+            show_default=False,
+        ),
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="eager, compile or onnxruntime; may be given several times.  \\[default: all]", show_default=False
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of every runtime.  \\[default: torch's, as in result.json]", show_default=False
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            min=3,
+            help="Timed calls for each network and batch size.  \\[default: the recipe's]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Time the dense and the compact network side by side; writes latency.json."""
+    from torch_growl.application.runs import Run, RunFolder, compare_run, environment_record
+    from torch_growl.networks.measurement import RUNTIMES
+
+    folder = RunFolder(run)
+    made = Run(folder, data_dir=data)
+    found = compare_run(
+        made,
+        made.trained("dense"),
+        made.compacted(),
+        batch_sizes=batch or sorted({1, 8, 64, 256, *made.recipe.measure.batch_sizes}),
+        runtimes=tuple(runtime or RUNTIMES),
+        threads=threads,
+        repeats=repeats,
+    )
+    environment = environment_record(made.device)
+    threads = threads or environment["threads"]
+    kept = {"threads": threads, "environment": environment, "comparisons": [each.to_dict() for each in found]}
+    write_text(run / "latency.json", json.dumps(kept, indent=2) + "\n")
+    console.print(latency_table(found, threads))
+
+
+def export(
+    run: RunArgument,
+    format: Annotated[str, typer.Option("--format", help="onnx, pt2 (torch.export) or pte (ExecuTorch).")] = "onnx",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file.  \\[default: RUN/model.FORMAT]", show_default=False),
+    ] = None,
+) -> None:
+    """Write the compact network for another runtime, once its outputs there are the same."""
+    from torch_growl.application.runs import Run, RunFolder
+    from torch_growl.networks.exporting import export_executorch, export_onnx, export_program
+
+    writers = {"onnx": export_onnx, "pt2": export_program, "pte": export_executorch}
+    check_choice("--format", format, writers)
+    made = Run(RunFolder(run), data_dir=data)
+    written = writers[format](made.compacted(), made.example(), out or run / f"model.{format}")
+    show_line(str(written))
+
+
+def doctor(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A recipe, the folder of a run, or package.module:function.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="SHAPE",
+            help="For a function: the shape of an input, as 1,3,32,32 or 1,16:int64; one for each input.",
+        ),
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Show before any training which layers can be made smaller, what it would save, and why others cannot."""
+    from torch_growl.application.command.doctor_inputs import network_and_example
+    from torch_growl.networks.measurement import doctor as diagnose
+
+    network, example, layers, side = network_and_example(model, inputs or [], data)
+    found = diagnose(network, example, layers=layers, side=side)
+    console.print(diagnosis_table(found))
+    show_line(f"{found.weights:,} weights, {found.macs:,} MACs at batch 1")
+
+
+def recipes() -> None:
+    """List the built-in recipes."""
+    from torch_growl.application.recipes import builtin_recipes
+
+    console.print(recipe_table(builtin_recipes()))

@@ -1,0 +1,156 @@
+"""Commands that run recipes: ``run``, ``sweep``, and one for each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torch_growl.application.command.options import (
+    AgainOption,
+    DataOption,
+    RecipeArgument,
+    RunArgument,
+    SeedOption,
+    SetOption,
+)
+from torch_growl.application.command.result_commands import show_result
+from torch_growl.application.command.terminal import console, show_line, sweep_table
+from torch_growl.arguments import check_choice
+
+if TYPE_CHECKING:
+    from torch_growl.application.command.progress import TerminalWatcher
+    from torch_growl.application.recipes import Recipe
+    from torch_growl.application.runs import Run
+
+__all__ = ["compact", "evaluate", "retrain", "run", "sweep", "tie", "train"]
+
+
+def run(
+    recipe: RecipeArgument = "digits",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run's folder.  \\[default: runs/RECIPE]", show_default=False),
+    ] = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.  \\[default: the recipe's]", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    until: Annotated[str, typer.Option(help="The last stage to do: train, tie, retrain, compact or eval.")] = "eval",
+) -> None:
+    """Run a recipe from training to report: train, tie, retrain, compact, measure.
+
+    A run can be stopped at any moment; --resume continues it. Example: growl run digits --set train.epochs=30
+    """
+    from torch_growl.application.command.progress import TerminalWatcher
+    from torch_growl.application.recipes import STAGE_NAMES
+    from torch_growl.application.runs import Run, RunFolder
+
+    check_choice("--until", until, STAGE_NAMES)
+    chosen = _chosen(recipe, settings, seed=seed, device=device)
+    folder = RunFolder(out or Path("runs") / chosen.name)
+    folder.check(chosen, resume=resume)  # before any data is loaded and anything is written
+    watcher = TerminalWatcher(console)
+    made = Run(folder, chosen, data_dir=data, watcher=watcher)
+    folder.create(chosen, resume=resume)
+    _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
+
+
+def sweep(
+    recipe: RecipeArgument = "digits",
+    strengths: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Rising strengths.  \\[default: 8 from 0.1 to 4]", show_default=False)
+    ] = "",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="The sweep's folder.  \\[default: runs/RECIPE-sweep]", show_default=False
+        ),
+    ] = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a sweep that was stopped.")] = False,
+) -> None:
+    """Draw accuracy against size: one run for every strength, each from the weights of the one before.
+
+    Example: growl sweep digits --strengths 0.3,0.6,1.2,2.4
+    """
+    from torch_growl.application.command.progress import TerminalWatcher
+    from torch_growl.application.runs import DEFAULT_STRENGTHS, Sweep, parse_strengths
+
+    chosen = _chosen(recipe, settings, seed=seed)
+    wanted = parse_strengths(strengths) if strengths else DEFAULT_STRENGTHS
+    watcher = TerminalWatcher(console)
+    path = Sweep(out or Path("runs") / f"{chosen.name}-sweep", chosen, wanted, data_dir=data, watcher=watcher)
+    try:
+        path.run(resume=resume)
+    finally:
+        watcher.close()
+    console.print(sweep_table(path.result_file))
+    show_line(f"\ncurve: {path.picture_file}")
+
+
+def train(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 1: train the dense network, then train with the penalty."""
+    _stage(run, data, "train", again)
+
+
+def tie(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 2: find pruned rows and groups of similar rows; writes tying.json."""
+    _stage(run, data, "tie", again)
+
+
+def retrain(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 3: continue training with the tying enforced."""
+    _stage(run, data, "retrain", again)
+
+
+def compact(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 4: make the smaller network with the same outputs; writes model.safetensors."""
+    _stage(run, data, "compact", again)
+
+
+def evaluate(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+    """Stage 5: test every stage, measure and check; writes result.json and report.html."""
+    _stage(run, data, "eval", again)
+
+
+def _chosen(recipe: str, settings: list[str] | None, **options: Any) -> Recipe:
+    """The recipe, changed by --set and by those options that were given."""
+    from torch_growl.application.recipes import load_recipe, parse_overrides
+
+    changes = {**parse_overrides(settings or []), **{key: value for key, value in options.items() if value is not None}}
+    return load_recipe(recipe, changes)
+
+
+def _stage(path: Path, data: Path | None, stage: str, again: bool) -> None:
+    from torch_growl.application.command.progress import TerminalWatcher
+    from torch_growl.application.runs import Run, RunFolder
+
+    folder = RunFolder(path)
+    watcher = TerminalWatcher(console)
+    run = Run(folder, data_dir=data, watcher=watcher)
+    if again:
+        with folder.locked():
+            folder.drop_from(stage)
+    _do(run, watcher, [stage])
+
+
+def _do(run: Run, watcher: TerminalWatcher, stages: Iterable[str]) -> None:
+    from torch_growl.application.runs import do_stage
+
+    stage = ""
+    with run.folder.locked():
+        try:
+            for stage in stages:
+                do_stage(run, stage)
+        finally:
+            watcher.close()
+        if stage == "eval":
+            show_result(run.folder)

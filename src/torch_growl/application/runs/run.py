@@ -1,0 +1,147 @@
+"""A run: its folder, recipe, data, device and networks, shared by the stages, the evaluation and the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from torch_growl.application.data import load_data
+from torch_growl.application.models import build_network
+from torch_growl.application.recipes import Recipe, penalised_layers, row_side
+from torch_growl.application.runs.listeners import Silent, Watcher
+from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.training import batches
+from torch_growl.errors import InvalidValueError, RunFolderError
+from torch_growl.networks.compaction import compact, expand_
+from torch_growl.networks.storage import load
+from torch_growl.networks.tying import Tying, tie_, untie_
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One run.
+
+    Args:
+        folder: its folder; it need not exist, and nothing is written before the first stage.
+        recipe: the settings; None: the recipe in the folder.
+        data_dir: the folder with the datasets, for recipes that need one.
+        watcher: shows the progress; None: nothing is shown.
+
+    Attributes:
+        splits: the data.
+        device: the device that networks are trained and tested on.
+        layers: names of the layers that are penalised and tied.
+        side: which side's rows are penalised and tied.
+
+    Raises:
+        GrowlError: data, network, penalty or device of the recipe cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: Recipe | None = None,
+        *,
+        data_dir: Path | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.folder = folder
+        self.recipe = folder.recipe() if recipe is None else recipe
+        self.watcher: Watcher = watcher or Silent()
+        if self.recipe.threads:
+            torch.set_num_threads(self.recipe.threads)
+        if self.recipe.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidValueError("device is 'cuda', but this machine has no CUDA device; use --device cpu")
+        # One process may do several runs, each with its own device and precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        cpu = self.recipe.device == "cpu" or not torch.cuda.is_available()
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision=self.recipe.precision)
+        self.device = self.accelerator.device
+        choice = self.recipe.data
+        self.splits = load_data(choice.name, data_dir, self.recipe.seed, **choice.options)
+        self.side = row_side(self.recipe)
+        self.layers = penalised_layers(self.network(), self.recipe)
+
+    def network(self) -> nn.Module:
+        """Build the dense network with its initial weights, on CPU; the same for the same seed."""
+        torch.manual_seed(self.recipe.seed)
+        return build_network(self.recipe.model.name, **self.recipe.model.options)
+
+    def example(self) -> Tensor:
+        """Eight inputs of the validation split, on CPU; fewer when it is smaller."""
+        return next(batches(self.splits.validation, 8))[0]
+
+    # ── the networks of the stages ──────────────────────────────────────────────────────────────────────────────
+
+    def trained(self, name: Literal["dense", "train", "retrain"]) -> nn.Module:
+        """The network after a training, in the dense network's shapes, in eval mode on the run's device.
+
+        Raises:
+            RunFolderError: the training is not done.
+        """
+        state = self.folder.finished(name, self.recipe.trainings[name].epochs)["model"]
+        if name == "retrain":
+            model = self.with_structure(self.grouped(), self.tying())
+            model.load_state_dict(state)
+            model = self.plain(model)
+        else:
+            model = self.network()
+            model.load_state_dict(state)
+        return model.eval().to(self.device)
+
+    def grouped(self) -> nn.Module:
+        """The network that the run's tying was found on, in eval mode on the run's device."""
+        model = self.trained("train")
+        if self.merges:
+            model.load_state_dict(self.folder.finished("grouped", 0)["model"])
+        return model
+
+    @property
+    def merges(self) -> list[str]:
+        """Names of the trainings between two steps of tying."""
+        return [name for name in self.recipe.trainings if name.startswith("merge")]
+
+    def tying(self) -> Tying:
+        """The run's tying.
+
+        Raises:
+            RunFolderError: the stage is not done.
+            InvalidValueError: its file is damaged.
+        """
+        if not self.folder.tying_file.is_file():
+            raise RunFolderError(f"{self.folder.path}: stage 'tie' is not done yet")
+        return Tying.from_json(self.folder.tying_file.read_text(encoding="utf-8"))
+
+    def compacted(self) -> nn.Module:
+        """The compact network, loaded from the run's file, on CPU.
+
+        Raises:
+            RunFolderError: the stage is not done.
+            FileFormatError: the file is damaged.
+        """
+        if not self.folder.model_file.is_file():
+            raise RunFolderError(
+                f"{self.folder.path}: stage 'compact' is not done yet; go on with `growl run … --resume`"
+            )
+        return load(self.folder.model_file, self.network())
+
+    # ── a tying enforced in training ────────────────────────────────────────────────────────────────────────────
+
+    def with_structure(self, model: nn.Module, tying: Tying) -> nn.Module:
+        """Tie a network and, where the recipe retrains the compact form, compact it; on CPU."""
+        tie_(model.cpu(), tying)
+        return compact(model, self.example(), full=self.recipe.compact.full) if self._compact_form else model
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """Undo :meth:`with_structure`: the dense network's shapes, with equal rows where they are tied."""
+        return expand_(self.network(), model.cpu()) if self._compact_form else untie_(model)
+
+    @property
+    def _compact_form(self) -> bool:
+        return self.recipe.retrain.form == "compact"

@@ -11,27 +11,9 @@ import numpy as np
 import pytest
 
 from tests.support.digits_run import SETTINGS, figures
-from torch_growl.application.command import app
+from tests.support.growl_command import growl
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
-
-
-def growl(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Run the command in this process: exit status, stdout, stderr."""
-    import warnings
-
-    shown = warnings.showwarning
-    old = sys.argv
-    sys.argv = ["growl", *arguments]
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            app.main()
-    finally:
-        sys.argv = old
-        warnings.showwarning = shown
-    captured = capsys.readouterr()
-    code = stopped.value.code
-    return (code if isinstance(code, int) else 0), captured.out, captured.err
 
 
 def test_run_makes_every_file_of_the_run_folder(tmp_path: Path) -> None:
@@ -204,16 +186,17 @@ def test_the_commands_own_usage_errors_have_status_2(capsys: pytest.CaptureFixtu
 
 
 def test_an_output_folder_in_use_is_left_as_it_is(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, finished_folder: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, finished_run: Run
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path))
     assert (status, "in use by other files" in err) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    before = {path: path.stat().st_mtime_ns for path in finished_folder.rglob("*")}
-    status, _, err = growl(capsys, "run", "digits", "--out", str(finished_folder), *SETTINGS)
+    finished = finished_run.folder.path
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    status, _, err = growl(capsys, "run", "digits", "--out", str(finished), *SETTINGS)
     assert (status, "--resume" in err) == (2, True)
-    assert before == {path: path.stat().st_mtime_ns for path in finished_folder.rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
 
 
 def test_a_users_own_network_and_data_by_name(

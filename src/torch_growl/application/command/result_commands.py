@@ -11,9 +11,9 @@ import typer
 from torch_growl.application.command.options import DataOption, RunArgument
 from torch_growl.application.command.terminal import (
     console,
-    diagnosis_table,
     latency_table,
     recipe_table,
+    show_diagnosis,
     show_line,
 )
 from torch_growl.arguments import check_choice
@@ -136,9 +136,7 @@ def doctor(
     from torch_growl.networks.measurement import doctor as diagnose
 
     network, example, layers, side = network_and_example(model, inputs or [], data)
-    found = diagnose(network, example, layers=layers, side=side)
-    console.print(diagnosis_table(found))
-    show_line(f"{found.weights:,} weights, {found.macs:,} MACs at batch 1")
+    show_diagnosis(diagnose(network, example, layers=layers, side=side))
 
 
 def recipes() -> None:

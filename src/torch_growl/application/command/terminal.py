@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "console",
-    "diagnosis_table",
     "latency_table",
     "recipe_table",
+    "show_diagnosis",
     "show_error",
     "show_line",
     "show_warnings",
@@ -75,15 +75,20 @@ def latency_table(comparisons: Iterable[Comparison], threads: int) -> Table:
     return table
 
 
-def diagnosis_table(diagnosis: Diagnosis) -> Table:
-    """One line for every layer, as ``str(diagnosis)`` has it, the reasons folded to the terminal's width."""
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print one line for every layer, and below them why a layer is left out or only its own inputs can be removed."""
     titles, *lines = diagnosis.cells()
     table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold", min_width=24 if title == titles[-1] else None)
+    for title in titles[:-1]:
+        table.add_column(title, overflow="fold")
     for line in lines:
-        table.add_row(*line)
-    return table
+        table.add_row(*line[:-1])
+    console.print(table, markup=False)
+    console.print()
+    for line in lines:
+        if line[-1]:
+            show_line(f"{line[0]}: {line[-1]}")
+    show_line(f"{diagnosis.weights:,} weights, {diagnosis.macs:,} MACs at batch 1")
 
 
 def sweep_table(result_file: Path) -> Table:

@@ -221,17 +221,3 @@ def test_a_users_own_network_and_data_by_name(
     status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", "--set", "growl.strength=1", *SETTINGS)
     assert status == 0, err
     assert (tmp_path / "out" / "result.json").is_file()
-
-
-def test_doctor_draws_a_table_of_a_function_or_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    network = "torch_growl.application.models.registry:digits_mlp"
-    for asked in ([network, "--input", "1,64"], ["digits"]):
-        code, out, err = growl(capsys, "doctor", *asked)
-        assert code == 0, err
-        assert "½ saves" in out
-        assert "Linear" in out
-        assert "weights, " in out.splitlines()[-1]
-        assert " MACs at batch 1" in out.splitlines()[-1]
-    code, _, err = growl(capsys, "doctor", network, "--input", "1,x")
-    assert code == 2
-    assert "1,16:int64" in err

@@ -1,9 +1,19 @@
 """A run: its folder, its stages, training and evaluation, and the sweep over several strengths."""
 
 from torch_growl.application.runs.environment import environment_record
+from torch_growl.application.runs.evaluation import compare_run
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stage
 from torch_growl.application.runs.sweep import DEFAULT_STRENGTHS, Sweep, parse_strengths
 
-__all__ = ["DEFAULT_STRENGTHS", "Run", "RunFolder", "Sweep", "do_stage", "environment_record", "parse_strengths"]
+__all__ = [
+    "DEFAULT_STRENGTHS",
+    "Run",
+    "RunFolder",
+    "Sweep",
+    "compare_run",
+    "do_stage",
+    "environment_record",
+    "parse_strengths",
+]

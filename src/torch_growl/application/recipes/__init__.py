@@ -1,6 +1,6 @@
 """Recipes: the schema of their fields, reading them from YAML, and the objects that they name."""
 
-from torch_growl.application.recipes.building import build_penalty, find_step, penalised_layers, row_side
+from torch_growl.application.recipes.building import build_penalty, find_step, recipe_layers, row_side
 from torch_growl.application.recipes.entry_points import check_options, load_object
 from torch_growl.application.recipes.loading import builtin_recipes, load_recipe, parse_overrides
 from torch_growl.application.recipes.schema import Phase, Recipe
@@ -26,7 +26,7 @@ __all__ = [
     "load_object",
     "load_recipe",
     "parse_overrides",
-    "penalised_layers",
+    "recipe_layers",
     "row_side",
     "title_of",
     "training_rank",

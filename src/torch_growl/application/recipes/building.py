@@ -12,7 +12,7 @@ from torch_growl.networks.layers import Side, choose_layers
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.tying import Tying, find_tying
 
-__all__ = ["build_penalty", "find_step", "penalised_layers", "row_side"]
+__all__ = ["build_penalty", "find_step", "recipe_layers", "row_side"]
 
 
 def build_penalty(model: nn.Module, recipe: Recipe) -> GrOWL | None:
@@ -55,7 +55,7 @@ def row_side(recipe: Recipe) -> Side:
     return recipe.growl.side if recipe.growl else "input"
 
 
-def penalised_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
+def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
     """Names of the layers that the recipe penalises and ties; those it would penalise when it has no penalty.
 
     Raises:

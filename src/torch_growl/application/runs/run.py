@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torch_growl.application.data import load_data
 from torch_growl.application.models import build_network
-from torch_growl.application.recipes import Recipe, penalised_layers, row_side
+from torch_growl.application.recipes import Recipe, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.training import batches
@@ -66,7 +66,7 @@ class Run:
         choice = self.recipe.data
         self.splits = load_data(choice.name, data_dir, self.recipe.seed, **choice.options)
         self.side = row_side(self.recipe)
-        self.layers = penalised_layers(self.network(), self.recipe)
+        self.layers = recipe_layers(self.network(), self.recipe)
 
     def network(self) -> nn.Module:
         """Build the dense network with its initial weights, on CPU; the same for the same seed."""

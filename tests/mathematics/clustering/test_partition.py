@@ -80,7 +80,7 @@ def test_close_rows_are_not_equal_rows() -> None:
 
 
 def test_rows_with_one_code_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition, "_row_codes", lambda W: torch.zeros(len(W), dtype=torch.int64))
+    monkeypatch.setattr(partition, "row_codes", lambda W: torch.zeros(len(W), dtype=torch.int64))
     W = torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0], [1.0, 2.0]])
     assert Partition.from_rows(W).labels == (0, 1, -1, 0)
 

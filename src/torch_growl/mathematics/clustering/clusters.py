@@ -22,7 +22,7 @@ from torch import Tensor
 
 from torch_growl.arguments import check_choice, check_count, check_number
 from torch_growl.errors import GrowlWarning
-from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition, first_rows, row_codes
 from torch_growl.mathematics.similarity import as_matrix, similar_pairs
 
 __all__ = ["Clustering", "cluster_rows"]
@@ -104,10 +104,7 @@ def cluster_rows(
     rows = as_matrix(W).cpu()
     same = Partition.from_rows(rows)  # zero rows, bit-equal rows
     labels = np.array(same.labels, dtype=np.int64)
-    _, first = np.unique(labels, return_index=True)
-    first = first[labels[first] != PRUNED]  # the first row of each kind
-    copies = np.array(same.sizes, dtype=np.int64)
-    first, copies, back = _by_content(rows, first, copies)
+    first, copies, back = _by_content(rows, first_rows(same), np.array(same.sizes, dtype=np.int64))
     exact = time_limit if method == "exact" else None
     exemplar, objective, stuck = _solve(rows[first], copies, preference, damping, max_iter, exact)
     if stuck:
@@ -159,13 +156,11 @@ def _by_content(
     rows: Tensor, first: NDArray[np.int64], copies: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Put distinct rows in an order that their content alone decides; the last is the way back."""
-    generator = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator) * 2 + 1
     codes = np.empty(len(first), np.int64)
     step = max(1, _VALUES // max(rows.shape[1], 1))
     for start in range(0, len(first), step):
-        some = (rows[first[start : start + step]].to(torch.float64) + 0.0).contiguous()  # no −0.0
-        codes[start : start + step] = (some.view(torch.int64) * factors).sum(dim=1).numpy()  # wraps: exact
+        some = rows[first[start : start + step]].to(torch.float64) + 0.0  # −0.0 becomes 0.0
+        codes[start : start + step] = row_codes(some).numpy()
     order = np.argsort(codes, kind="stable")
     back = np.empty_like(order)
     back[order] = np.arange(len(order))

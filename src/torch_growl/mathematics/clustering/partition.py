@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from torch_growl.errors import InvalidValueError
 
-__all__ = ["PRUNED", "Partition"]
+__all__ = ["PRUNED", "Partition", "first_rows", "row_codes"]
 
 PRUNED = -1
 
@@ -64,7 +66,8 @@ class Partition:
         W = W.detach()
         W = W + torch.zeros((), dtype=W.dtype, device=W.device)  # −0.0 becomes 0.0, all else is unchanged
         zero = (W == 0).all(dim=1)
-        found = cls.from_labels(torch.where(zero, PRUNED, _row_codes(W)))
+        _, inverse = torch.unique(row_codes(W), return_inverse=True)
+        found = cls.from_labels(torch.where(zero, PRUNED, inverse))
         if not found.holds(W):  # two different rows with one code: compare the rows themselves
             _, inverse = torch.unique(W, dim=0, return_inverse=True)
             found = cls.from_labels(torch.where(zero, PRUNED, inverse))
@@ -118,11 +121,26 @@ class Partition:
         return bool((W[alive] == W[first[labels[alive]]]).all())
 
 
-def _row_codes(W: Tensor) -> Tensor:
-    """A number ≥ 0 for each row, equal for bit-equal rows: a random sum of the bits, exact in wrapping integers."""
+def first_rows(partition: Partition) -> NDArray[np.int64]:
+    """Index the first row of every group, ``(n_groups,)``, in the groups' order, which is that of the rows."""
+    found: dict[int, int] = {}
+    for row, label in enumerate(partition.labels):
+        found.setdefault(label, row)
+    found.pop(PRUNED, None)
+    return np.fromiter(found.values(), np.int64, len(found))
+
+
+def row_codes(W: Tensor) -> Tensor:
+    """Map every row to an int64 that is equal for bit-equal rows: a random sum of its bits, exact in wrapping integers.
+
+    Args:
+        W: ``(n_rows, row_length)``, any floating type; −0.0 and 0.0 differ here.
+
+    Returns:
+        ``(n_rows,)``. It depends on a row's content alone. Different rows nearly always have different codes.
+    """
     integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[W.element_size()]
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (W.shape[1],), generator=generator).to(W.device) * 2 + 1
-    codes = (W.contiguous().view(integers).to(torch.int64) * factors).sum(dim=1)
-    inverse: Tensor = torch.unique(codes, return_inverse=True)[1]
-    return inverse
+    codes: Tensor = (W.contiguous().view(integers).to(torch.int64) * factors).sum(dim=1)
+    return codes

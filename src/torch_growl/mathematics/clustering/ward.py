@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from torch_growl.arguments import check_count
-from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition, first_rows
 from torch_growl.mathematics.similarity import as_matrix
 
 __all__ = ["merge_rows"]
@@ -44,9 +44,7 @@ def merge_rows(W: Tensor, groups: int) -> Partition:
     if same.n_groups <= groups:
         return same
     labels = np.array(same.labels, dtype=np.int64)
-    _, first = np.unique(labels, return_index=True)
-    first = first[labels[first] != PRUNED]  # the first row of each kind
-    distinct = rows[torch.from_numpy(first)].double()
+    distinct = rows[torch.from_numpy(first_rows(same))].double()
     distinct = distinct / distinct.abs().amax(dim=1, keepdim=True)  # no overflow, no underflow in the norm
     directions = distinct / torch.linalg.vector_norm(distinct, dim=1, keepdim=True)
     merged = fcluster(linkage(directions.numpy(), "ward"), groups, "maxclust")

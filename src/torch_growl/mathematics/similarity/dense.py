@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torch_growl.arguments import check_finite, check_rows
 
-__all__ = ["as_matrix", "row_similarity"]
+__all__ = ["as_matrix", "row_similarity", "to_unit_size"]
 
 _BLOCK = 1024  # rows at a time: the temporaries stay small beside the result
 
@@ -41,12 +41,8 @@ def row_similarity(W: Tensor) -> Tensor:
     S = rows.new_empty((n, n))
     if rows.numel() == 0:
         return S.zero_()
-    largest = rows.abs().amax(dim=1)
-    alive = largest > 0
-    e = torch.frexp(largest).exponent.to(torch.float64)  # |w_i| < 2^e_i
-    half = torch.floor(e / 2)  # 2^−e itself may not be a float64
-    U = rows * torch.pow(2.0, -half).unsqueeze(1) * torch.pow(2.0, half - e).unsqueeze(1)
-    inverse = 1 / torch.where(alive, U.square().sum(dim=1), 1.0)
+    U, e, nonzero = to_unit_size(rows)
+    inverse = 1 / torch.where(nonzero, U.square().sum(dim=1), 1.0)
     for start in range(0, n, _BLOCK):
         mine, rest = slice(start, start + _BLOCK), slice(start, n)
         ratio = torch.pow(2.0, e[rest].unsqueeze(0) - e[mine].unsqueeze(1))  # 2^(e_j − e_i)
@@ -58,9 +54,25 @@ def row_similarity(W: Tensor) -> Tensor:
         S[mine, rest] = block
         S[rest, mine] = block.T
     S.fill_diagonal_(1.0)
-    S[~alive, :] = 0.0
-    S[:, ~alive] = 0.0
+    S[~nonzero, :] = 0.0
+    S[:, ~nonzero] = 0.0
     return S
+
+
+def to_unit_size(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale every row by a power of two to a largest magnitude in [½, 1), so that no square overflows or vanishes.
+
+    Args:
+        rows: ``(n_rows, row_length)`` float64, finite; not modified.
+
+    Returns:
+        ``u_i = 2^−e_i w_i``, exact; the exponents ``e``, ``(n_rows,)`` float64; which rows are not all zero.
+    """
+    largest = rows.abs().amax(dim=1) if rows.shape[1] else rows.new_zeros(len(rows))
+    e = torch.frexp(largest).exponent.to(torch.float64)
+    half = torch.floor(e / 2)  # in two steps, because 2^−e itself may not be a float64
+    U = rows * torch.pow(2.0, -half).unsqueeze(1) * torch.pow(2.0, half - e).unsqueeze(1)
+    return U, e, largest > 0
 
 
 def as_matrix(W: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torch_growl.mathematics.similarity.dense import as_matrix
+from torch_growl.mathematics.similarity.dense import as_matrix, to_unit_size
 
 __all__ = ["SimilarPairs", "similar_pairs"]
 
@@ -122,20 +122,17 @@ class _Rows:
         exact = torch.empty(rows.shape, dtype=rows.dtype) if double else rows.float().contiguous()
         for some in _slices(n, d):
             part = rows[some].to(torch.float64).contiguous()  # sums of one order
-            largest = part.abs().amax(dim=1) if d else part.new_zeros(len(part))
-            e = torch.frexp(largest).exponent.to(torch.float64)
-            half = torch.floor(e / 2)  # 2^−e itself may not be a float64
-            scaled = part * torch.pow(2.0, -half).unsqueeze(1) * torch.pow(2.0, half - e).unsqueeze(1)
-            square, alive = scaled.square().sum(dim=1), largest > 0
-            norm = torch.where(alive, square, 1.0).sqrt()
-            direction[some] = scaled.div_(norm.unsqueeze(1)).float().numpy()
-            size[some] = torch.where(alive, norm.log2() + e, -2000.0).numpy()
+            scaled, e, nonzero = to_unit_size(part)
+            square = scaled.square().sum(dim=1)
+            norm = torch.where(nonzero, square, 1.0).sqrt()
             if double:
-                exact[some] = part * torch.pow(2.0, -half).unsqueeze(1) * torch.pow(2.0, half - e).unsqueeze(1)
+                exact[some] = scaled
                 self.exponent[some] = e.numpy()
             else:
                 square = part.square().sum(dim=1)
-            self.inverse[some] = torch.where(alive, 1 / square, 1.0).numpy()
+            direction[some] = scaled.div_(norm.unsqueeze(1)).float().numpy()
+            size[some] = torch.where(nonzero, norm.log2() + e, -2000.0).numpy()
+            self.inverse[some] = torch.where(nonzero, 1 / square, 1.0).numpy()
         self.exact: NDArray[Any] = exact.numpy()
         self.order = np.argsort(size, kind="stable")
         self.direction, self.size = direction[self.order], size[self.order]

@@ -14,63 +14,14 @@ from sklearn.cluster import affinity_propagation
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from tests.support.component_graph import graph_of, plain
+from tests.support.clusterings import assert_clustering, best_net_similarity, net_similarity
+from tests.support.component_graph import graph_of
+from tests.support.rows import grouped_rows
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering._affinity import solve
-from torch_growl.mathematics.clustering._integer_program import prove
-from torch_growl.mathematics.clustering.clusters import Clustering, cluster_rows
+from torch_growl.mathematics.clustering.clusters import cluster_rows
 from torch_growl.mathematics.clustering.partition import Partition
 from torch_growl.mathematics.similarity.dense import row_similarity
-
-
-def net_similarity(W: Tensor, labels: Tensor, exemplars: tuple[int, ...], preference: float) -> float:
-    """By definition, row by row."""
-    S = row_similarity(W)
-    total = preference * len(exemplars)
-    for i, label in enumerate(labels.tolist()):
-        if label >= 0 and i != exemplars[label]:
-            total += float(S[i, exemplars[label]])
-    return total
-
-
-def check(W: Tensor, found: Clustering, preference: float) -> None:
-    """Everything that must hold of any result."""
-    S = row_similarity(W)
-    labels = found.labels
-    assert labels.dtype == torch.int64
-    assert labels.shape == (len(W),)
-    assert torch.equal(labels == -1, (W.flatten(1) == 0).all(dim=1))
-    assert found.partition == Partition.from_labels(labels)
-    assert labels.tolist() == list(found.partition.labels), "numbered by first appearance"
-    assert found.n_groups == found.partition.n_groups == len(found.exemplars)
-    assert labels[list(found.exemplars)].tolist() == list(range(found.n_groups))
-    assert found.objective == pytest.approx(net_similarity(W, labels, found.exemplars, preference), abs=1e-9)
-    for i in (labels >= 0).nonzero().flatten().tolist():
-        mine = float(S[i, found.exemplars[int(labels[i])]])
-        assert mine >= preference - 1e-12 or i in found.exemplars
-        assert i in found.exemplars or mine >= max(float(S[i, k]) for k in found.exemplars) - 1e-12
-
-
-def optimum(W: Tensor, preference: float) -> float:
-    """The best objective over all sets of exemplars among the nonzero rows."""
-    W = W[(W != 0).any(dim=1)]
-    n = len(W)
-    if n == 0:
-        return 0.0
-    S = row_similarity(W).numpy()
-    sets = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1 == 1
-    best = np.full(sets.shape, -np.inf)
-    for k in range(n):
-        best = np.where(sets[:, k : k + 1], np.maximum(best, S[:, k]), best)
-    return float(np.where(sets, preference, best).sum(axis=1).max())
-
-
-def noisy(n: int, groups: int, noise: float, d: int = 16, seed: int = 0, copies: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(groups, d, generator=generator, dtype=torch.float64)
-    W = centres[torch.arange(n) % groups] + noise * torch.randn(n, d, generator=generator, dtype=torch.float64)
-    return W.repeat(copies, 1)
-
 
 # ── the optimum ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -83,80 +34,35 @@ def noisy(n: int, groups: int, noise: float, d: int = 16, seed: int = 0, copies:
 def test_up_to_ten_rows_it_is_the_optimum(rows: list[tuple[int, int]], preference: float) -> None:
     W = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
     found = cluster_rows(W, preference)
-    check(W, found, preference)
-    assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
+    assert_clustering(W, found, preference)
+    assert found.objective == pytest.approx(best_net_similarity(W, preference), abs=1e-9)
     assert found.converged
 
 
 def test_where_all_sets_can_still_be_tried_the_optimum_is_found() -> None:
     """Fourteen rows, mostly one component. Measured: all of 40 optimal."""
     for seed in range(8):
-        W = noisy(14, 1 + seed % 3, 0.1 + 0.1 * (seed % 4), d=3, seed=seed)
+        W = grouped_rows(14, 1 + seed % 3, 0.1 + 0.1 * (seed % 4), 3, seed=seed)
         for preference in (0.05, 0.3, 0.6, 0.8, 0.9):
             found = cluster_rows(W, preference)
-            check(W, found, preference)
-            assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
-
-
-# ── proven ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_exact_is_the_optimum(seed: int) -> None:
-    W = noisy(15, 1 + seed % 2, 0.4, d=3, seed=seed)
-    W = torch.cat([W, W[:2]])
-    for preference in (0.05, 0.4, 0.7):
-        found = cluster_rows(W, preference, method="exact")
-        check(W, found, preference)
-        assert found.objective == pytest.approx(optimum(W, preference), abs=1e-9)
-        assert found.converged
-
-
-@pytest.mark.parametrize(("n", "d", "noise", "preference"), [(60, 2, 1.0, 0.6), (80, 4, 0.5, 0.8), (97, 4, 0.1, 0.6)])
-def test_exact_is_never_below_the_default_which_is_near(n: int, d: int, noise: float, preference: float) -> None:
-    W = noisy(n, 3, noise, d=d, seed=1)
-    best, found = cluster_rows(W, preference, method="exact"), cluster_rows(W, preference)
-    check(W, best, preference)
-    assert found.objective <= best.objective + 1e-9
-    assert found.objective >= 0.999 * best.objective
-
-
-def test_the_proof_mends_a_poor_solution() -> None:
-    W = noisy(60, 3, 1.0, d=2, seed=1)
-    graph, members, starts = graph_of(W, 0.6)
-    _, value, iterations = solve(graph, members, starts, damping=0.9, max_iter=1000)
-    assert (iterations != 0).any()
-    best = value.sum()
-    poor, value = np.arange(60), np.add.reduceat(graph.own[members], starts[:-1])
-    prove(graph, members, starts, np.ones_like(iterations), poor, value, 60.0)
-    assert value.sum() == pytest.approx(best, abs=1e-6)
-    assert (poor != np.arange(60)).any()
-    assert value.sum() == pytest.approx(sum(plain(graph, members, np.unique(poor))), abs=1e-9)
-
-
-def test_exact_says_what_is_too_large() -> None:
-    W = noisy(700, 1, 0.3, d=4)
-    with pytest.raises(InvalidValueError, match=r"at most 200000 similar .* of 700 distinct rows with 2.*raise"):
-        cluster_rows(W, 0.3, method="exact")
-    W = noisy(150, 2, 0.4, d=4)
-    with pytest.raises(InvalidValueError, match=r"of \d+ distinct rows.* not be solved exactly within 0.001 s"):
-        cluster_rows(W, 0.3, method="exact", time_limit=0.001)
+            assert_clustering(W, found, preference)
+            assert found.objective == pytest.approx(best_net_similarity(W, preference), abs=1e-9)
 
 
 # ── beside scikit-learn ─────────────────────────────────────────────────────────────────────────────────────────────
 
 TABLE: dict[str, tuple[Callable[[], Tensor], float]] = {
-    "clear groups": (lambda: noisy(60, 6, 0.05), 0.8),
-    "blurred groups": (lambda: noisy(90, 9, 0.35), 0.6),
-    "blurred groups, high preference": (lambda: noisy(90, 9, 0.25), 0.9),
-    "one broad group": (lambda: noisy(80, 1, 0.4), 0.5),
-    "no groups": (lambda: noisy(50, 50, 0.0), 0.8),
-    "low dimension": (lambda: noisy(70, 70, 0.0, d=2), 0.6),
-    "low dimension, low preference": (lambda: noisy(70, 70, 0.0, d=2, seed=3), 0.1),
-    "duplicates": (lambda: noisy(40, 5, 0.3, copies=3), 0.7),
-    "zero rows": (lambda: torch.cat([noisy(40, 5, 0.3), torch.zeros(10, 16)]), 0.7),
-    "opposite signs": (lambda: torch.cat([noisy(30, 3, 0.1), -noisy(30, 3, 0.1)]), 0.8),
-    "different sizes": (lambda: noisy(60, 4, 0.1) * torch.linspace(0.5, 2, 60)[:, None], 0.7),
+    "clear groups": (lambda: grouped_rows(60, 6, 0.05), 0.8),
+    "blurred groups": (lambda: grouped_rows(90, 9, 0.35), 0.6),
+    "blurred groups, high preference": (lambda: grouped_rows(90, 9, 0.25), 0.9),
+    "one broad group": (lambda: grouped_rows(80, 1, 0.4), 0.5),
+    "no groups": (lambda: grouped_rows(50, 50, 0.0), 0.8),
+    "low dimension": (lambda: grouped_rows(70, 70, 0.0, 2), 0.6),
+    "low dimension, low preference": (lambda: grouped_rows(70, 70, 0.0, 2, seed=3), 0.1),
+    "duplicates": (lambda: grouped_rows(40, 5, 0.3, copies=3), 0.7),
+    "zero rows": (lambda: torch.cat([grouped_rows(40, 5, 0.3), torch.zeros(10, 16)]), 0.7),
+    "opposite signs": (lambda: torch.cat([grouped_rows(30, 3, 0.1), -grouped_rows(30, 3, 0.1)]), 0.8),
+    "different sizes": (lambda: grouped_rows(60, 4, 0.1) * torch.linspace(0.5, 2, 60)[:, None], 0.7),
 }
 
 
@@ -165,7 +71,7 @@ def test_the_objective_is_never_below_affinity_propagation_on_all_rows(case: str
     make, preference = TABLE[case]
     W = make()
     found = cluster_rows(W, preference)
-    check(W, found, preference)
+    assert_clustering(W, found, preference)
     rows = (W != 0).any(dim=1).nonzero().flatten()
     S = row_similarity(W[rows]).numpy()
     with warnings.catch_warnings():
@@ -180,7 +86,7 @@ def test_the_objective_is_never_below_affinity_propagation_on_all_rows(case: str
 
 
 def test_clear_groups_are_found() -> None:
-    W = noisy(300, 20, 0.02, d=32).float()
+    W = grouped_rows(300, 20, 0.02, 32).float()
     found = cluster_rows(W, 0.8)
     assert found.partition == Partition(tuple(i % 20 for i in range(300)))
     assert found.converged
@@ -190,23 +96,26 @@ def test_clear_groups_are_found() -> None:
 
 
 def test_duplicates_go_together_and_weigh_as_many_rows() -> None:
+    """Row 1 is similar to rows 0 and 2, and their exemplar; nine copies of row 2 are better off as a group."""
     w = torch.tensor([[1.0, 0.0], [0.9, 0.43], [0.62, 0.78]])
-    # 2 is similar to 1, 1 to 0; the many copies of 2 draw 1 to them
+    once = cluster_rows(w, 0.8)
+    assert once.partition == Partition((0, 0, 0))
+    assert once.exemplars == (1,)
     W = torch.cat([w, w[2:].expand(8, 2)])
     found = cluster_rows(W, 0.8)
-    check(W, found, 0.8)
-    assert found.partition == Partition((0, 1, 1, *[1] * 8)) or found.objective == pytest.approx(optimum(W, 0.8))
+    assert_clustering(W, found, 0.8)
+    assert found.partition == Partition((0, 0, 1, *[1] * 8))
     assert found.exemplars[-1] == 2, "of bit-equal rows the first"
-    assert found.objective == pytest.approx(optimum(W, 0.8), abs=1e-9)
+    assert found.objective == pytest.approx(best_net_similarity(W, 0.8), abs=1e-9)
 
 
 @pytest.mark.parametrize("copies", [2, 5])
 def test_merging_duplicates_is_exact_in_a_large_component(copies: int) -> None:
-    W = noisy(12, 1, 0.35, d=3)
+    W = grouped_rows(12, 1, 0.35, 3)
     W = torch.cat([W, W[:3].repeat(copies - 1, 1)])[: 12 + 3 * (copies - 1)]
     found = cluster_rows(W[:18], 0.7)
-    check(W[:18], found, 0.7)
-    assert found.objective == pytest.approx(optimum(W[:18], 0.7), abs=1e-9)
+    assert_clustering(W[:18], found, 0.7)
+    assert found.objective == pytest.approx(best_net_similarity(W[:18], 0.7), abs=1e-9)
 
 
 @pytest.mark.parametrize("case", TABLE)
@@ -224,7 +133,7 @@ def test_permuting_rows_permutes_the_groups(case: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_type_layout_and_more_dimensions(dtype: torch.dtype) -> None:
-    W = noisy(24, 3, 0.05, d=18).to(dtype)
+    W = grouped_rows(24, 3, 0.05, 18).to(dtype)
     before = W.clone()
     found = cluster_rows(W)
     assert found.partition == Partition(tuple(i % 3 for i in range(24)))
@@ -236,7 +145,7 @@ def test_type_layout_and_more_dimensions(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_scale_does_not_matter(scale: float) -> None:
-    W = noisy(40, 4, 0.2)
+    W = grouped_rows(40, 4, 0.2)
     assert cluster_rows(W * scale).partition == cluster_rows(W).partition
 
 
@@ -264,7 +173,7 @@ def test_edges(W: Tensor, labels: list[int], objective: float) -> None:
     assert found.labels.tolist() == labels
     assert found.objective == pytest.approx(objective, abs=1e-6)
     assert found.converged
-    check(W, found, 0.8)
+    assert_clustering(W, found, 0.8)
 
 
 def test_two_thousand_equal_rows() -> None:
@@ -281,12 +190,12 @@ def test_rows_all_equally_similar(n: int) -> None:
     s = float(row_similarity(W)[0, 1])
     for preference, groups in ((s - 0.05, 1), (1.0, n)):
         found = cluster_rows(W, preference)
-        check(W, found, preference)
+        assert_clustering(W, found, preference)
         assert found.n_groups == groups
 
 
 def test_at_preference_one_only_equal_rows_tie() -> None:
-    W = noisy(30, 3, 1e-4)
+    W = grouped_rows(30, 3, 1e-4)
     W[5] = W[0]
     assert cluster_rows(W, 1.0).partition == Partition.from_rows(W)
 
@@ -296,7 +205,7 @@ def test_at_preference_one_only_equal_rows_tie() -> None:
 
 @pytest.mark.parametrize("max_iter", [1, 14])
 def test_non_convergence_is_said_and_the_result_is_still_good(max_iter: int) -> None:
-    W = torch.cat([noisy(80, 1, 0.4), 5 + noisy(3, 3, 0.1)])
+    W = torch.cat([grouped_rows(80, 1, 0.4), 5 + grouped_rows(3, 3, 0.1)])
     good = cluster_rows(W, 0.5)
     assert good.converged
     with pytest.warns(GrowlWarning, match=f"within {max_iter} .* 1 component.* largest of 8. distinct") as w:
@@ -304,12 +213,12 @@ def test_non_convergence_is_said_and_the_result_is_still_good(max_iter: int) -> 
     assert not poor.converged
     assert [warning.category for warning in w] == [GrowlWarning]
     assert w[0].filename == __file__
-    check(W, poor, 0.5)
+    assert_clustering(W, poor, 0.5)
     assert poor.objective >= 0.98 * good.objective
 
 
 def test_what_is_proven_best_needs_no_propagation() -> None:
-    W = noisy(64, 4, 0.05, d=256)  # four tight groups of sixteen
+    W = grouped_rows(64, 4, 0.05, 256)  # four tight groups of sixteen
     found = cluster_rows(W, 0.8, max_iter=1)
     assert found.converged
     assert found.objective == pytest.approx(cluster_rows(W, 0.8, method="exact").objective, abs=1e-9)
@@ -319,12 +228,12 @@ def test_what_is_proven_best_needs_no_propagation() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_without_propagation_the_search_comes_near_the_optimum(seed: int) -> None:
-    W = noisy(14, 1, 0.4, d=3, seed=seed)
+    W = grouped_rows(14, 1, 0.4, 3, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GrowlWarning)
         found = cluster_rows(W, 0.4, max_iter=1)
-    check(W, found, 0.4)
-    assert found.objective >= 0.999 * optimum(W, 0.4)
+    assert_clustering(W, found, 0.4)
+    assert found.objective >= 0.999 * best_net_similarity(W, 0.4)
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────

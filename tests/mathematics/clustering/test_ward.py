@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.cluster.hierarchy import ward
-from torch import nn
 
-import torch_growl as tg
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering.ward import merge_rows
 
@@ -65,32 +63,3 @@ def test_extreme_lengths_do_not_overflow() -> None:
 def test_bad_numbers_of_groups(groups: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"groups must be an integer ≥ 1, got {groups}"):
         merge_rows(torch.ones(3, 2), groups)  # type: ignore[arg-type]
-
-
-def test_find_tying_merges_down_to_numbers_and_shares() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 4))
-    model[0].weight.data[:, 15:] = 0
-    tying = tg.find_tying(model, ["0", "2"], method="ward", groups={"0": 6, "2": 0.5})
-    assert tying["0"].partition.n_groups == 6
-    assert tying["0"].partition.nonzero == 15
-    assert tying["2"].partition.n_groups == 8
-    tied = tg.tie_(model, tying)
-    again = tg.find_tying(tg.untie_(tied), ["0"], method="ward", groups=3)  # goes on from rows that are equal already
-    coarse = dict(zip(tying["0"].partition.labels, again["0"].partition.labels, strict=True))
-    assert [coarse[label] for label in tying["0"].partition.labels] == list(again["0"].partition.labels)
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"method": "ward"}, "go together"),
-        ({"groups": 3}, "go together"),
-        ({"method": "ward", "groups": 0}, "groups"),
-        ({"method": "ward", "groups": 1.5}, "groups"),
-        ({"method": "ward", "groups": {"nowhere": 3}}, "nowhere"),
-    ],
-)
-def test_find_tying_refuses(given: dict[str, object], words: str) -> None:
-    with pytest.raises(tg.GrowlError, match=words):
-        tg.find_tying(nn.Sequential(nn.Linear(4, 4)), ["0"], **given)  # type: ignore[arg-type]

@@ -6,30 +6,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
+from tests.support.reference_prox import scipy_prox
 from tests.support.tolerances import DTYPES, close
 from torch_growl.errors import InvalidTypeError, InvalidValueError
-from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_growl, prox_owl
+from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_owl
 from torch_growl.mathematics.owl.sequences import oscar, pld
 
 
 def t(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-def by_scipy(v: Tensor, lam: Tensor) -> Tensor:
-    """The prox by an independent isotonic regression, in float64."""
-    v64 = v.detach().double().numpy()
-    order = np.argsort(-np.abs(v64), kind="stable")
-    fitted = isotonic_regression(np.abs(v64)[order] - lam.double().numpy(), increasing=False).x if len(v64) else []
-    x = np.zeros_like(v64)
-    x[order] = np.maximum(fitted, 0)
-    return torch.from_numpy(x * np.sign(v64))
 
 
 FIXTURES = [
@@ -96,7 +85,7 @@ def test_it_is_the_isotonic_regression_whatever_the_size(n: int, shape: str, kin
     x = prox_owl(v, lam)
     scale = max(float(v.abs().max()), float(lam[0])) if n else 1.0
     # both sum one by one: in a block of 70,000 they were 3e-13 apart
-    torch.testing.assert_close(x, by_scipy(v, lam), rtol=0, atol=(1e-12 if n == 70_000 else 1e-13) * scale)
+    torch.testing.assert_close(x, scipy_prox(v, lam), rtol=0, atol=(1e-12 if n == 70_000 else 1e-13) * scale)
     assert torch.equal(v, before)
     assert torch.equal(lam, lam_before)
 
@@ -109,7 +98,7 @@ def test_every_type_is_computed_in_float64_and_rounded_once(n: int, dtype: torch
     for given in (lam, lam.float().double()):
         x = prox_owl(v, given)
         assert x.dtype == dtype
-        torch.testing.assert_close(x, by_scipy(v, given).to(dtype), **close(dtype))
+        torch.testing.assert_close(x, scipy_prox(v, given).to(dtype), **close(dtype))
         assert x.unique().numel() <= v.unique().numel()
     assert prox_owl(v, lam.to(torch.float32)).dtype == dtype
     assert owl_norm(v, lam).dtype == owl_dual_norm(v, lam).dtype == dtype
@@ -146,7 +135,7 @@ def test_the_result_is_new_memory() -> None:
 @pytest.mark.parametrize("scale", [1e-310, 1e-300, 1e-30, 1e30, 1e300, 1.5e307])
 def test_huge_and_tiny_scales(scale: float) -> None:
     v, lam = t(9, -8, 8, 7.5, -2, 0), t(4, 2, 1, 1, 1, 0.5)
-    torch.testing.assert_close(prox_owl(v * scale, lam * scale) / scale, by_scipy(v, lam), rtol=1e-12, atol=0)
+    torch.testing.assert_close(prox_owl(v * scale, lam * scale) / scale, scipy_prox(v, lam), rtol=1e-12, atol=0)
 
 
 def test_rounding_does_not_part_equal_values() -> None:
@@ -189,141 +178,6 @@ def test_many_at_once_are_one_by_one_bit_for_bit() -> None:
         assert torch.equal(x, alone)
     assert prox_owl([], []) == []
     assert torch.equal(prox_owl((v for v in vs[3:4]), lams[3:4])[0], together[3])
-
-
-def test_many_at_once_are_differentiable() -> None:
-    vs = [torch.randn(n, dtype=torch.float64, requires_grad=True) for n in (4, 1, 6)]
-    lams = [pld()(n) for n in (4, 1, 6)]
-    torch.stack([x.square().sum() for x in prox_owl(vs, lams)]).sum().backward()
-    for v, lam in zip(vs, lams, strict=True):
-        twin = v.detach().clone().requires_grad_()
-        prox_owl(twin, lam).square().sum().backward()
-        assert torch.equal(v.grad, twin.grad)
-
-
-# ── gradients ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("shape", ["constant", "ramp", "steep"])
-@pytest.mark.parametrize("n", [1, 2, 7, 60])
-def test_gradcheck_in_v_and_lambda(n: int, shape: str) -> None:
-    v = (3 * torch.randn(n, dtype=torch.float64)).requires_grad_()
-    lam = LAMBDAS[shape](n)
-    torch.autograd.gradcheck(lambda v: prox_owl(v, lam), v)
-    if shape != "constant":  # a constant λ cannot be moved one by one and still be a λ
-        lam = (lam - 1e-3 * torch.arange(n)).clamp_min(0.01 / torch.arange(1, n + 1)).detach()
-        torch.autograd.gradcheck(prox_owl, (v, lam.requires_grad_()))
-        torch.autograd.gradcheck(owl_norm, (v, lam))
-        torch.autograd.gradcheck(owl_dual_norm, (v, lam))
-
-
-def test_the_gradient_written_out() -> None:
-    # sorted: 9 alone; 5 and −4.5 pooled; 0.1 clipped
-    v, lam = t(5, 0.1, 9, -4.5).requires_grad_(), t(3, 2, 1, 1).requires_grad_()
-    x = prox_owl(v, lam)
-    torch.testing.assert_close(x.detach(), t(3.25, 0, 6, -3.25), rtol=1e-15, atol=0)
-    g_v, g_lam = torch.autograd.grad(x, (v, lam), t(1, 10, 100, 1000))
-    assert g_v.tolist() == [(1 - 1000) / 2, 0, 100, -(1 - 1000) / 2]
-    assert g_lam.tolist() == [-100, 999 / 2, 999 / 2, 0]
-
-
-def test_equal_values_under_a_constant_lambda_move_independently() -> None:
-    v = t(2, -2, 2, 0).requires_grad_()
-    prox_owl(v, t(1, 1, 1, 1)).backward(t(1, 2, 3, 4))
-    assert v.grad.tolist() == [1, 2, 3, 0]
-
-
-def test_a_second_derivative_is_refused() -> None:
-    v = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    (g,) = torch.autograd.grad(prox_owl(v, pld()(5) * 0.1).square().sum(), v, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        g.sum().backward()
-
-
-def test_no_graph_without_need() -> None:
-    v = torch.randn(5, requires_grad=True)
-    assert prox_owl(v, pld()(5)).requires_grad
-    assert prox_owl(v, pld()(5)).dtype == torch.float32
-    with torch.no_grad():
-        assert not prox_owl(v, pld()(5)).requires_grad
-    assert not prox_owl(v.detach(), pld()(5)).requires_grad
-
-
-# ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [(30, 5), (8, 3, 2, 2), (1, 4), (0, 3), (3, 0)], ids=str)
-def test_rows_are_scaled_by_the_prox_of_their_norms(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    W = torch.randn(shape).to(dtype)
-    if shape[0] > 2:
-        W[1] = 0
-    lam = 1.5 * pld()(shape[0])
-    before = W.clone()
-    X = prox_growl(W, lam)
-    assert X.shape == W.shape
-    assert X.dtype == dtype
-    norms = W.double().flatten(1).norm(dim=1)
-    scale = by_scipy(norms, lam) / norms.where(norms > 0, 1.0)
-    expected = (W.double().flatten(1) * scale[:, None]).reshape(shape)
-    torch.testing.assert_close(X, expected.to(dtype), **close(dtype))
-    assert torch.equal(W, before)
-
-
-def test_rows_by_definition() -> None:
-    """No small step away from the prox does better: it is the minimum, of a convex function."""
-    W, lam = torch.randn(12, 4, dtype=torch.float64), 2.2 * pld(floor=0.7)(12)
-
-    def value(X: Tensor) -> Tensor:
-        return (X - W).square().sum() / 2 + owl_norm(X.norm(dim=1), lam)
-
-    X = prox_growl(W, lam)
-    assert 0 < int((X == 0).all(dim=1).sum()) < 12
-    for size in (1e-5, 1e-2, 1.0):
-        for _ in range(50):
-            assert float(value(X + size * torch.randn_like(X))) > float(value(X))
-
-
-def test_zero_lambda_leaves_rows_bit_for_bit() -> None:
-    for dtype in DTYPES:
-        W = torch.randn(20, 3).to(dtype)
-        assert torch.equal(prox_growl(W, torch.zeros(20)), W)
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e200, 1e300])
-def test_rows_of_huge_and_tiny_scale(scale: float) -> None:
-    W, lam = torch.randn(10, 3, dtype=torch.float64), pld()(10)
-    W[4] = 0
-    torch.testing.assert_close(prox_growl(W * scale, lam * scale) / scale, prox_growl(W, lam), rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_gradients_through_rows(dtype: torch.dtype) -> None:
-    W = torch.randn(9, 4).to(dtype)
-    W[3] = 0
-    W.requires_grad_()
-    prox_growl(W, 0.5 * pld()(9)).square().sum().backward()
-    assert bool(torch.isfinite(W.grad).all())
-    assert not W.grad[3].any()
-    assert W.grad[[0, 1, 2]].abs().sum() > 0
-
-
-def test_gradcheck_through_rows() -> None:
-    W = torch.randn(7, 2, 2, dtype=torch.float64, requires_grad=True)
-    lam = (pld(p=1.0)(7)).requires_grad_()
-    torch.autograd.gradcheck(prox_growl, (W, lam))
-    big = (W.detach() * 1e150).requires_grad_()
-    (g,) = torch.autograd.grad(prox_growl(big, lam.detach() * 1e150).sum(), big)
-    (h,) = torch.autograd.grad(prox_growl(W, lam.detach()).sum(), W)
-    torch.testing.assert_close(g, h, rtol=1e-10, atol=1e-12)
-
-
-def test_rows_of_a_channels_last_weight() -> None:
-    W, lam = torch.randn(6, 4, 3, 3), pld()(6)
-    expected = prox_growl(W, lam)
-    torch.testing.assert_close(prox_growl(W.to(memory_format=torch.channels_last), lam), expected)
-    turned = W.transpose(0, 1)
-    torch.testing.assert_close(prox_growl(turned, lam[:4]), prox_growl(turned.contiguous(), lam[:4]))
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -375,25 +229,6 @@ def test_bad_lists_are_refused() -> None:
         prox_owl([ONE, ONE], [ONE, t(1, 2)])
     with pytest.raises(InvalidTypeError, match="λ must be a torch.Tensor, got float"):
         prox_owl([ONE], [1.0])  # type: ignore[list-item]
-
-
-@pytest.mark.parametrize(
-    ("W", "lam", "error", "words"),
-    [
-        (torch.ones(2), ONE, InvalidValueError, r"W must have rows along dim 0.* got shape \(2,\)"),
-        (torch.ones(2, 2, dtype=torch.int32), ONE, InvalidTypeError, "W must be a dense .* got torch.int32"),
-        (np.ones((2, 2)), ONE, InvalidTypeError, "W must be a torch.Tensor, got ndarray"),
-        (SPOILT.expand(2, 3), ONE, InvalidValueError, "W must be finite; 4 of its 6 values"),
-        (torch.ones(2, 2), torch.ones(3), InvalidValueError, "one value for each of 2 rows"),
-        (torch.ones(2, 2), t(1, 2), InvalidValueError, "non-increasing"),
-    ],
-)
-def test_bad_rows_are_refused(W: Tensor, lam: Tensor, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        prox_growl(W, lam)
-
-
-# ── the compiled kernel ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_numba_is_loaded_only_when_a_prox_is_asked_for() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.support.rows import grouped_rows
 from tests.support.tolerances import DTYPES
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.similarity import sparse
@@ -45,17 +46,10 @@ def check(W: Tensor, preference: float, atol: float = 1e-14) -> np.ndarray:
     return found
 
 
-def rows(n: int, groups: int, noise: float, d: int, seed: int = 0, spread: float = 0.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    W = torch.randn(groups, d, generator=generator, dtype=torch.float64)[torch.arange(n) % groups]
-    W = W + noise * torch.randn(n, d, generator=generator, dtype=torch.float64)
-    return W * torch.exp(spread * torch.randn(n, 1, generator=generator, dtype=torch.float64))
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("preference", [0.05, 0.6, 0.95])
 def test_they_are_the_dense_similarity_from_the_preference_on(dtype: torch.dtype, preference: float) -> None:
-    W = rows(120, 10, 0.2, 6, spread=0.3).to(dtype)
+    W = grouped_rows(120, 10, 0.2, 6, spread=0.3).to(dtype)
     W[7] = 0
     before = W.clone()
     assert check(W, preference).any()
@@ -75,7 +69,7 @@ def test_they_are_for_any_few_rows(given_rows: list[tuple[int, int, int, int]], 
 @pytest.mark.parametrize("spread", [0.0, 0.5])
 @pytest.mark.parametrize("tile", [(3, 5), (64, 64), (512, 4096)], ids=str)
 def test_blocks_do_not_matter(tile: tuple[int, int], spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    W = rows(150, 12, 0.2, 5, spread=spread)
+    W = grouped_rows(150, 12, 0.2, 5, spread=spread)
     whole = dense(similar_pairs(W, 0.7))
     monkeypatch.setattr(sparse, "_ROWS", tile[0])
     monkeypatch.setattr(sparse, "_COLUMNS", tile[1])
@@ -96,7 +90,7 @@ def test_blocks_do_not_matter(tile: tuple[int, int], spread: float, monkeypatch:
     ],
 )
 def test_cells_lose_no_pair(groups: int, noise: float, d: int, preference: float, cells: bool | None) -> None:
-    W = rows(1500, groups, noise, d, spread=0.1)
+    W = grouped_rows(1500, groups, noise, d, spread=0.1)
     found = sparse._near_cells(sparse._Rows(W, preference))
     if cells is not None:
         assert (found is not None) == cells
@@ -104,7 +98,7 @@ def test_cells_lose_no_pair(groups: int, noise: float, d: int, preference: float
 
 
 def test_cells_of_tied_rows_leave_out_nearly_all_products() -> None:
-    W = rows(4096, 64, 0.05, 64)
+    W = grouped_rows(4096, 64, 0.05, 64)
     cells = sparse._near_cells(sparse._Rows(W, 0.8))
     assert cells is not None
     looked_at = sum((a_stop - a) * (b_stop - b) for a, a_stop, b, b_stop in cells)
@@ -118,7 +112,7 @@ def test_scale_does_not_matter(scale: float) -> None:
 
 
 def test_rows_of_very_different_scale() -> None:
-    W = torch.cat([rows(30, 5, 0.1, 4) * 10.0**e for e in range(-300, 301, 50)])
+    W = torch.cat([grouped_rows(30, 5, 0.1, 4) * 10.0**e for e in range(-300, 301, 50)])
     assert check(W, 0.3).any()
     W = torch.tensor([[1e300, 1e300], [1e-300, 1e-300], [2e-300, 2e-300], [1e299, 1e299]], dtype=torch.float64)
     expected = np.zeros((4, 4))
@@ -155,14 +149,14 @@ def test_nothing(shape: tuple[int, ...]) -> None:
 
 
 def test_any_layout_of_memory_and_no_gradient() -> None:
-    W = rows(60, 6, 0.1, 36)
+    W = grouped_rows(60, 6, 0.1, 36)
     expected = dense(similar_pairs(W, 0.8))
     assert (dense(similar_pairs(W.T.contiguous().T, 0.8)) == expected).all()
     assert (dense(similar_pairs(W.reshape(60, 4, 3, 3).requires_grad_(), 0.8)) == expected).all()
 
 
 def test_it_is_the_same_on_every_run_and_for_rows_in_another_order() -> None:
-    W = rows(1500, 40, 0.1, 12, spread=0.2)
+    W = grouped_rows(1500, 40, 0.1, 12, spread=0.2)
     order = torch.randperm(1500)
     first, second, permuted = similar_pairs(W, 0.8), similar_pairs(W, 0.8), similar_pairs(W[order], 0.8)
     assert all((getattr(first, f) == getattr(second, f)).all() for f in ("order", "indptr", "indices", "values"))
@@ -173,7 +167,7 @@ def test_it_is_the_same_on_every_run_and_for_rows_in_another_order() -> None:
 def test_memory_is_far_from_n_squared(case: str) -> None:
     """At n = 8192 a float32 matrix of all pairs is 256 MiB; W itself is half a MiB."""
     n = 8192
-    W = (rows(n, 512, 0.01, 16) if case == "tied" else rows(n, n, 0.0, 16)).float()
+    W = (grouped_rows(n, 512, 0.01, 16) if case == "tied" else grouped_rows(n, n, 0.0, 16)).float()
     similar_pairs(W[:2000], 0.95)
     tracemalloc.start()
     found = similar_pairs(W, 0.95)

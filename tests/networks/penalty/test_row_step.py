@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import torch_growl as tg
-from tests.support import plain
 from tests.support.batteries import LAYERS, Case
+from tests.support.reference_prox import reference_prox
 from tests.support.tolerances import close
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.owl import row_scaling
@@ -73,7 +73,7 @@ def test_a_step_is_the_plain_prox_of_every_layer(dtype: torch.dtype, side: Side,
         lam = torch.linspace(0.02, 0.01, len(v), dtype=torch.float64) * rate
         if scale_free:
             lam /= len(v) ** 0.5 * v.norm()
-        x = torch.tensor(plain.prox(v.tolist(), lam.tolist()), dtype=torch.float64)
+        x = torch.tensor(reference_prox(v.tolist(), lam.tolist()), dtype=torch.float64)
         if not x.any():
             x[v.argmax()] = v.max()  # at least one row is kept
         if scale_free:

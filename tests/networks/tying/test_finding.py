@@ -125,3 +125,32 @@ def test_a_tied_layer_has_the_tying_that_is_enforced_though_groups_become_equal(
     assert existing_tying(model, ("a",))["a"].partition == tying["a"].partition
     tg.untie_(model)
     assert existing_tying(model, ("a",))["a"].partition.nonzero == 0
+
+
+def test_ward_merges_down_to_numbers_and_shares() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 4))
+    model[0].weight.data[:, 15:] = 0
+    tying = tg.find_tying(model, ["0", "2"], method="ward", groups={"0": 6, "2": 0.5})
+    assert tying["0"].partition.n_groups == 6
+    assert tying["0"].partition.nonzero == 15
+    assert tying["2"].partition.n_groups == 8
+    tied = tg.tie_(model, tying)
+    again = tg.find_tying(tg.untie_(tied), ["0"], method="ward", groups=3)  # goes on from rows that are equal already
+    coarse = dict(zip(tying["0"].partition.labels, again["0"].partition.labels, strict=True))
+    assert [coarse[label] for label in tying["0"].partition.labels] == list(again["0"].partition.labels)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"method": "ward"}, "go together"),
+        ({"groups": 3}, "go together"),
+        ({"method": "ward", "groups": 0}, "groups"),
+        ({"method": "ward", "groups": 1.5}, "groups"),
+        ({"method": "ward", "groups": {"nowhere": 3}}, "nowhere"),
+    ],
+)
+def test_bad_groups_are_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(tg.GrowlError, match=words):
+        tg.find_tying(nn.Sequential(nn.Linear(4, 4)), ["0"], **given)  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
-"""Real architectures compacted, Torch-Pruning on the same ones beside it.
+"""Compacts real architectures and cuts the same networks with Torch-Pruning.
 
 Run it with ``python -m benchmarks.architectures.architectures``.
 
-Every network has rows zeroed and tied by chance (``benchmarks/zoo``). Ours: the form each layer got and why no more,
-weights and MACs, the largest difference of outputs on fresh inputs. Torch-Pruning is asked to take out, one layer after
-another on fresh copies, channels that the layer does not read. Each network and side runs in a process of its own, and
-a run that was cut off goes on where it was. ``--table`` writes the result into docs/architectures.md.
+Random rows of every network are zeroed and tied (``benchmarks/architectures/zoo``). For torch-growl the result records
+the form of each layer and the reason for it, weights and MACs, and the largest difference of outputs on fresh inputs.
+Torch-Pruning is asked to remove channels that a layer does not read, one layer after another on fresh copies. Each
+network and side runs in a process of its own, and an interrupted run can be resumed. ``--table`` only fills the page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUICK = ("resnet18", "GPT-2", "U-Net")
 
 
 def ours(name: str) -> dict[str, Any]:
-    """What compact() makes of one damaged network."""
+    """Compact one damaged network and judge the result."""
     import torch_growl as tg
     from benchmarks.architectures.zoo import build, fresh_inputs
     from benchmarks.architectures.zoo.compare import difference, rounding
@@ -42,7 +42,7 @@ def ours(name: str) -> dict[str, Any]:
     damage_(model)
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", tg.GrowlWarning)  # that nothing could go is told by the forms
+        warnings.simplefilter("ignore", tg.GrowlWarning)  # the forms show that nothing could be removed
         try:
             small = tg.compact(model, inputs)
         except tg.GrowlError as error:
@@ -65,7 +65,7 @@ def ours(name: str) -> dict[str, Any]:
 
 
 def peer(name: str) -> dict[str, Any]:
-    """What Torch-Pruning makes of it."""
+    """Cut the same damaged network with Torch-Pruning and judge the result."""
     from benchmarks.architectures.zoo.torch_pruning_cuts import cuts
 
     return cuts(name, TOLERANCE, LIMIT)
@@ -75,7 +75,7 @@ SIDES = {"ours": ours, "Torch-Pruning": peer}
 
 
 def in_a_process(side: str, name: str) -> dict[str, Any]:
-    """One side on one network, in a process of its own that is ended when it does not come back."""
+    """Run one side on one network in a process of its own, which is ended if it takes too long."""
     context = multiprocessing.get_context("fork")  # what was imported is shared
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, side, name))
@@ -101,10 +101,10 @@ def _answer(sender: Connection, side: str, name: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run what is not there yet, keep the result, write the table."""
+    """Run the jobs that are left, keep the result and write the table."""
     parser = options(__doc__)
-    parser.add_argument("--table", action="store_true", help="only write docs/architectures.md from the kept result")
-    parser.add_argument("--only", choices=SIDES, help="measure this side again; the other one is as it was kept")
+    parser.add_argument("--table", action="store_true", help="only fill the page from the kept result")
+    parser.add_argument("--only", choices=SIDES, help="measure only this side; keep the other one as it is")
     given = parser.parse_args(arguments)
     if not given.table:
         from benchmarks.architectures.zoo import ARCHITECTURES, SOURCES

@@ -1,10 +1,10 @@
-"""Pretrained ResNets on the CIFAR-10 test set, dense beside compact.
+"""Scores pretrained ResNets on the CIFAR-10 test set, the dense network beside the compact one.
 
 Run it with ``python -m benchmarks.architectures.pretrained --data DIR``.
 
 The weights are those of akamaster/pytorch_resnet_cifar10 (BSD-2-Clause), in ``--weights DIR``. Each network is scored
-as it is, and again with rows of its convolutions zeroed and tied, dense and compact: not one of 10,000
-predictions may differ.
+as it is, and again with rows of its convolutions zeroed and tied, dense and compact; none of the 10,000 predictions
+may differ.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ FOLDERS = {"data": "../shared/data", "weights": "../shared/pretrained"}  # where
 
 
 def pretrained(depth: int, folder: Path) -> nn.Module:
-    """ResNet-20 or -56 with its published weights, in eval mode."""
+    """Return ResNet-20 or ResNet-56 with its published weights, in eval mode."""
     return resnet_cifar(depth=depth, weights=folder / f"resnet{depth}-cifar10.safetensors").eval()
 
 
 def images(folder: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """Test images normalised as these networks expect, and their classes."""
+    """Return the test images, normalised as these networks expect, and their classes."""
     test = load_cifar10(folder, normalize="channels").test
     assert test.transform is not None
     return test.transform(test.x[:count], None), test.y[:count]
@@ -60,12 +60,12 @@ def damage_(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def predictions(model: nn.Module, x: Tensor) -> Tensor:
-    """The class that the network gives each image."""
+    """Return the class that the network predicts for each image."""
     return torch.cat([model(batch).argmax(1) for batch in x.split(250)])
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Score them all and keep the result."""
+    """Score all networks and keep the result."""
     parser = options(__doc__)
     for name, folder in FOLDERS.items():
         parser.add_argument(f"--{name}", type=Path, default=Path(folder))

@@ -1,4 +1,4 @@
-"""The tables of docs/architectures.md, made from ``benchmarks/results/architectures.json`` alone."""
+"""Makes the tables of the page on architectures from ``benchmarks/results/architectures.json`` alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES = ("torchvision", "timm", "transformers", "own")
 
 
 def general(reason: str) -> str:
-    """A reason without what is of one layer alone: names of layers and numbers of operations."""
+    """Return a reason without names of layers and numbers of operations, so that equal reasons count as one."""
     first = reason.split("; ")[0].split(": ")[0] if "given up" in reason else reason.split("; ")[0]
     first = re.sub(r"\b(\w+?)_\d+\b", r"\1", first)
     first = re.sub(r"(its reader) \S+", r"\1", first)
@@ -28,7 +28,7 @@ def general(reason: str) -> str:
 
 
 def summary(data: Mapping[str, Any]) -> str:
-    """How many networks of each verdict."""
+    """Count the networks of each verdict."""
     networks = data["networks"]
     verdicts = {
         "torch-growl, compact": Counter(n["ours"]["verdict"] for n in networks.values()),
@@ -42,7 +42,7 @@ def summary(data: Mapping[str, Any]) -> str:
 
 
 def networks_of(source: str) -> Callable[[Mapping[str, Any]], str]:
-    """The table of the networks of one package."""
+    """Return the maker of the table of one package."""
 
     def table(data: Mapping[str, Any]) -> str:
         rows = [_row(name, n) for name, n in data["networks"].items() if n["source"] == source]

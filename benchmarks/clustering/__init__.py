@@ -1,1 +1,1 @@
-"""clustering."""
+"""Times and judges the clustering of rows."""

@@ -1,4 +1,4 @@
-"""Rows to be clustered, and scikit-learn's affinity propagation on them: what the clustering benchmarks share."""
+"""Makes rows to cluster, and clusters them with scikit-learn's affinity propagation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Case", "Theirs", "cases", "scikit_learn", "tied_rows"]
 
 
 def tied_rows(n: int, row_length: int, groups: int, noise: float, rng: np.random.Generator) -> Tensor:
-    """``(n, row_length)`` float32: normal centres, and each row its centre plus ``noise`` times normal values."""
+    """Return ``(n, row_length)`` float32: normal centres, each row its centre plus ``noise`` times normal values."""
     centres = rng.standard_normal((groups, row_length), dtype=np.float32)
     W = centres[np.arange(n) % groups]
     if noise:
@@ -38,7 +38,7 @@ KINDS = {  # name → (rows in a group, or 0: all in one; noise)
 
 @dataclass(frozen=True)
 class Theirs:
-    """What scikit-learn found: None where it found no exemplar."""
+    """scikit-learn's result; None if it found no exemplar."""
 
     objective: float | None
     converged: bool
@@ -47,7 +47,7 @@ class Theirs:
 
 
 def scikit_learn(W: Tensor, preference: float) -> Theirs:
-    """``AffinityPropagation`` at its best settings on our similarity; both steps timed. W must have no zero row."""
+    """Run ``AffinityPropagation`` at its best settings on our similarity and time both; W must have no zero row."""
     from sklearn.cluster import AffinityPropagation
     from sklearn.exceptions import ConvergenceWarning
 
@@ -71,7 +71,7 @@ def scikit_learn(W: Tensor, preference: float) -> Theirs:
 
 @dataclass(frozen=True)
 class Case:
-    """A random problem: how it was drawn, and its rows."""
+    """A random problem: its parameters and its rows."""
 
     n: int
     row_length: int
@@ -82,7 +82,7 @@ class Case:
 
 
 def cases(number: int, largest: int, seed: int) -> list[Case]:
-    """Problems of 13 to ``largest`` rows, small ones as often as large: dimension, groups, noise and preference vary.
+    """Yield problems of 13 to ``largest`` rows, of varied dimension, groups, noise and preference.
 
     Every fourth has rows of different size, every fifth is float32.
     """

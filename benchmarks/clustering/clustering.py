@@ -1,9 +1,11 @@
-"""Clustering of rows beside scikit-learn and beside the exact optimum: ``python -m benchmarks.clustering.clustering``.
+"""Compares the clustering of rows with scikit-learn and with the exact optimum.
+
+Run it with ``python -m benchmarks.clustering.clustering``.
 
 Three parts: speed against ``sklearn.cluster.AffinityPropagation`` at its best settings (damping .9, 1,000 iterations),
 both sides from the rows on, so the similarity is in both times, on one thread; a battery of random problems in which
-our objective must not be below scikit-learn's wherever that converges; and the gap to the proven optimum. A run that
-was cut off goes on where it was.
+our objective must not be below scikit-learn's wherever that converges; and the gap to the proven optimum. An
+interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ SAME = 1e-9  # objectives that differ by less, relative to their size, are the s
 
 
 def ours(W: Tensor, preference: float, **options: Any) -> tuple[float, bool, int, float]:
-    """Objective, whether it converged, groups, seconds."""
+    """Cluster and return the objective, whether it converged, the groups and the seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GrowlWarning)
         start = time.perf_counter()
@@ -45,7 +47,7 @@ def ours(W: Tensor, preference: float, **options: Any) -> tuple[float, bool, int
 
 
 def speed_round(kind: str, n: int, seed: int) -> dict[str, Any]:
-    """Both sides on the same fresh rows, in an order drawn anew."""
+    """Run both sides on the same fresh rows, in random order."""
     in_group, noise = KINDS[kind]
     rng = np.random.default_rng([n, seed])
     W = tied_rows(n, ROW_LENGTH, n // in_group if in_group else 1, noise, rng)
@@ -68,7 +70,7 @@ def speed_round(kind: str, n: int, seed: int) -> dict[str, Any]:
 
 
 def speed(kept: Kept, sizes: dict[int, int]) -> list[dict[str, Any]]:
-    """For every kind and size: times, their ratio, and the rounds."""
+    """Return times, their ratio and the rounds for every kind and size."""
     rows = []
     for n, rounds in sizes.items():
         for kind in KINDS if n <= 2048 else TIED:  # scikit-learn takes minutes for the others
@@ -85,7 +87,7 @@ def speed(kept: Kept, sizes: dict[int, int]) -> list[dict[str, Any]]:
 
 
 def compare(case: Case) -> dict[str, Any]:
-    """One problem of the battery."""
+    """Solve one problem of the battery on both sides."""
     objective, converged, groups, seconds = ours(case.W, case.preference)
     theirs = scikit_learn(case.W, case.preference)
     return {
@@ -101,7 +103,7 @@ def compare(case: Case) -> dict[str, Any]:
 
 
 def battery(kept: Kept, number: int, largest: int) -> dict[str, Any]:
-    """Where our objective is above, equal or below."""
+    """Count where our objective is above, equal or below."""
     found = [kept.get(f"battery {i}", lambda c=case: compare(c)) for i, case in enumerate(cases(number, largest, 1))]
     counted = [f for f in found if f["theirs_converged"] and f["theirs_objective"] is not None]
     more = [(f["objective"] - f["theirs_objective"]) / f["theirs_objective"] for f in counted]
@@ -121,7 +123,7 @@ def battery(kept: Kept, number: int, largest: int) -> dict[str, Any]:
 
 
 def alone(case: Case) -> tuple[float, bool]:
-    """Affinity propagation on the sparse graph and nothing after it: J of its exemplars, and whether it converged."""
+    """Run affinity propagation alone; return the objective of its exemplars and whether it converged."""
     from torch_growl.mathematics.clustering._affinity import components, new_state, propagate
     from torch_growl.mathematics.clustering._local_search import Graph, net_similarity, use
     from torch_growl.mathematics.similarity.sparse import similar_pairs
@@ -145,7 +147,7 @@ def alone(case: Case) -> tuple[float, bool]:
 
 
 def against_optimum(case: Case) -> dict[str, Any]:
-    """One problem solved in every way; ``optimum`` None where it could not be proven in a minute."""
+    """Solve one problem in every way; ``optimum`` is None if it could not be proven in a minute."""
     best = None
     try:
         best, _, _, seconds = ours(case.W, case.preference, method="exact", time_limit=60.0)
@@ -169,7 +171,7 @@ def against_optimum(case: Case) -> dict[str, Any]:
 
 
 def gap(kept: Kept, number: int, largest: int) -> dict[str, Any]:
-    """How far each way is from the optimum, relative to it."""
+    """Measure the gap of each way to the optimum, relative to the optimum."""
     found = [
         kept.get(f"gap {i}", lambda c=case: against_optimum(c)) for i, case in enumerate(cases(number, largest, 2))
     ]
@@ -193,7 +195,7 @@ def _drawn(case: Case) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, show and keep."""
+    """Measure, print and keep the result."""
     given = options(__doc__).parse_args(arguments)
     timing.one_thread()
     ours(torch.randn(300, 2), 0.3)  # compiles

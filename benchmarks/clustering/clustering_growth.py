@@ -1,9 +1,10 @@
-"""How clustering grows with rows, row length and groups: ``python -m benchmarks.clustering.clustering_growth``.
+"""Measures how time and memory of clustering grow with rows, row length and groups.
 
-Time and peak memory of ``cluster_rows`` on tied rows, every point in a process of its own on one thread: over the
-rows, in 256 groups and in groups of 16, over the row length, and over the number of groups; each with the slope of log
-over log in the upper decade. And 65,536 rows of length 256, in every kind of tied groups. A run that was cut off goes
-on where it was.
+Run it with ``python -m benchmarks.clustering.clustering_growth``.
+
+Time and peak memory of ``cluster_rows`` on tied rows, every point in a process of its own on one thread: over the rows,
+in 256 groups and in groups of 16, over the row length, and over the number of groups; each with the slope of log over
+log in the upper decade. And 65,536 rows of length 256, in every kind of tied groups. An interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ GIB = 2**30
 
 
 def measure(n: int, row_length: int, groups: int, noise: float) -> dict[str, Any]:
-    """One clustering in this process: seconds, and the peak of resident memory, before it (rows made) and after."""
+    """Run one clustering in this process; return seconds, and the peak of resident memory before and after."""
     timing.one_thread()
     rng = np.random.default_rng(0)
     cluster_rows(tied_rows(2048, 8, 8, 0.3, rng), 0.8)  # compiles, every branch
@@ -81,16 +82,16 @@ def _peak() -> int:
 
 
 def in_a_process(*given: float) -> dict[str, Any]:
-    """:func:`measure` in a fresh interpreter."""
+    """Run :func:`measure` in a fresh interpreter."""
     command = [sys.executable, "-m", "benchmarks.clustering.clustering_growth", "--measure", *map(str, given)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, show and keep."""
+    """Measure, print and keep the result."""
     parser = options(__doc__)
-    parser.add_argument("--measure", nargs=4, type=float, help="one point: rows, row length, groups, noise")
+    parser.add_argument("--measure", nargs=4, type=float, help="measure one point: rows, row length, groups, noise")
     given = parser.parse_args(arguments)
     if given.measure:
         n, row_length, groups, noise = given.measure

@@ -1,4 +1,7 @@
-"""Draw the clustering benchmarks' figures from their results: ``python -m benchmarks.clustering.figures``."""
+"""Draws the figures of the clustering benchmarks from their results.
+
+Run it with ``python -m benchmarks.clustering.figures``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#
 
 
 def speed(data: dict[str, Any]) -> Figure:
-    """Seconds over n, ours and scikit-learn's, for every kind of rows."""
+    """Draw seconds over n, ours and those of scikit-learn, for every kind of rows."""
     figure = Figure(figsize=(7.5, 4.6), dpi=110, layout="constrained")
     axes = figure.subplots()
     kinds = list(dict.fromkeys(row["kind"] for row in data["speed"]))
@@ -36,7 +39,7 @@ def speed(data: dict[str, Any]) -> Figure:
 
 
 def growth(data: dict[str, Any]) -> Figure:
-    """Time and memory over what grows, with their slopes."""
+    """Draw time and memory over each growing size, with their slopes."""
     figure = Figure(figsize=(9, 4), dpi=110, layout="constrained")
     for axes, field, unit, by_slope, label in zip(
         figure.subplots(1, 2),
@@ -59,7 +62,7 @@ def growth(data: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Draw what there are results of."""
+    """Draw all figures."""
     for name, result, draw in (("speed", "clustering", speed), ("growth", "clustering_growth", growth)):
         path = IMAGES / f"clustering-{name}.png"
         draw(results.load(result)).savefig(path, metadata={"Software": None})

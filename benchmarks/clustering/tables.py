@@ -1,4 +1,4 @@
-"""The clustering benchmarks' tables for the docs; :mod:`benchmarks.kernels.tables` writes them into the page."""
+"""Makes the clustering benchmarks' tables; :mod:`benchmarks.kernels.tables` writes them into the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _seconds(micro: float) -> str:
 
 
 def speed() -> str:
-    """Times beside scikit-learn's."""
+    """Return the times beside those of scikit-learn."""
     found = results.load("clustering")["speed"]
     rows = [
         [
@@ -32,7 +32,7 @@ def speed() -> str:
 
 
 def battery() -> str:
-    """Objectives beside scikit-learn's, in a sentence."""
+    """Return a sentence on the objectives beside those of scikit-learn."""
     b = results.load("clustering")["battery"]
     return (
         f"{b['cases']} random problems of 13 to {b['largest_n']:,} rows; scikit-learn converged in "
@@ -42,7 +42,7 @@ def battery() -> str:
 
 
 def gap() -> str:
-    """How far each way is from the proven optimum."""
+    """Return the gap of each way to the proven optimum."""
     g = results.load("clustering")["gap"]
     names = {
         "propagation": "affinity propagation alone, on the sparse graph",
@@ -62,7 +62,7 @@ def gap() -> str:
 
 
 def large() -> str:
-    """65,536 rows of length 256."""
+    """Return the times and memory of 65,536 rows of length 256."""
     rows = [
         [name, f"{f['seconds']:.1f} s", f"{f['peak_bytes'] / 2**30:.2f} GiB", f"{f['found_groups']:,}"]
         for name, f in results.load("clustering_growth")["large"].items()
@@ -71,7 +71,7 @@ def large() -> str:
 
 
 def growth() -> str:
-    """Slopes."""
+    """Return the slopes."""
     rows = [
         [
             s["by"],

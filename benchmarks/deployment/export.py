@@ -1,4 +1,6 @@
-"""Ways to sum tied inputs in ONNX, and whole networks in onnxruntime: ``python -m benchmarks.deployment.export``.
+"""Times the forms of a sum of tied inputs in ONNX, and whole networks in onnxruntime.
+
+Run it with ``python -m benchmarks.deployment.export``.
 
 Timed on one thread, in turn, each call on an input of its own: every form of :mod:`benchmarks.deployment.export_forms`
 alone, and dense networks beside their compact ones as ``export_onnx`` writes them. Counted: the file, and what
@@ -43,7 +45,7 @@ TRIES = 100  # calls with two threads
 
 
 def some_groups(inputs: int, kept: int, count: int) -> list[list[int]]:
-    """Groups of random members, none empty."""
+    """Return groups of random members, none of them empty."""
     rng = np.random.default_rng(0)
     chosen = rng.permutation(inputs)[:kept]
     group = np.concatenate([np.arange(count), rng.integers(0, count, kept - count)])
@@ -51,7 +53,7 @@ def some_groups(inputs: int, kept: int, count: int) -> list[list[int]]:
 
 
 def session(path: Path, threads: int = 1, optimized: Path | None = None) -> onnxruntime.InferenceSession:
-    """onnxruntime on the CPU with all of its optimizations."""
+    """Open an ONNX file in onnxruntime on the CPU with all optimizations."""
     given = onnxruntime.SessionOptions()
     given.intra_op_num_threads, given.inter_op_num_threads = threads, 1
     given.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -62,12 +64,12 @@ def session(path: Path, threads: int = 1, optimized: Path | None = None) -> onnx
 
 
 def constants(path: Path) -> int:
-    """Bytes of an ONNX file's constants."""
+    """Return the bytes of the constants of an ONNX file."""
     return sum(numpy_helper.to_array(value).nbytes for value in onnx.load(path).graph.initializer)
 
 
 def one_form(sums: tuple[int, int, int, tuple[int, ...], tuple[int, ...]], rounds: int) -> dict[str, Any]:
-    """Every form on one shape: times by batch size, and sizes."""
+    """Measure every form on one shape: times by batch size, and sizes."""
     inputs, kept, count, rest, batches = sums
     groups = some_groups(inputs, kept, count)
     shape = (inputs, *rest)
@@ -99,7 +101,7 @@ def one_form(sums: tuple[int, int, int, tuple[int, ...], tuple[int, ...]], round
 
 
 def wrong_with_threads(tries: int) -> dict[str, Any]:
-    """Of calls with two threads on whole numbers, whose sums are exact: how many had another answer, form by form."""
+    """Count wrong answers with two threads, form by form, on whole numbers, whose sums are exact."""
     inputs, kept, count, rest, (batch,) = THREADED
     groups = some_groups(inputs, kept, count)
     rng = np.random.default_rng(0)
@@ -117,7 +119,7 @@ def wrong_with_threads(tries: int) -> dict[str, Any]:
 
 
 def one_network(name: str, rounds: int) -> dict[str, Any]:
-    """A network half of whose rows are zero and the others equal in eights, dense and compact, in three formats."""
+    """Measure one network in three formats, dense and compact; half its rows are zero, the others equal in eights."""
     torch.manual_seed(0)
     dense = build(name, "pruned and tied").eval()
     shape = NETWORKS[name][1]
@@ -153,7 +155,7 @@ def one_network(name: str, rounds: int) -> dict[str, Any]:
 
 
 def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Judge the sentences that were aimed at."""
+    """Compare the ratios with their targets."""
     against, folded = {}, {}
     threads = data["threads"]
     for case in data["sums"]:
@@ -174,7 +176,7 @@ def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def shape_of(case: dict[str, Any]) -> str:
-    """A shape in short."""
+    """Return the short form of a shape."""
     rest = "".join(f" × {size}" for size in case["rest"])
     return f"{case['inputs']}{rest}, {case['kept']} → {case['groups']}"
 

@@ -1,4 +1,4 @@
-"""The ways in which ONNX can sum groups of inputs, each as a model of its own.
+"""Builds ONNX models that sum groups of inputs, one form each.
 
 ``benchmarks.deployment.export`` compares them.
 """
@@ -18,7 +18,7 @@ Groups = Sequence[Sequence[int]]
 
 
 class _Graph:
-    """Nodes and constants as they are added; channels are axis 1 of the input ``x``."""
+    """Nodes and constants of a model as they are added; channels are axis 1 of the input ``x``."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
@@ -39,7 +39,7 @@ class _Graph:
         return self.add("Gather", x, self.constant(index, np.int32), axis=axis)
 
     def swap(self, x: str) -> str:
-        """Channels to the front, or back."""
+        """Move the channels to the front, or back."""
         return self.add("Transpose", x, perm=[1, 0, *range(2, len(self.shape) + 1)])
 
     def reduce(self, x: str, axis: int) -> str:
@@ -156,7 +156,7 @@ FORMS: dict[str, Callable[[_Graph, str, Groups], str]] = {
 
 
 def model(form: str, groups: Groups, shape: Sequence[int]) -> bytes:
-    """An ONNX file that sums groups of the channels of ``x``, ``(batch, *shape)``."""
+    """Return an ONNX file that sums groups of the channels of ``x``, ``(batch, *shape)``."""
     graph = _Graph(shape)
     out = FORMS[form](graph, "x", groups)
     graph.nodes.append(helper.make_node("Identity", [out], ["y"]))

@@ -1,4 +1,4 @@
-"""Writes the kept result of ``benchmarks.deployment.export`` into ``docs/export.md``.
+"""Writes the kept result of ``benchmarks.deployment.export`` into the page on export.
 
 Run it with ``python -m benchmarks.deployment.export_tables``.
 """
@@ -18,7 +18,7 @@ __all__ = ["PAGE", "main"]
 
 
 def forms() -> str:
-    """Times of every form, and what of it is kept after constant folding."""
+    """Return the times of every form, and its bytes after constant folding."""
     data = results.load("export")
     rows = []
     for case in data["sums"]:
@@ -29,14 +29,14 @@ def forms() -> str:
 
 
 def threads() -> str:
-    """Wrong answers with two threads."""
+    """Return the counts of wrong answers with two threads."""
     data = results.load("export")["threads"]
     where = f"{data['inputs']}, {data['kept']} → {data['groups']}, batch {data['batch']}: wrong of {data['tries']}"
     return markdown([where, *data["wrong"]], [["two threads", *(str(count) for count in data["wrong"].values())]])
 
 
 def networks() -> str:
-    """Whole networks: times in onnxruntime and sizes of every format."""
+    """Return times of whole networks in onnxruntime and sizes in every format."""
     rows = []
     for case in results.load("export")["networks"]:
         for name, files in case["files"].items():

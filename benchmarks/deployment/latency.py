@@ -1,4 +1,4 @@
-"""Milliseconds of compact networks beside their dense ones and Torch-Pruning.
+"""Times compact networks beside their dense ones and beside Torch-Pruning's.
 
 Run it with ``python -m benchmarks.deployment.latency``.
 
@@ -54,7 +54,7 @@ def _tie_(rows: Tensor, alive: Tensor, groups: int, generator: torch.Generator) 
 
 @torch.no_grad()
 def structured_mlp() -> nn.Module:
-    """784-300-10: 444 pixels are not read, 340 in 33 groups; the other layers dense."""
+    """Return 784-300-10 with 444 pixels not read and 340 in 33 groups; the other layers are dense."""
     torch.manual_seed(0)
     model = mnist_mlp(init="torch").eval()
     generator = torch.Generator().manual_seed(0)
@@ -69,7 +69,7 @@ def structured_mlp() -> nn.Module:
 
 @torch.no_grad()
 def structured_vgg(tied: bool = True) -> nn.Module:
-    """VGG-16 with input channels pruned and tied as in :data:`PRUNED` and :data:`TIED`."""
+    """Return VGG-16 with input channels pruned and tied as in :data:`PRUNED` and :data:`TIED`."""
     torch.manual_seed(0)
     model = vgg16().eval()
     generator = torch.Generator().manual_seed(0)
@@ -89,7 +89,7 @@ def structured_vgg(tied: bool = True) -> nn.Module:
 
 
 def torch_pruning(dense: nn.Module, example: Tensor) -> nn.Module:
-    """Torch-Pruning's network with the channels that some reader still reads, without ties."""
+    """Return Torch-Pruning's network with the channels that some layer still reads, without ties."""
     import torch_pruning as tp
 
     model = copy.deepcopy(dense)
@@ -106,7 +106,7 @@ def torch_pruning(dense: nn.Module, example: Tensor) -> nn.Module:
 
 
 def sessions(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Callable[[Tensor], Any]]:
-    """onnxruntime sessions on one thread."""
+    """Open onnxruntime sessions on one thread."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, network) in enumerate(networks.items()):
@@ -121,7 +121,7 @@ def sessions(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Ca
 
 
 def compare(name: str, networks: Mapping[str, nn.Module], shape: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
-    """Medians of all networks in both runtimes at every batch size."""
+    """Return the medians of all networks in both runtimes at every batch size."""
     example = torch.randn(2, *shape)
     runtimes: dict[str, Mapping[str, Callable[[Tensor], Any]]] = {
         "eager": dict(networks.items()),
@@ -143,13 +143,13 @@ def compare(name: str, networks: Mapping[str, nn.Module], shape: tuple[int, ...]
 
 
 def measured(dense: nn.Module, networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Any]:
-    """Weights and MACs of every network."""
+    """Return weights and MACs of every network."""
     counts = {key: tg.measure(network, example, latency=False) for key, network in networks.items()}
     return {key: {"weights": each.weights, "macs": each.macs} for key, each in counts.items()}
 
 
 def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was aimed at, as ratios that must not be exceeded."""
+    """Compare the ratios with their targets."""
     medians = {
         (cell["network"], cell["runtime"], cell["batch"]): {key: t["median"] for key, t in cell["times"].items()}
         for cell in data["times"]
@@ -177,7 +177,7 @@ def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run it all and keep the result."""
+    """Measure and keep the result."""
     given = options(__doc__).parse_args(arguments)
     timing.one_thread()
     rounds = 5 if given.quick else 41

@@ -1,4 +1,7 @@
-"""Writes the kept results into ``docs/latency.md``: ``python -m benchmarks.deployment.latency_tables``."""
+"""Writes the kept results into the page on latency.
+
+Run it with ``python -m benchmarks.deployment.latency_tables``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ __all__ = ["PAGE", "main"]
 
 
 def sizes() -> str:
-    """Weights and MACs of every network."""
+    """Return weights and MACs of every network."""
     rows = []
     for name, networks in results.load("latency")["sizes"].items():
         dense = networks["dense"]
@@ -24,7 +27,7 @@ def sizes() -> str:
 
 
 def times() -> str:
-    """Medians, and the compact network's ratio to the dense one in words."""
+    """Return the medians and how much faster or slower the compact network is."""
     rows = []
     for cell in results.load("latency")["times"]:
         median = {key: each["median"] / 1e3 for key, each in cell["times"].items()}
@@ -37,7 +40,7 @@ def times() -> str:
 
 
 def pretrained() -> str:
-    """Accuracy of the pretrained networks and predictions that changed."""
+    """Return the accuracy of the pretrained networks and the number of changed predictions."""
     rows = []
     for each in results.load("pretrained")["networks"]:
         known = "" if each["known"] is None else f" (known: {each['known']:.2%})"

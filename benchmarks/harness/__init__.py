@@ -1,1 +1,1 @@
-"""harness."""
+"""The parts that all benchmarks share: options, timing, targets, kept results, pages."""

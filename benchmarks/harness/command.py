@@ -1,4 +1,4 @@
-"""What all benchmark commands share: their options, and where a result goes."""
+"""The options of all benchmark commands, and the place of their results."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["keep", "missing", "options", "workplace"]
 
 
 def options(says: str | None) -> argparse.ArgumentParser:
-    """A parser with ``--quick`` and ``--name``."""
+    """Return a parser with ``--quick`` and ``--name``."""
     first = (says or "").strip().splitlines()[0]
     parser = argparse.ArgumentParser(description=first)
-    parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds: to see that it works")
-    parser.add_argument("--name", help="keep the result as results/NAME.json; a quick one is not kept without it")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds, to see that the command works")
+    parser.add_argument("--name", help="keep the result as results/NAME.json; a quick result is kept only with a name")
     return parser
 
 
 def workplace(given: argparse.Namespace) -> Path:
-    """The folder of checkpoints, ``--work``; quick runs have one of their own in it, which no other goes on from."""
+    """Return the folder of checkpoints, ``--work``; quick runs have a subfolder of their own."""
     folder: Path = given.work / "quick" if given.quick else given.work
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def keep(given: argparse.Namespace, benchmark: str, data: Mapping[str, Any], packages: tuple[str, ...] = ()) -> None:
-    """Save a result with the command that makes it, and say where."""
+    """Save a result with the command that makes it, and print where."""
     name = given.name or (None if given.quick else benchmark.rpartition(".")[2])
     if name is None:
         print("a quick run: nothing kept (give it a --name to keep it)")
@@ -40,5 +40,5 @@ def keep(given: argparse.Namespace, benchmark: str, data: Mapping[str, Any], pac
 
 
 def missing(modules: Mapping[str, str]) -> dict[str, str]:
-    """Of name → module, those that cannot be imported here, each as "not installed"."""
+    """Return those of name → module that cannot be imported, each with "not installed"."""
     return {name: "not installed" for name, module in modules.items() if find_spec(module) is None}

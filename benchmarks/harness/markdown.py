@@ -1,4 +1,4 @@
-"""Markdown tables and short numbers."""
+"""Formats Markdown tables and short numbers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["markdown", "short", "spread"]
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, numbers to the right."""
+    """Return a Markdown table with its numbers to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def short(value: float) -> str:
-    """Three digits."""
+    """Format a number with three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def spread(values: Sequence[float], digits: int = 2, factor: float = 1.0) -> str:
-    """Mean ± standard deviation; a single value as it is."""
+    """Format mean ± standard deviation, or a single value alone."""
     scaled = np.asarray(values) * factor
     if len(scaled) == 1:
         return f"{scaled[0]:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Timing of several ways of doing one thing, side by side.
+"""Times several ways of doing one thing side by side.
 
 A shared machine drifts by the second, so candidates take turns within every round, in an order drawn anew, each on an
 input made for that call alone: timing one input again and again teaches the branch predictor, and sorting kernels then
@@ -20,7 +20,7 @@ __all__ = ["one_thread", "side_by_side", "summary"]
 
 
 def one_thread() -> None:
-    """The same single thread for every side: call it before anything is timed."""
+    """Set one thread for every library; call it before anything is timed."""
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def side_by_side(
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Median, quartiles and minimum in microseconds."""
+    """Return median, quartiles and minimum in microseconds."""
     micro = sorted(1e6 * s for s in seconds)
     q1, _, q3 = statistics.quantiles(micro, n=4) if len(micro) > 1 else (micro[0],) * 3
     return {

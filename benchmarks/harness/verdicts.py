@@ -1,4 +1,4 @@
-"""What was aimed at, judged by code: a sentence, a limit on a ratio, and every measured ratio it speaks of."""
+"""Compares measured ratios with targets: a sentence, a limit, and every ratio that it covers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def show(targets: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show_rows(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of text, numbers to the right."""
+    """Print a table of text with its numbers to the right."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,1 +1,1 @@
-"""kernels."""
+"""Times the proximal operators, and how time grows."""

@@ -1,4 +1,4 @@
-"""Draw the kept results.
+"""Draws the figures of the page on kernels from the kept results.
 
 ``python -m benchmarks.kernels.figures`` writes ``docs/images/prox-speed.png`` and two more.
 """
@@ -26,7 +26,7 @@ _DPI = 150
 
 
 def prox_speed(data: dict[str, Any]) -> Figure:
-    """Time over n for every package, and our time over the best one's for every input."""
+    """Draw time over n for every package, and our time over the best package's for every input."""
     figure = Figure(figsize=(11, 4.4), dpi=_DPI, layout="constrained")
     times, ratios = figure.subplots(1, 2)
     cells = [c for c in data["cells"] if (c["dtype"], c["kind"]) == ("float32", "random")]
@@ -57,7 +57,7 @@ def prox_speed(data: dict[str, Any]) -> Figure:
 
 
 def step_cost(data: dict[str, Any]) -> Figure:
-    """The step over ``w.mul_`` of the same weights, for every network, state and number of threads."""
+    """Draw the time of a step over ``w.mul_`` of the same weights, for every network, state and number of threads."""
     found = data["against the weights"][::-1]
     figure = Figure(figsize=(8, 0.32 * len(found) + 1.4), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
@@ -73,7 +73,7 @@ def step_cost(data: dict[str, Any]) -> Figure:
 
 
 def growth(data: dict[str, Any]) -> Figure:
-    """Time over size, log-log, with the slope of the upper decade."""
+    """Draw time over size on logarithmic axes, with the slope of the upper decade."""
     figure = Figure(figsize=(7.5, 5.6), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     shown = [s for s in data["series"] if s["unit"] == "µs"]
@@ -101,7 +101,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], Figure]]] = {
 
 
 def main() -> None:
-    """Draw what there are results of."""
+    """Draw all figures."""
     for name, (result, draw) in FIGURES.items():
         draw(results.load(result)).savefig(IMAGES / f"{name}.png", metadata={"Software": None})
         print("wrote", IMAGES / f"{name}.png")

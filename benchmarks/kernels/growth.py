@@ -1,8 +1,10 @@
-"""How time and memory grow with rows, row length and layers: ``python -m benchmarks.kernels.growth``.
+"""Measures how time and memory grow with rows, row length and layers.
 
-The prox of one vector over its length, the GrOWL step over the rows of one layer, over their length, and over the
-number of equal layers; each with the slope of a straight line through log time over log size, fitted to the upper
-decade: 1 means twice the size, twice the time.
+Run it with ``python -m benchmarks.kernels.growth``.
+
+Measured are the prox of one vector over its length, and the GrOWL step over the rows of one layer, over their length,
+and over the number of equal layers. The slope of each is that of log time over log size, fitted to the upper decade: 1
+means twice the time for twice the size.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ LR = 0.1
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float | None:
-    """Of log value over log size, fitted to the upper decade of sizes; None where there are fewer than two points."""
+    """Fit log value over log size in the upper decade of sizes; None with fewer than two points."""
     points = [(x, y) for x, y in zip(sizes, values, strict=True) if x >= max(sizes) / 10.0001 and y > 0]
     if len(points) < 2:
         return None
@@ -52,12 +54,12 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float | None:
 
 
 def _rounds(values: int) -> int:
-    """More for what is short: about 15 for ten million values."""
+    """Return the number of rounds, larger for short vectors: about 15 for ten million values."""
     return int(np.clip(1.5e8 / max(values, 1), 11, 200))
 
 
 def prox_point(n: int, dtype: str) -> dict[str, Any]:
-    """The public prox of one vector of the library's default shape."""
+    """Time the public prox of one vector of the library's default shape."""
     kind, numpy_type = KINDS["pld"], np.dtype(dtype).type
     way = ours(kind.lam(n).astype(numpy_type))["torch-growl"]
     times = timing.side_by_side(
@@ -70,7 +72,7 @@ def prox_point(n: int, dtype: str) -> dict[str, Any]:
 
 
 def step_point(size: int, rows: int, row_length: int, layers: int) -> dict[str, Any]:
-    """The GrOWL step of so many linear layers of that shape, from rows that change by 0.1 % between steps."""
+    """Time the GrOWL step of so many linear layers of that shape, whose rows change by 0.1 % between steps."""
     torch.manual_seed(0)
     names = [f"layer{i}" for i in range(layers)]
     model = nn.Sequential(OrderedDict((name, nn.Linear(rows, row_length, bias=False)) for name in names))
@@ -97,7 +99,7 @@ def _time(point: dict[str, Any]) -> float:
 
 
 def measure(sizes: dict[str, tuple[int, ...]], memory: bool) -> list[dict[str, Any]]:
-    """All series; peak memory only if wanted, since it takes a process for each point."""
+    """Measure all series; peak memory on demand only, since it takes a process for each point."""
     found = []
     for dtype in ("float32", "float64"):
         points = [prox_point(n, dtype) for n in sizes["n"]]
@@ -125,7 +127,7 @@ def measure(sizes: dict[str, tuple[int, ...]], memory: bool) -> list[dict[str, A
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print, keep."""
+    """Measure, print and keep the result."""
     given = options(__doc__).parse_args(arguments)
     timing.one_thread()
     series = measure(QUICK if given.quick else SIZES, not given.quick)

@@ -1,4 +1,6 @@
-"""The prox of one vector against other packages and against the bare sort: ``python -m benchmarks.kernels.prox``.
+"""Times the prox of one vector against other packages and against the sort alone.
+
+Run it with ``python -m benchmarks.kernels.prox``.
 
 Signs, sort, isotonic regression, clip, unsort: the whole operator, one thread, a fresh vector for every call,
 candidates in turn. Every result is compared with scipy's isotonic regression in float64 before anything is timed; a
@@ -107,7 +109,7 @@ def _ratios(times: dict[str, dict[str, float]], best: dict[str, float]) -> dict[
 
 
 def targets(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Judge the sentences that were aimed at; the public call counts."""
+    """Compare the ratios of the public call with their targets."""
     aimed = [found for found in cells if found["kind"] in AIMED]
 
     def ratios(to: str, sizes: Any) -> dict[str, float]:
@@ -132,7 +134,7 @@ def _call(way: Way, v: Array) -> Array:
 
 
 def _expected(v: Array, lam: Array) -> Array:
-    """The definition in float64: signs, sort, scipy's isotonic regression, clip, unsort."""
+    """Compute the definition in float64: signs, sort, isotonic regression of scipy, clip, unsort."""
     from scipy.optimize import isotonic_regression
 
     magnitudes = np.abs(v.astype(np.float64))
@@ -177,10 +179,10 @@ def _print(cells: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run it all, cell by cell; a run that was cut off goes on with ``--resume``."""
+    """Measure cell by cell; ``--resume`` goes on with an interrupted run."""
     parser = options(__doc__)
-    parser.add_argument("--resume", action="store_true", help="keep the cells of a run that was cut off")
-    parser.add_argument("--cap", type=float, default=2.0, help="skip a peer whose single call takes longer (seconds)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--cap", type=float, default=2.0, help="skip a peer that takes more seconds for a single call")
     given = parser.parse_args(arguments)
     timing.one_thread()
     rounds = QUICK if given.quick else ROUNDS

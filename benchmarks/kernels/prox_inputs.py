@@ -1,6 +1,6 @@
-"""What the prox is timed on: five kinds of vector with their λ, from the usual to the hardest for pooling.
+"""Makes the inputs of the prox: five kinds of vector with their λ, from the usual to the hardest for pooling.
 
-Magnitudes are given in sorted order as y_k = |v|_(k) − λ_k is what pooling works on; every vector but the nearly sorted
+Magnitudes are made in sorted order, because pooling works on y_k = |v|_(k) − λ_k; every vector but the nearly sorted
 one is then put in random order, with random signs.
 """
 
@@ -35,7 +35,7 @@ def _normal(rng: np.random.Generator, n: int, dtype: type[np.floating[Any]]) -> 
 
 
 def _mixed(rng: np.random.Generator, magnitudes: Array, dtype: type[np.floating[Any]]) -> Array:
-    """Random order and signs."""
+    """Return the values in random order and with random signs."""
     v = magnitudes.astype(dtype)
     rng.shuffle(v)
     v[rng.random(len(v), dtype=np.float32) < 0.5] *= -1
@@ -51,7 +51,7 @@ def _cascade_magnitudes(n: int) -> Array:
 
 
 def _cascade_y(n: int) -> Array:
-    """Falls from 1 to 0.2 over one half, so that nothing pools, then climbs back in a sawtooth."""
+    """Return values that fall from 1 to 0.2 in one half, so that nothing pools, and rise in a sawtooth in the other."""
     half = n // 2
     falling = 1 - 0.8 * np.arange(half) / half
     up = np.arange(n - half)

@@ -1,8 +1,8 @@
-"""The same operator by other packages, each at its best, and the bare sort as a floor.
+"""Calls the same operator in other packages, each at its best, and the sort alone as a lower bound.
 
-A peer that is a whole operator is called as it is. One that is only the isotonic regression, or expects sorted
-magnitudes, is given numpy's (or torch's) sort, clipping, scatter and signs around it, in every way of sorting there is
-here; the fastest counts. Inputs are converted to what the peer likes, and λ to its type, before the clock starts.
+A package that has the whole operator is called as it is. If it has only the isotonic regression, or expects sorted
+magnitudes, numpy's (or torch's) sort, clipping, scatter and signs are added, with every way of sorting; the fastest
+counts. Inputs are converted to the package's preferred type, and λ to the same type, before the clock starts.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _HIGH = np.uint64(32)
 
 @dataclass(frozen=True)
 class Way:
-    """One way of doing it: ``call(prepare(v))``; ``prepare`` is not timed."""
+    """One way to compute it: ``call(prepare(v))``; ``prepare`` is not timed."""
 
     prepare: Callable[[Array], Any]
     call: Callable[[Any], Any]
 
 
 def ours(lam: Array) -> dict[str, Way]:
-    """The public call, on torch tensors."""
+    """Return the public call on torch tensors."""
     import torch_growl as tg
 
     weights = torch.from_numpy(lam)
@@ -55,7 +55,7 @@ def ours(lam: Array) -> dict[str, Way]:
 
 
 def sorts(n: int, dtype: type[np.floating[Any]]) -> dict[str, Way]:
-    """Sorting |v| descending and nothing else. Packed keys (bits and place in one word) are for float32 only."""
+    """Return ways to sort |v| in descending order; packed keys (bits and place in one word) are for float32 only."""
     ways = {
         "np.argsort": Way(lambda v: -np.abs(v), np.argsort),
         "torch.sort": Way(lambda v: torch.from_numpy(np.abs(v)), lambda v: torch.sort(v, descending=True)),
@@ -67,7 +67,7 @@ def sorts(n: int, dtype: type[np.floating[Any]]) -> dict[str, Way]:
 
 
 def peers(lam: Array) -> Iterator[tuple[str, str, Way]]:
-    """Every installed peer in every way: its name, the name of the way, and the way. λ is of the vector's type."""
+    """Yield every installed package in every way, with both names; λ is of the vector's type."""
     makers: dict[str, Callable[[Array], dict[str, Way]]] = {
         "skglm": _skglm,
         "scipy": _scipy,
@@ -136,7 +136,7 @@ def _modopt(lam: Array) -> dict[str, Way]:
 
 
 def _around(shrink: Callable[[Array], Array], lam: Array) -> dict[str, Way]:
-    """The whole operator around a function of the sorted magnitudes."""
+    """Return the whole operator around a function of the sorted magnitudes."""
 
     def sorted_by_argsort(v: Array) -> Array:
         magnitudes = np.abs(v)
@@ -159,7 +159,7 @@ def _around(shrink: Callable[[Array], Array], lam: Array) -> dict[str, Way]:
 
 
 def _packed(v: Array, places: Array) -> Array:
-    """One word for each float32: the bits of |v| turned round so that the largest sorts first, then its place."""
+    """Pack each float32 into one word: the inverted bits of |v|, so that the largest sorts first, then its place."""
     bits = ~v.view(np.uint32) | np.uint32(0x80000000)
     keys: Array = (bits.astype(np.uint64) << _HIGH) | places
     return keys

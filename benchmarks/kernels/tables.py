@@ -1,4 +1,6 @@
-"""Writes the kept results into the docs: ``python -m benchmarks.kernels.tables``.
+"""Writes the kept results into the page on kernels.
+
+Run it with ``python -m benchmarks.kernels.tables``.
 
 The page is ``docs/kernels.md``; :mod:`benchmarks.harness.pages` says how tables get into it.
 """
@@ -20,7 +22,7 @@ MEASURED = ("prox", "step", "pat", "growth", "clustering", "clustering_growth")
 
 
 def prox_times(dtype: str, kind: str) -> str:
-    """Median times of everything for one kind of input."""
+    """Return the median times of all ways for one kind of input."""
     cells = [c for c in results.load("prox")["cells"] if (c["dtype"], c["kind"]) == (dtype, kind)]
     peers = [peer for peer in PEERS if any(peer in c["peers"] for c in cells)]
     rows = []
@@ -33,7 +35,7 @@ def prox_times(dtype: str, kind: str) -> str:
 
 
 def prox_ratios(to: str) -> str:
-    """Ours over something, for every size and input."""
+    """Return the ratios of our time to another, for every size and input."""
     cells = results.load("prox")["cells"]
     kinds = list(dict.fromkeys((c["dtype"], c["kind"]) for c in cells))
     found = {(c["n"], c["dtype"], c["kind"]): c["ratio"][OURS].get(to) for c in cells}
@@ -45,7 +47,7 @@ def prox_ratios(to: str) -> str:
 
 
 def prox_remarks() -> str:
-    """Which peers are absent, were skipped, or gave wrong results."""
+    """Return which packages are missing, were skipped, or gave wrong results."""
     data = results.load("prox")
     lines = [f"* {name}: {why}." for name, why in data["left_out"].items()]
     names = dict.fromkeys(name for c in data["cells"] for name in (*c["wrong"], *c["skipped"]))
@@ -60,7 +62,7 @@ def prox_remarks() -> str:
 
 
 def step() -> str:
-    """The step against the weights."""
+    """Return the ratios of the step to one pass over the weights."""
     rows = []
     for f in results.load("step")["against the weights"]:
         times = [f["times"][name]["median"] for name in ("GrOWL.prox_", "w.mul_", "torch._foreach_mul_")]
@@ -73,7 +75,7 @@ def step() -> str:
 
 
 def step_share() -> str:
-    """The step as a share of training."""
+    """Return the share of training that the step takes."""
     rows = [
         [
             f["network"],
@@ -87,7 +89,7 @@ def step_share() -> str:
 
 
 def step_memory() -> str:
-    """Memory beyond the model."""
+    """Return the memory beyond the model."""
     rows = [
         [
             f"{f['rows']:,} × {f['row_length']:,}",
@@ -102,7 +104,7 @@ def step_memory() -> str:
 
 
 def pat() -> str:
-    """Added time and memory beside torchao's."""
+    """Return the added time and memory beside those of torchao."""
     rows = []
     for c in results.load("pat")["cases"]:
         who = [f"{c['network']}, {c['side']} rows", f"{c['rows']:,}", short(c["times"]["SGD alone"]["median"])]
@@ -114,7 +116,7 @@ def pat() -> str:
 
 
 def growth() -> str:
-    """Slopes."""
+    """Return the slopes."""
     rows = [
         [
             s["of"],

@@ -1,1 +1,1 @@
-"""training_step."""
+"""Times and measures one training step with the penalty."""

@@ -1,8 +1,10 @@
-"""The GrOWL step on a GPU: ``python -m benchmarks.training_step.cuda_step``.
+"""Times the GrOWL step on a GPU.
 
-The three ways: as it is by default (one copy of all norms to the host, one of the scales back), ``capturable=True``,
-and that in a CUDA graph; beside them ``torch._foreach_mul_`` over the same weights, which reads and writes each once.
-Candidates take turns; times are between CUDA events. Without a GPU it says so and measures nothing.
+Run it with ``python -m benchmarks.training_step.cuda_step``.
+
+Three ways are timed: the default (one copy of all norms to the host, one of the scales back), ``capturable=True``, and
+that in a CUDA graph; for comparison ``torch._foreach_mul_`` over the same weights, which reads and writes each once.
+Candidates take turns; times are between CUDA events. Without a GPU nothing is measured.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ LR = 1e-6  # small: the rows must still be there after hundreds of steps
 
 
 def measure(network: str, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Median microseconds of every way on one network, on the current CUDA device."""
+    """Return the median microseconds of every way on one network, on the current CUDA device."""
     models = [build(network).cuda() for _ in range(3)]
     growls = [tg.GrOWL(model, strength=10.0, capturable=i > 0) for i, model in enumerate(models)]
     graph = _captured(growls[2])
@@ -72,7 +74,7 @@ def _captured(growl: tg.GrOWL) -> torch.cuda.CUDAGraph:
 
 
 def main() -> None:
-    """Measure, print and keep; or say that there is nothing to measure on."""
+    """Measure, print and keep the result, if there is a GPU."""
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing measured, nothing kept")
         return

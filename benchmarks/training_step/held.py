@@ -1,4 +1,4 @@
-"""How many bytes of tensors and arrays an object keeps between calls, beyond the model it works on."""
+"""Counts the bytes of tensors and arrays that an object keeps between calls, without those of its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the penalty adds to ``optimizer.step()``, ours against torchao's: ``python -m benchmarks.training_step.pat``.
+"""Compares what the penalty adds to ``optimizer.step()`` with what torchao adds.
+
+Run it with ``python -m benchmarks.training_step.pat``.
 
 ``torchao.prototype.pat`` wraps an optimizer: it keeps a copy of every penalised weight, and applies the proximal
 operator of the group lasso after the base step. GrOWL is a hook on the same SGD. Both take the same layers of the same
@@ -48,7 +50,7 @@ class _Side:
     held: object
 
     def gradients(self) -> Optimizer:
-        """New gradients that move weights by about 0.1 %."""
+        """Set new gradients that move weights by about 0.1 %."""
         for parameter in self.model.parameters():
             parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad.normal_(std=5e-3)
@@ -82,7 +84,7 @@ def _pat(model: nn.Module, side: Side) -> Optimizer:
 
 
 def _same_as_pat(model: nn.Module, side: Side) -> GrOWL:
-    """PAT's threshold of a group is λ √(its size)."""
+    """Return the sequence that gives PAT's threshold of a group, λ √(its size)."""
     names = GrOWL(model, side=side).layers
     sizes = {name: rows_of(model.get_submodule(name), side).shape[1] for name in names}
     own = {name: {"strength": LAMBDA * math.sqrt(size)} for name, size in sizes.items()}
@@ -90,7 +92,7 @@ def _same_as_pat(model: nn.Module, side: Side) -> GrOWL:
 
 
 def _check(network: str, side: Side) -> None:
-    """One step of both from the same weights with the same gradients must end in the same weights."""
+    """Check that one step of both from the same weights and gradients ends in the same weights."""
     ends = []
     for name, found in _sides(network, side).items():
         if name in (PAT, SAME):
@@ -101,7 +103,7 @@ def _check(network: str, side: Side) -> None:
 
 
 def added_time(network: str, side: Side, rounds: int) -> dict[str, Any]:
-    """Medians of the four steps, what each adds to SGD alone, and what each keeps in memory."""
+    """Return the medians of the four steps, what each adds to SGD alone, and the bytes that each keeps."""
     _check(network, side)
     sides = _sides(network, side)
     torch.manual_seed(0)
@@ -131,7 +133,7 @@ def added_time(network: str, side: Side, rounds: int) -> dict[str, Any]:
 
 
 def targets(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Judge the sentence that was aimed at, for GrOWL as it comes and for the same function as PAT's."""
+    """Compare the ratios with their targets, for GrOWL by default and for the same function as PAT's."""
     return [
         judge(
             f"time that {name} adds, against {PAT}",

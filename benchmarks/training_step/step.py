@@ -1,4 +1,4 @@
-"""The GrOWL step of a whole network against reading and writing its weights once.
+"""Times the GrOWL step of a whole network against one pass over its weights.
 
 Run it with ``python -m benchmarks.training_step.step``.
 
@@ -37,7 +37,7 @@ OURS, WEIGHTS, FOREACH = "GrOWL.prox_", "w.mul_", "torch._foreach_mul_"
 
 
 def step_against_weights(network: str, state: str, threads: int, rounds: int) -> dict[str, Any]:
-    """Medians of the step and of the two ways of scaling the same weights, and their ratios."""
+    """Return the medians of the step and of two ways to scale the same weights, and their ratios."""
     model = build(network, state)
     growl = GrOWL(model)
     alive = growl.nonzero()
@@ -82,7 +82,7 @@ def step_against_weights(network: str, state: str, threads: int, rounds: int) ->
 
 
 def step_share(network: str, threads: int, rounds: int) -> dict[str, Any]:
-    """The step right after a training step on random data, as a share of it."""
+    """Return the share of a training step on random data that the GrOWL step takes."""
     torch.set_num_threads(threads)
     model = build(network)
     growl = GrOWL(model)
@@ -109,7 +109,7 @@ def step_share(network: str, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def targets(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Judge the sentences that were aimed at."""
+    """Compare the ratios with their targets."""
     against = data["against the weights"]
 
     def where(found: dict[str, Any]) -> str:

@@ -1,10 +1,10 @@
-"""Peak memory of one GrOWL step on one large layer, in a process of its own.
+"""Measures the peak memory of one GrOWL step on one large layer, in a process of its own.
 
 Run it with ``python -m benchmarks.training_step.step_memory``.
 
 Two measures: what torch's allocator was asked for, from its profiler, and how far the process's resident set rose,
-which sees numpy's and the compiled kernel's arrays too. The kernels are compiled, and the layer is there, before either
-begins.
+which includes the arrays of numpy and of the compiled kernels. The kernels are compiled and the layer is made before
+both.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def in_a_process(rows: int, row_length: int) -> dict[str, Any]:
-    """:func:`peak_memory` in a fresh interpreter."""
+    """Run :func:`peak_memory` in a fresh interpreter."""
     command = [sys.executable, "-m", "benchmarks.training_step.step_memory", str(rows), str(row_length)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def peak_memory(rows: int, row_length: int) -> dict[str, Any]:
-    """Bytes beyond a float32 layer of that shape: what GrOWL keeps, and what its first ``prox_`` needs at its peak.
+    """Return the bytes that GrOWL keeps beyond a float32 layer of that shape, and the peak of its first ``prox_``.
 
     Memory of ``prox_`` is counted beyond what was there before it, so beyond what GrOWL keeps from the start.
     """
@@ -59,7 +59,7 @@ def _step(rows: int, row_length: int) -> None:
 
 
 def _restart_peak() -> int:
-    """Forget the peak so far where the system can; returns the resident set from which the next is counted."""
+    """Reset the peak if the system can; return the resident set from which the next is counted."""
     try:
         _CLEAR.write_text("5")
     except OSError:
@@ -75,7 +75,7 @@ def _peak() -> int:
 
 
 def _most(profile: torch.profiler.profile) -> int:
-    """The largest sum of allocations less frees, in order of time."""
+    """Return the largest sum of allocations less frees, in order of time."""
     events: Any = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
     held = most = 0
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):

@@ -1,4 +1,4 @@
-"""The networks that the GrOWL step is timed on, in two states, and the small change of a training step."""
+"""Builds the networks on which the GrOWL step is timed, in two states, and the small change of a training step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUDGE = 1e-3  # relative change of a row's norm from one step to the next
 
 
 def build(name: str, state: str = "fresh") -> nn.Module:
-    """A network, seeded.
+    """Return a seeded network.
 
     Args:
         name: of :data:`NETWORKS`.
@@ -51,7 +51,7 @@ def build(name: str, state: str = "fresh") -> nn.Module:
 
 @dataclass
 class Snapshot:
-    """Layers' weights as they were, to begin every timed step from."""
+    """Copies of layers' weights, from which every timed step starts."""
 
     modules: list[nn.Module]
     kept: list[Tensor]
@@ -64,13 +64,13 @@ class Snapshot:
 
     @torch.no_grad()
     def restore_(self) -> None:
-        """Put them back."""
+        """Restore the weights."""
         for module, kept in zip(self.modules, self.kept, strict=True):
             module.weight.copy_(kept)
 
     @property
     def weights(self) -> list[Tensor]:
-        """The live weights."""
+        """Return the current weights."""
         return [module.weight.detach() for module in self.modules]
 
 

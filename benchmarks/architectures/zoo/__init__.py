@@ -1,8 +1,8 @@
-"""Real architectures at their smallest: every builder gives a network with random weights and inputs to run it on.
+"""Builds real architectures at their smallest, with random weights and inputs.
 
-``ARCHITECTURES`` is name → builder; :func:`build` calls one, seeded, and makes its weights those of a network that has
-been trained: nothing is left at an initial constant, and batch normalisation has the statistics of what arrives.
-Nothing is downloaded. A name says in brackets where a network is smaller than its family's smallest member.
+``ARCHITECTURES`` is name → builder; :func:`build` calls one, seeded, and makes its weights look trained: no parameter
+stays at an initial constant, and batch normalisation has the statistics of its inputs. Nothing is downloaded. A name
+with brackets is of a network smaller than its family's smallest member.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
-    """A network in eval mode and its example inputs, the same ones on every call.
+    """Return a network in eval mode and its example inputs, the same ones on every call.
 
     Args:
         name: of :data:`ARCHITECTURES`.
@@ -53,7 +53,7 @@ def build(name: str) -> tuple[nn.Module, Any]:
 
 
 def fresh_inputs(inputs: Any, seed: int) -> Any:
-    """Random inputs of the same shapes: normal ones, and tokens drawn from the example's."""
+    """Return random inputs of the same shapes: normal ones, and tokens drawn from the example's."""
     generator = torch.Generator().manual_seed(seed)
 
     def fresh(x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def fresh_inputs(inputs: Any, seed: int) -> Any:
 
 @torch.no_grad()
 def _leave_no_constants_(model: nn.Module) -> None:
-    """Scales of 1 (or 1e-6, or 0 in a residual branch's last norm) and biases of 0 become random ones."""
+    """Replace scales of 1 (or 1e-6, or 0 in a residual branch's last norm) and biases of 0 by random ones."""
     for module in model.modules():
         is_norm = "norm" in type(module).__name__.lower() or isinstance(module, _BATCH_NORMS)
         for name, parameter in module.named_parameters(recurse=False):
@@ -82,7 +82,7 @@ def _leave_no_constants_(model: nn.Module) -> None:
 
 
 def _spread_(weight: Tensor) -> None:
-    """Weights drawn small, as transformers' and old networks' are, leave outputs that hardly depend on the inputs."""
+    """Enlarge weights drawn so small that the outputs would hardly depend on the inputs."""
     usual = (2 / (weight.numel() / len(weight))) ** 0.5
     spread = float(weight.std())
     if 0 < spread < usual / 2:
@@ -91,7 +91,7 @@ def _spread_(weight: Tensor) -> None:
 
 @torch.no_grad()
 def _calibrate_(model: nn.Module, inputs: Any) -> None:
-    """Running statistics as of a batch, then a little off; without them a deep random network gives constants."""
+    """Set running statistics to about those of a batch; otherwise a deep random network computes constants."""
     norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS) and module.track_running_stats]
     if not norms:
         return

@@ -1,4 +1,4 @@
-"""How far two networks' outputs are from each other."""
+"""Compares the outputs of two networks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["difference", "leaves", "outputs_of", "rounding", "spread"]
 
 @torch.no_grad()
 def outputs_of(model: nn.Module, inputs: Any) -> list[Tensor]:
-    """Every floating tensor of the output, in order."""
+    """Return every floating tensor of the output, in order."""
     found = leaves(call(model, split_inputs(pytree.tree_map_only(Tensor, torch.clone, inputs))))
     assert found
     return found
 
 
 def leaves(value: Any) -> list[Tensor]:
-    """The floating tensors in nested sequences, mappings and transformers' outputs."""
+    """Yield the floating tensors in nested sequences, mappings and transformers' outputs."""
     if hasattr(value, "to_tuple"):
         value = value.to_tuple()
     if isinstance(value, dict):
@@ -35,7 +35,7 @@ def leaves(value: Any) -> list[Tensor]:
 
 
 def difference(dense: nn.Module, small: nn.Module, inputs: Any) -> float:
-    """Largest difference of any output relative to its largest value; infinite for another shape, NaN or inf."""
+    """Return the largest difference of any output relative to its largest value; infinite if shapes differ."""
     worst = 0.0
     for wanted, found in zip(outputs_of(dense, inputs), outputs_of(small, inputs), strict=True):
         if wanted.shape != found.shape:
@@ -49,7 +49,7 @@ def difference(dense: nn.Module, small: nn.Module, inputs: Any) -> float:
 
 
 def rounding(dense: nn.Module, inputs: Any) -> float:
-    """How far the network itself, in float32, is from its answer in float64."""
+    """Return the difference between the network's outputs in float32 and in float64."""
     wide = copy.deepcopy(dense).double()
     exact = pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, inputs)
     worst = 0.0
@@ -59,6 +59,6 @@ def rounding(dense: nn.Module, inputs: Any) -> float:
 
 
 def spread(dense: nn.Module, inputs: Any, others: Any) -> float:
-    """How much the outputs differ from one input to another, as a part of the largest value; the least of them all."""
+    """Return how much the outputs differ between inputs, relative to the largest value; the least of all outputs."""
     pairs = zip(outputs_of(dense, inputs), outputs_of(dense, others), strict=True)
     return min(float((one - other).abs().max()) / float(one.abs().max()) for one, other in pairs)

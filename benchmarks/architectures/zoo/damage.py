@@ -1,7 +1,8 @@
-"""What training with GrOWL leaves behind, made by chance: zero rows and equal rows in every layer of a network.
+"""Sets random rows of every layer to zero or equal to one another, as training with GrOWL leaves them.
 
-Two kinds of zero rows: some that all layers with as many rows have in common, so that where they read one producer
-its channels can really go, and some that a layer has for itself, which only a layer's own inputs can make use of.
+There are two kinds of zero rows. Those of the first kind are the same in all layers with as many rows, so that channels
+which several such layers read can be removed; those of the second kind are of one layer only, which can merely drop
+its inputs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TIED = 0.5  # of the rows that are left: in groups of two to four
 
 
 def damaged_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Every layer of a registered type that has weights of its own."""
+    """Return every layer of a registered type that has weights of its own."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -32,7 +33,7 @@ def damaged_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def damage_(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Zero and tie rows in place; what is drawn depends on the seed and the layers' names alone.
+    """Set rows to zero and tie others in place; the choice depends on the seed and the layers' names alone.
 
     Args:
         model: a network; parametrized weights are written through their parametrization.

@@ -1,4 +1,4 @@
-"""transformers: tiny configurations of text, speech and image networks, with random weights."""
+"""Builds tiny text, speech and image networks of transformers, with random weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _text(config: str, network: str, **settings: Any) -> Built:
 
 
 def _gpt2() -> Built:
-    """Its layers are of a type of transformers' own, a Linear with its weight lying on its side."""
+    """Build GPT-2, whose layers are of a type of transformers' own: a Linear with the transposed weight."""
     return _text("GPT2Config", "GPT2LMHeadModel", **_GPT2)
 
 

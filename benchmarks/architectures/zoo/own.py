@@ -1,4 +1,4 @@
-"""Small networks of what real ones are made of and tracing tools stumble over."""
+"""Builds small networks from parts that tracing tools have trouble with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Built = tuple[nn.Module, Any]
 
 
 class Recurrent(nn.Module):
-    """Linear, an LSTM or GRU, Linear."""
+    """A Linear, an LSTM or GRU, and a Linear."""
 
     def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Recurrent(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two levels, skips by concatenation, transposed convolutions upwards."""
+    """A U-Net of two levels with skips by concatenation and transposed convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class UNet(nn.Module):
 
 
 class FusedAttention(nn.Module):
-    """Attention with one Linear for queries, keys and values, reshaped and unbound; residual."""
+    """Attention with one Linear for queries, keys and values, reshaped and unbound, with a residual connection."""
 
     def __init__(self, width: int = 48, heads: int = 4) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""timm: a dozen and more families that torchvision has not."""
+"""Builds networks of timm whose families torchvision lacks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Torch-Pruning asked to take out channels that a layer does not read; are the outputs the same afterwards?
+"""Lets Torch-Pruning remove channels that no layer reads and compares the outputs.
 
-Two requests for each layer, both on a copy of the damaged network: *agreed*: only those of the layer's zero rows that
-are zero in every layer with as many rows; *own*: all its zero rows. Its dependency graph takes a channel from all
-readers at once, so an own request may change the outputs where other layers read the channel.
+There are two requests for each layer, both on a copy of the damaged network: *agreed* names only the zero rows that are
+zero in every layer with as many rows, *own* names all zero rows of the layer. The dependency graph removes a channel
+from all layers that read it at once, so an own request may change the outputs if other layers read the channel.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VERDICTS = ("refused", "correct", "wrong", "failed", "did not finish")  # from g
 
 
 def cuts(name: str, tolerance: float, limit: float) -> dict[str, Any]:
-    """Every request's verdict, and the worst one of each kind of request.
+    """Return the verdict on every request, and the worst one of each kind of request.
 
     Args:
         name: of the network.
@@ -69,7 +69,7 @@ def _judged(tried: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _cuttable(model: nn.Module, inputs: Any) -> list[str]:
-    """Ungrouped layers of types that both tools know, which do not read the network's own inputs."""
+    """Return the ungrouped layers of types that both tools know and that do not read the network's inputs."""
     given = {x.data_ptr() for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)}
     names = {module: key for key, module in damaged_layers(model).items()}
     found = []
@@ -119,12 +119,12 @@ def _cut(model: nn.Module, inputs: Any, key: str, index: list[int], tolerance: f
 
 
 class _TooLong(BaseException):
-    """No Exception, lest the tool catches it."""
+    """The processor time is used up; not an Exception, so that the tool does not catch it."""
 
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise when so much processor time is gone: on a shared machine a clock on the wall would be unfair."""
+    """Raise after so much processor time; wall-clock time would depend on other processes of the machine."""
 
     def stop(*_: object) -> None:
         raise _TooLong

@@ -1,4 +1,4 @@
-"""torchvision: all families of classification, segmentation, and what detectors stand on."""
+"""Builds the families of torchvision: classification, segmentation, and the backbones of detectors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def _image(size: int, batch: int = 2) -> torch.Tensor:
 
 
 def _plain(name: str, size: int = 64, **settings: Any) -> Built:
-    """A family's member as it is, with ten classes."""
+    """Build a member of a family with ten classes."""
     from torchvision import models
 
     return models.get_model(name, weights=None, num_classes=10, **settings), _image(size)
 
 
 def _small_classifier(name: str, features: int) -> Built:
-    """The convolutions as they are; the classifier, which holds nearly all the weights, with 128 units a layer."""
+    """Build a network with its own convolutions and a classifier of 128 units a layer instead of thousands."""
     from torchvision import models
 
     with torch.device("meta"):

@@ -1,7 +1,9 @@
-"""``mnist-best`` over five seeds, and its file in int8: ``python -m benchmarks.learning.experiments.best --data DIR``.
+"""Runs ``mnist-best`` with five seeds, and stores its networks in int8.
 
-The runs are those of the command (``growl run mnist-best --seed S --out WORK/seedS``); those that are done are read.
-Their compact networks are stored in int8 beside, loaded again and tested.
+Run it with ``python -m benchmarks.learning.experiments.best --data DIR``.
+
+The runs are those of the command (``growl run mnist-best --seed S --out WORK/seedS``); finished ones are only read.
+Their compact networks are also stored in int8, loaded again and tested.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ __all__ = ["job", "main"]
 
 
 def job(path: Path, seed: int, data: Path, quick: bool = False) -> dict[str, Any]:
-    """One run, done or gone on with if it is not, and its int8 file."""
+    """Run or resume one seed, and store its network in int8."""
     changes: dict[str, Any] = {"seed": seed}
     if quick:
         few = {f"{phase}.epochs": 1 for phase in ("dense", "train", "merge", "retrain")}
@@ -53,7 +55,7 @@ def job(path: Path, seed: int, data: Path, quick: bool = False) -> dict[str, Any
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the runs that are left, and keep what they gave."""
+    """Run the seeds that are left, and keep the result."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/best"))

@@ -1,10 +1,10 @@
-"""Accuracy against size on MNIST, for GrOWL and the methods beside it.
+"""Measures accuracy against size on MNIST for GrOWL and other methods.
 
 Run it with ``python -m benchmarks.learning.experiments.curve``.
 
-784-300-10, images shifted by up to one pixel in training for every method, rows of both layers where a method can
-choose them, everything counted. One job is one method and seed; a job that is done is not done again, so that several
-processes can share the work (``--only METHOD``). One CPU thread.
+The network is 784-300-10. Training images are shifted by up to one pixel for every method, rows of both layers are
+compressed if a method can choose them, and all bytes are counted. A job is one method and seed; finished jobs are
+kept, so several processes can share the work (``--only METHOD``). One CPU thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BUDGET = Budget()
 
 
 def dense_network(splits: Splits, seed: int, work: Path, epochs: int = DENSE.epochs) -> nn.Module:
-    """The trained dense network of a seed, made once."""
+    """Return the dense network of a seed, trained once."""
     torch.manual_seed(seed)
     model = mnist_mlp(init="torch")
     path = work / f"dense{seed}.pt"
@@ -47,7 +47,7 @@ def dense_network(splits: Splits, seed: int, work: Path, epochs: int = DENSE.epo
 def job(
     method: str, seed: int, splits: Splits, work: Path, budget: Budget = BUDGET, epochs: int = DENSE.epochs
 ) -> dict[str, Any]:
-    """One method's path from one dense network; every point's last epoch on the test split."""
+    """Follow one method's path from one dense network; test accuracy is that of every point's last epoch."""
     dense = dense_network(splits, seed, work, epochs)
     example = example_of(splits)
     started = time.perf_counter()
@@ -74,11 +74,11 @@ def job(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the jobs that are left; keep the result when none is."""
+    """Run the jobs that are left; keep the result once all are done."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/curve"))
-    parser.add_argument("--only", choices=list(PATHS), action="append", help="these methods")
+    parser.add_argument("--only", choices=list(PATHS), action="append", help="run only these methods")
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_mnist(given.data, shift=1, limit=512 if given.quick else None)

@@ -1,13 +1,12 @@
-"""Does tying need correlated inputs? MNIST as it is, and whitened.
+"""Ties rows on MNIST and on whitened MNIST, to see whether tying needs correlated inputs.
 
 Run it with ``python -m benchmarks.learning.experiments.decorrelated``.
 
 Whitening (ZCA, Bell and Sejnowski, 1997) turns the pixels into as many inputs with the same information and hardly any
-correlation.
-On both, 784-300-10 is trained without a penalty, with group lasso and with GrOWL along two strengths; every network
-on the way is made compact with its pruned rows only and with its rows tied at once to some numbers of groups, and
-trained on with the dense one's answers. Rows and groups are those of the first layer, the only one penalised. Three
-seeds, no augmentation, one CPU thread, last epoch, test split.
+correlation. On both, 784-300-10 is trained without a penalty, with group lasso and with GrOWL at two strengths. Every
+such network is compacted with its pruned rows only and with its rows tied at once to several numbers of groups, and
+then trained with distillation from the dense one. Rows and groups are those of the first layer, the only one penalised.
+Three seeds, no augmentation, one CPU thread, last epoch, test split.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ DENSE, PRESS, RETRAIN = Fit(20, 0.1, 5e-4), Fit(10, 0.1, 5e-4), Fit(20, 0.05, 1e
 
 
 def whitened(splits: Splits, least: float = 1e-2) -> Splits:
-    """The same data, its inputs decorrelated by ZCA; what it takes is computed on the training split.
+    """Decorrelate the inputs by ZCA, with statistics of the training split.
 
     Args:
         splits: flat inputs, held in memory.
@@ -66,7 +65,7 @@ def _split(split: Any) -> TensorSplit:
 
 
 def correlation(x: Tensor) -> float:
-    """Mean absolute correlation of neighbouring pixels that are not constant; x: (n, 784)."""
+    """Return the mean absolute correlation of neighbouring pixels that are not constant; x: (n, 784)."""
     image = x.double().view(-1, 28, 28)
     centred = image - image.mean(0)
     spread = centred.square().mean(0).sqrt()
@@ -77,7 +76,7 @@ def correlation(x: Tensor) -> float:
 
 
 def job(inputs: str, seed: int, splits: Splits, quick: bool = False) -> list[dict[str, Any]]:
-    """All penalties on one kind of inputs, with one seed."""
+    """Run all penalties on one kind of inputs, with one seed."""
     started = time.perf_counter()
     few = {"epochs": 1} if quick else {}
     train = _split(splits.train)
@@ -128,7 +127,7 @@ def _weight(model: nn.Module) -> Tensor:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the jobs that are left; keep the result when none is."""
+    """Run the jobs that are left; keep the result once all are done."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/decorrelated"))

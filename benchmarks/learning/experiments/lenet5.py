@@ -1,12 +1,12 @@
-"""LeNet-5 on MNIST as small as it gets, inputs and neurons, all counted.
+"""Makes LeNet-5 on MNIST as small as possible, in inputs and neurons.
 
 Run it with ``python -m benchmarks.learning.experiments.lenet5``.
 
-Caffe's LeNet-5. A row of ``conv2`` or ``fc2`` that dies takes the filter or neuron before it along, and so do the 16
-rows of ``fc1`` that read a filter, so that both sides of every hidden layer shrink. The strength rises until the
-network is so many times smaller, the rows of ``fc1`` are tied in steps, and the compact network is trained on with the
-dense one's answers. Training images are moved by up to a pixel. Three seeds, one CPU thread, last epoch, test split.
-``--seed`` lets several processes share the work.
+The network is Caffe's LeNet-5. A pruned row of ``conv2`` or ``fc2`` removes the filter or neuron that it reads, and so
+do the 16 rows of ``fc1`` that read one filter, so that both sides of every hidden layer shrink. The strength rises
+until the network is so many times smaller, the rows of ``fc1`` are tied in steps, and the compact network is trained
+with distillation from the dense one. Training images are moved by up to a pixel. Three seeds, one CPU thread, last
+epoch, test split. With ``--seed`` several processes can share the work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHARES = (0.5, 0.35)  # of the nonzero rows of fc1 that are left as groups
 
 
 def job(seed: int, splits: Splits, work: Path, quick: bool = False) -> dict[str, Any]:
-    """One seed, from the dense network to the compact one."""
+    """Run one seed, from the dense network to the compact one."""
     started = time.perf_counter()
     example = example_of(splits)
     few = {"epochs": 1} if quick else {}
@@ -92,11 +92,11 @@ def _with(how: Fit, few: dict[str, int]) -> Fit:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the seeds that are left; keep the result when none is."""
+    """Run the seeds that are left; keep the result once all are done."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/lenet5"))
-    parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="only these")
+    parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="run only these seeds")
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_mnist(given.data, flat=False, shift=1, limit=512 if given.quick else None)

@@ -1,12 +1,12 @@
-"""One strength and sequence, untouched, on every network.
+"""Trains networks of every kind with one strength and one sequence.
 
 Run it with ``python -m benchmarks.learning.experiments.one_strength --data DIR``.
 
-``tg.GrOWL(model)`` as it comes on trained networks of each kind, SGD and AdamW, then its rows tied, the network made
-compact and trained on with the dense one's answers. For comparison, where a task says so, group lasso of the same
-strength (its λ are all 1, GrOWL's 0.87 in the mean), and no penalty for as many epochs.
-A job is one task, penalty and seed; jobs that are done are not done again, long ones go on from their last epoch. One
-CPU thread, last epoch, test split.
+Trained networks of each kind are trained on with ``tg.GrOWL(model)`` at its defaults, with SGD or AdamW; then rows are
+tied, and the compact network is trained with distillation from the dense one. Some tasks add group lasso of the same
+strength (its λ are all 1, those of GrOWL 0.87 in the mean), and no penalty for as many epochs. A job is one task,
+penalty and seed; finished jobs are kept, and interrupted ones resume from their last epoch. One CPU thread, last epoch,
+test split.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def resumed(
     growl: tg.GrOWL | None = None,
     teacher: nn.Module | None = None,
 ) -> nn.Module:
-    """Train one phase, from its last epoch where it was stopped."""
+    """Train one phase, from its last epoch if it was interrupted."""
     path = work / f"{name}.pt"
     state = state_of(path)
     held: list[Optimizer] = []
@@ -94,7 +94,7 @@ def resumed(
 def job(
     name: str, penalty: str, seed: int, splits: Splits, weights: Path, work: Path, scale: int = 1
 ) -> dict[str, Any]:
-    """One task with one penalty and seed."""
+    """Run one task with one penalty and seed."""
     task = TASKS[name]
     started = time.perf_counter()
     slug = file_name(name)
@@ -148,12 +148,12 @@ def _scaled(how: Fit, scale: int) -> Fit:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the jobs that are left; keep the result when none is."""
+    """Run the jobs that are left; keep the result once all are done."""
     parser = options(__doc__)
     for folder, where in FOLDERS.items():
         parser.add_argument(f"--{folder}", type=Path, default=Path(where))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/one_strength"))
-    parser.add_argument("--only", choices=list(TASKS), action="append", help="these tasks")
+    parser.add_argument("--only", choices=list(TASKS), action="append", help="run only these tasks")
     given = parser.parse_args(arguments)
     timing.one_thread()
     given.work = workplace(given)

@@ -1,14 +1,14 @@
-"""ResNet-20 on CIFAR-10 from pretrained weights to half the MACs.
+"""Halves the MACs of a pretrained ResNet-20 on CIFAR-10.
 
 Run it with ``python -m benchmarks.learning.experiments.resnet20``.
 
-A path of rising strength: GrOWL is attached to a training that goes on from the pretrained weights, and the strength
-grows by a constant factor until the network compacts to the MACs that are asked for; none has to be chosen. Then the
-compact network is trained on. All along the pretrained ResNet-56 teaches: on a CPU asked once for every image in a few
-fixed crops, on a GPU for every crop anew. Products in bfloat16 while training, scores in float32 on the CPU; the
-result states the epochs. ``--inner`` prunes only what lies between the two convolutions of a block, ``--balance`` is
-GrOWL's. On a CPU one thread, and 80 seconds an epoch. Stopped while the compact network is trained, it goes on from
-the last epoch; stopped on the path, it begins the path anew.
+GrOWL is attached to a training that starts from the pretrained weights, and its strength grows by a constant factor
+until the compact network has the wanted MACs, so that no strength has to be chosen. Then the compact network is
+trained. The pretrained ResNet-56 is the teacher of both trainings: on a CPU its answers are computed once for a few
+fixed crops of every image, on a GPU for every new crop. Training computes products in bfloat16; scores are computed in
+float32 on the CPU. ``--inner`` prunes only channels between the two convolutions of a block. On a CPU it takes one
+thread and 80 seconds an epoch. An interrupted training of the compact network resumes from the last epoch; an
+interrupted path of rising strength starts again.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ FOLDERS = {"data": "../shared/data", "weights": "../shared/pretrained", "work": 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run what is left to do, and keep the result."""
+    """Run the stages that are left, and keep the result."""
     parser = options(__doc__)
     for name, folder in FOLDERS.items():
         parser.add_argument(f"--{name}", type=Path, default=Path(folder))
-    parser.add_argument("--goal", type=float, default=2.02, help="times fewer MACs")
-    parser.add_argument("--epochs", type=int, default=40, help="of training the compact network")
-    parser.add_argument("--batch", type=int, default=128, help="examples in a step of that")
-    parser.add_argument("--balance", type=float, default=0.5, help="GrOWL's: the power of a layer's share of weights")
-    parser.add_argument("--inner", action="store_true", help="only rows of each block's second convolution")
+    parser.add_argument("--goal", type=float, default=2.02, help="stop at so many times fewer MACs")
+    parser.add_argument("--epochs", type=int, default=40, help="epochs of training the compact network")
+    parser.add_argument("--batch", type=int, default=128, help="examples in a step of training the compact network")
+    parser.add_argument(
+        "--balance", type=float, default=0.5, help="balance of GrOWL: the power of a layer's share of weights"
+    )
+    parser.add_argument("--inner", action="store_true", help="prune only rows of each block's second convolution")
     given = parser.parse_args(arguments)
     timing.one_thread()
     given.work = workplace(given)
@@ -152,7 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def others(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs kept before, with other settings."""
+    """Return the kept runs with other settings."""
     if not results.exists("resnet20"):
         return []
     settings = ("layers", "balance", "batch")
@@ -165,7 +167,7 @@ def others(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def taught(train: Any, folder: Path, work: Path, crops: int) -> tuple[TensorSplit, nn.Module | None]:
-    """The training images with the answers of ResNet-56: asked once on a CPU; on a GPU, ResNet-56 itself beside."""
+    """Return the training images with the answers of ResNet-56 (on a CPU), or with ResNet-56 itself (on a GPU)."""
     teacher = resnet_cifar(depth=56, weights=folder / "resnet56-cifar10.safetensors").eval()
     teacher = teacher.to(memory_format=torch.channels_last)
     if torch.cuda.is_available():

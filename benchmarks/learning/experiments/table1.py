@@ -1,13 +1,13 @@
-"""The paper's Table 1 on MNIST, six regularizers and five seeds.
+"""Reproduces the paper's Table 1 on MNIST, with six regularizers and five seeds.
 
 Run it with ``python -m benchmarks.learning.experiments.table1 --data DIR``.
 
-The paper's network (784-300-10, batch normalisation), its penalised layer (the first) and its counting (784 rows over
-distinct rows). What differs: training images are moved by up to one pixel; the strength of group lasso and that of
-GrOWL are chosen on the validation split, in their rows with + l2; rows are tied in steps down to the number of groups
-at which the paper's row of the table stands, and the tied network also learns from the dense one's answers. All rows
-get the same. For GrOWL + l2, one affinity propagation in place of the steps is tried too. One job is one row and seed;
-jobs that are done are not done again.
+Network (784-300-10, batch normalisation), penalised layer (the first) and counting (784 rows over distinct rows) are
+the paper's. Four things differ: training images are moved by up to one pixel; the strengths of group lasso and of GrOWL
+are chosen on the validation split, in their rows with + l2; rows are tied in steps down to the number of groups in the
+paper's table; and the tied network is trained with distillation from the dense one. All rows are treated the same.
+GrOWL + l2 is also tied by one affinity propagation instead of the steps. A job is one row and seed; finished jobs are
+kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DENSE, PRESS, BETWEEN, LAST = 20, 20, 6, 120  # epochs
 
 
 def dense(splits: Splits, seed: int, decay: float, work: Path, scale: int) -> nn.Module:
-    """The trained dense network, made once for every seed and weight decay."""
+    """Return the dense network, trained once for every seed and weight decay."""
     torch.manual_seed(seed)
     model = mnist_mlp(init="torch")
     path = work / f"dense-{decay}-{seed}-{scale}.pt"
@@ -63,7 +63,7 @@ def dense(splits: Splits, seed: int, decay: float, work: Path, scale: int) -> nn
 
 
 def pressed(row: str, strength: float, seed: int, splits: Splits, work: Path, scale: int) -> nn.Module:
-    """The network trained under a row's penalty, made once."""
+    """Return the network trained under a row's penalty, trained once."""
     sequence, decay, _ = ROWS[row]
     assert sequence is not None
     model = dense(splits, seed, decay, work, scale)
@@ -106,7 +106,7 @@ def job(
 
 
 def preference_for(model: nn.Module, groups: int) -> float:
-    """The preference at which affinity propagation leaves about so many groups, by bisection."""
+    """Find by bisection the preference at which affinity propagation leaves about so many groups."""
     low, high = 0.001, 1.0
     for _ in range(10):
         middle = (low + high) / 2
@@ -161,7 +161,7 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def tune(row: str, splits: Splits, work: Path, scale: int) -> dict[str, Any]:
-    """The strength of best validation accuracy at the row's groups, with a seed of its own."""
+    """Choose the strength of best validation accuracy at the row's groups, with a separate seed."""
     path = work / f"choice-{row.replace(' ', '')}-{scale}.json"
     tried: dict[str, float] = results.read(path)["tried"] if path.is_file() else {}
     for strength in STRENGTHS:
@@ -172,11 +172,11 @@ def tune(row: str, splits: Splits, work: Path, scale: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the jobs that are left; keep the result when none is."""
+    """Run the jobs that are left; keep the result once all are done."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/table1"))
-    parser.add_argument("--only", choices=list(ROWS), action="append", help="these rows")
+    parser.add_argument("--only", choices=list(ROWS), action="append", help="run only these rows")
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_mnist(given.data, shift=SHIFT, limit=512 if given.quick else None)

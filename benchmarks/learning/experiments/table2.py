@@ -1,14 +1,14 @@
-"""The paper's Table 2, VGG-16 on CIFAR-10, and past it.
+"""Reproduces the paper's Table 2, VGG-16 on CIFAR-10, and adds rows of our own.
 
 Run it with ``python -m benchmarks.learning.experiments.table2 --data DIR`` on a GPU.
 
-Images lie on the GPU, the network is channels last, computes in bfloat16 and is compiled until it is tied or compact
-(which no two networks are alike in). The paper's six rows have its own settings, epochs and strengths (those of the
-built-in recipes). The rows after them are GrOWL in its scale-free form on a network trained as is usual today: as it
-comes, and with a strength that rises until the compact network has a quarter of the MACs; the compact network is
-trained on with the dense one's answers. A call works for ``--minutes`` and stops; the next one goes on from the last
-epoch (a rising path begins anew). ``--epochs`` is a share of all epochs. Rows may run beside one another, each in a
-process with its own ``--only``. On a CPU an epoch takes a quarter of an hour, so ``--cpu`` is needed there.
+Images are kept on the GPU; the network is channels last, computes in bfloat16, and is compiled until it is tied or
+compact (every such network would compile anew). The paper's six rows have its settings, epochs and strengths, those of
+the built-in recipes. The other rows are GrOWL in its scale-free form with a training that is usual today: at its
+default strength, and with a strength that rises until the compact network has a quarter of the MACs; the compact
+network is trained with distillation from the dense one. A call runs for ``--minutes`` and stops; the next one resumes
+from the last epoch (a rising path starts again). ``--epochs`` is a share of all epochs. Several processes can share the
+rows, each with its own ``--only``. On a CPU an epoch takes a quarter of an hour, so ``--cpu`` is needed.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ KEEP_EVERY = 10  # seconds: an epoch takes one, and so would writing it down
 
 
 class OutOfTime(Exception):
-    """This call's minutes are over; everything up to the last epoch is kept."""
+    """The minutes of this call are over; everything up to the last epoch is kept."""
 
 
 @dataclass
 class Bench:
-    """What every row needs: data on the device, the folder of checkpoints, and when to stop."""
+    """What every row uses: data on the device, the folder of checkpoints, the deadline."""
 
     device: torch.device
     train: DeviceSplit
@@ -79,7 +79,7 @@ class Bench:
     compiled: bool
 
     def network(self, seed: int) -> nn.Module:
-        """A fresh network."""
+        """Return a fresh network."""
         torch.manual_seed(seed)
         return vgg16(width=self.width).to(self.device).to(memory_format=torch.channels_last)
 
@@ -94,7 +94,7 @@ class Bench:
         teacher: nn.Module | None = None,
         compiled: bool = True,
     ) -> nn.Module:
-        """Train one phase, or go on with it."""
+        """Train one phase, or resume it."""
         path = self.work / f"{name}.pt"
         state = state_of(path)
         held: list[Optimizer] = []
@@ -138,24 +138,24 @@ class Bench:
         return model.eval()
 
     def fast(self, model: nn.Module, compiled: bool = True) -> nn.Module:
-        """Around a network: in bfloat16, compiled where that is wanted and pays."""
+        """Wrap a network: bfloat16, and compiled on a GPU."""
         wrapped = Bfloat16(model)
         if compiled and self.compiled:
             wrapped.compile()
         return wrapped
 
     def settings(self, phase: Phase) -> Fit:
-        """A recipe's phase, its epochs and steps times the share."""
+        """Return a recipe's phase with its epochs and steps times the share."""
         epochs = max(1, round(phase.epochs * self.share)) if phase.epochs else 0
         step = max(1, round(phase.step_size * self.share))
         return Fit(epochs, phase.lr, phase.weight_decay, schedule="step", step_epochs=step, gamma=phase.gamma)
 
     def where(self) -> str:
-        """The device's name."""
+        """Return the device's name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
 
     def scores(self, model: nn.Module) -> dict[str, float]:
-        """Accuracy in float32."""
+        """Return the accuracy in float32."""
         model.eval()
         return {
             "validation": evaluate(model, self.validation, self.device),
@@ -164,7 +164,7 @@ class Bench:
 
 
 def paper_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
-    """A row with the paper's settings, counted as it counts and as we do."""
+    """Run a row with the paper's settings; sizes are counted in the paper's way and in ours."""
     recipe = load_recipe(f"vgg16-cifar10-{PAPER[row]}", {})
     settings = recipe.growl
     assert settings is not None
@@ -203,7 +203,7 @@ def paper_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
 
 
 def our_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
-    """GrOWL on a dense network, at one strength or a rising one; compact, trained on with the dense one's answers."""
+    """Train with GrOWL, at one strength or a rising one, and train the compact network with distillation."""
     rise = OURS[row]
     dense_fit, press_fit, compact_fit = (
         replace(how, epochs=max(1, round(how.epochs * bench.share))) for how in (DENSE, PRESS, COMPACT)
@@ -236,12 +236,12 @@ def our_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
 
 
 def _matrices(model: nn.Module) -> int:
-    """What the paper counts: weights of convolutions and linear layers."""
+    """Count as the paper does: weights of convolutions and linear layers."""
     return sum(p.numel() for p in model.parameters() if p.ndim > 1)
 
 
 def compacted_on_cpu(model: nn.Module, tying: tg.Tying | None) -> nn.Module:
-    """The compact network, whatever device the other is on."""
+    """Return the compact network on the CPU."""
     plain = copy.deepcopy(model).cpu()
     return compacted(plain if tying is None else tg.tie_(plain, tying), torch.zeros(2, 3, 32, 32))
 
@@ -260,7 +260,7 @@ def _sizes(bench: Bench, model: nn.Module, small: nn.Module, seed: int) -> dict[
 
 
 def prepared(given: argparse.Namespace) -> Bench:
-    """The data where it is worked on."""
+    """Load the data onto the device."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     splits = load_cifar10(given.data, limit=512 if given.quick else None)
     train, validation, test = (cast(TensorSplit, part) for part in (splits.train, splits.validation, splits.test))
@@ -280,7 +280,7 @@ def prepared(given: argparse.Namespace) -> Bench:
 
 
 def work_off(left: dict[tuple[str, int], Path], bench: Bench) -> None:
-    """Do the jobs that are left, each kept as it is done.
+    """Run the jobs that are left; each one is kept when it is done.
 
     Raises:
         OutOfTime: the minutes are over.
@@ -298,15 +298,15 @@ def work_off(left: dict[tuple[str, int], Path], bench: Bench) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Work until the minutes are over or nothing is left; then keep the result."""
+    """Run jobs until the minutes are over or none is left; then keep the result."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/table2"))
-    parser.add_argument("--minutes", type=float, default=8.5, help="after so many no further epoch begins")
-    parser.add_argument("--epochs", type=float, default=1.0, help="share of the paper's epochs")
+    parser.add_argument("--minutes", type=float, default=8.5, help="begin no further epoch after so many minutes")
+    parser.add_argument("--epochs", type=float, default=1.0, help="share of the paper's epochs to train")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--only", choices=ROWS, action="append", help="these rows")
-    parser.add_argument("--cpu", action="store_true", help="without a GPU, all the same")
+    parser.add_argument("--only", choices=ROWS, action="append", help="run only these rows")
+    parser.add_argument("--cpu", action="store_true", help="run on the CPU if there is no GPU")
     given = parser.parse_args(arguments)
     given.work = workplace(given)
     seeds = range(1 if given.quick else given.seeds)
@@ -317,7 +317,7 @@ def main(arguments: list[str] | None = None) -> None:
     if left:
         if not torch.cuda.is_available() and not (given.cpu or given.quick):
             parser.error(
-                "no CUDA device here, and a CPU needs a quarter of an hour for an epoch; --cpu to do it all the same"
+                "there is no CUDA device, and a CPU needs a quarter of an hour for an epoch; --cpu runs it on the CPU"
             )
         try:
             work_off(left, prepared(given))

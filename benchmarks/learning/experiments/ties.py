@@ -2,10 +2,10 @@
 
 Run it with ``python -m benchmarks.learning.experiments.ties --data DIR``.
 
-The networks of Table 1 before tying (run ``python -m benchmarks.learning.experiments.table1`` first): no penalty,
-group lasso + l2 and GrOWL + l2. The rows of their first layer are tied to the same numbers of groups at once; accuracy
-right after tying and after retraining. For GrOWL + l2 also as many groups as one affinity propagation finds, at once
-and in steps, with as many epochs in all.
+The networks are those of Table 1 before tying, without a penalty, with group lasso + l2 and with GrOWL + l2 (run
+``python -m benchmarks.learning.experiments.table1`` first). The rows of their first layer are tied at once to the same
+numbers of groups, and scored right after tying and after retraining. GrOWL + l2 is also tied to the number of groups
+that one affinity propagation finds, at once and in steps, with as many epochs in all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PENALTIES = {
 
 
 def job(penalty: str, seed: int, splits: Splits, work: Path, scale: int = 1) -> list[dict[str, Any]]:
-    """One network tied to every number of groups."""
+    """Tie one network to every number of groups."""
     state = state_of(next(iter(work.glob(f"{PENALTIES[penalty]}-{seed}-{scale}.pt")), work / "none"))
     if state is None:
         raise SystemExit(
@@ -61,10 +61,10 @@ def job(penalty: str, seed: int, splits: Splits, work: Path, scale: int = 1) -> 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do all, and keep it."""
+    """Run all jobs and keep the result."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--work", type=Path, default=Path("runs/learning/table1"), help="of Table 1")
+    parser.add_argument("--work", type=Path, default=Path("runs/learning/table1"), help="the folder of Table 1")
     given = parser.parse_args(arguments)
     timing.one_thread()
     given.work = workplace(given)

@@ -1,1 +1,1 @@
-"""pages."""
+"""The tables and pictures of the page on experiments."""

@@ -1,4 +1,4 @@
-"""The tables of the experiments on MNIST, as Markdown, from the kept results."""
+"""Makes the tables of the experiments on MNIST from the kept results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TABLE_1 = {
 
 
 def instability(masks: Sequence[Sequence[int]]) -> float:
-    """The paper's: mean over the seeds of ‖m − m̄‖₁ / nnz(m̄), m a 0/1 mask of kept rows."""
+    """Return the paper's instability: mean over the seeds of ‖m − m̄‖₁ / nnz(m̄), m a 0/1 mask of kept rows."""
     m = np.asarray(masks, dtype=float)
     mean = m.mean(0)
     return float((np.abs(m - mean).sum(1) / (mean > 0).sum()).mean())
 
 
 def table1() -> str:
-    """Every row of the paper's Table 1 beside the paper's."""
+    """Return every row of the paper's Table 1, the paper's figures beside ours."""
     jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for job in results.load("table1")["jobs"]:
         jobs[job["row"]].append(job)
@@ -61,7 +61,7 @@ def table1() -> str:
 
 
 def once() -> str:
-    """One affinity propagation, for the rows that had it."""
+    """Return the results with one affinity propagation."""
     rows = []
     jobs = [job for job in results.load("table1")["jobs"] if "once" in job]
     for name in dict.fromkeys(job["row"] for job in jobs):
@@ -79,7 +79,7 @@ def once() -> str:
 
 
 def best() -> str:
-    """mnist-best, seed by seed, and the mean."""
+    """Return the seeds of mnist-best, and their mean."""
     jobs = results.load("best")["jobs"]
     rows = [
         [
@@ -112,7 +112,7 @@ def best() -> str:
 
 
 def methods() -> str:
-    """The largest compression of every method at three accuracies."""
+    """Return the largest compression of every method at three accuracies."""
     rows = []
     for name, points in mean_curves(results.load("curve")["jobs"]).items():
         cells = []
@@ -124,7 +124,7 @@ def methods() -> str:
 
 
 def ties() -> str:
-    """Accuracy right after tying and after retraining."""
+    """Return the accuracy right after tying and after retraining."""
     cells: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
     for job in results.load("ties")["jobs"]:
         groups = job["groups"] if job["how"] == "at once" else 0
@@ -144,7 +144,7 @@ def ties() -> str:
 
 
 def _points() -> dict[tuple[str, str], dict[tuple[float, int | None], dict[str, float]]]:
-    """Means over the seeds, for inputs and penalty, then strength and groups."""
+    """Return means over the seeds by inputs and penalty, then by strength and groups."""
     found: dict[Any, Any] = defaultdict(lambda: defaultdict(list))
     for point in results.load("decorrelated")["points"]:
         flat = {**point, **{f"dense {split}": value for split, value in point["dense"].items()}}
@@ -165,7 +165,7 @@ DROP = 0.005  # what is given up of the dense network's accuracy, on the validat
 
 
 def decorrelated() -> str:
-    """At equal accuracy, how much of the saving is pruning and how much is tying.
+    """Return how much of the saving is pruning and how much is tying, at equal accuracy.
 
     Of the points that keep the accuracy on the validation split: with pruned rows only, the one of fewest rows; with
     ties, the one of fewest groups, and among those the most accurate.
@@ -199,7 +199,7 @@ def decorrelated() -> str:
 
 
 def predictive() -> str:
-    """Right after tying and after retraining, at the same numbers of groups."""
+    """Return the accuracy right after tying and after retraining, at the same numbers of groups."""
     if _missing():
         return NOT_RUN
     rows = []

@@ -1,4 +1,4 @@
-"""The tables of the experiments on other networks than MNIST's multilayer perceptron, from the kept results."""
+"""Makes the tables of the experiments on other networks from the kept results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["lenet5", "one_strength", "resnet20", "table2"]
 
 
 def one_strength() -> str:
-    """One strength on every task."""
+    """Return the results of every task."""
     tasks: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for job in results.load("one_strength")["jobs"]:
         tasks[job["task"], job["penalty"]].append(job)
@@ -34,7 +34,7 @@ def one_strength() -> str:
 
 
 def resnet20() -> str:
-    """The paths to half the MACs."""
+    """Return the runs to half the MACs."""
     rows = []
     for run in results.load("resnet20")["runs"]:
         macs, weights, accuracy = run["macs"], run["weights"], run["accuracy"]
@@ -61,7 +61,7 @@ LENET5 = {
 
 
 def widths(cuts: list[dict[str, Any]], groups: int) -> str:
-    """What is left of LeNet-5, written as the literature does: filters, filters, inputs and outputs of fc1.
+    """Write the widths of a compact LeNet-5 as the literature does: filters, filters, inputs and outputs of fc1.
 
     After the inputs, into how many groups they are tied.
     """
@@ -71,7 +71,7 @@ def widths(cuts: list[dict[str, Any]], groups: int) -> str:
 
 
 def lenet5() -> str:
-    """LeNet-5 on both sides, beside the structured rows of the literature."""
+    """Return the LeNet-5 results beside structured results of the literature."""
     jobs = results.load("lenet5")["jobs"] if results.exists("lenet5") else []
     rows = [
         [
@@ -107,7 +107,7 @@ def lenet5() -> str:
 
 
 def table2() -> str:
-    """What there is of Table 2."""
+    """Return the rows of Table 2 that were run."""
     if not results.exists("table2"):
         return "**Not run to the end**: the command is tested end to end on a few batches."
     jobs = results.load("table2")["jobs"]

@@ -1,4 +1,6 @@
-"""Figures 4, 5 and 6 of the paper from our runs, and the curve: ``python -m benchmarks.learning.pages.pictures``.
+"""Draws Figures 4, 5 and 6 of the paper from our runs, and the curve.
+
+Run it with ``python -m benchmarks.learning.pages.pictures``.
 
 They are drawn from the checkpoints of ``benchmarks.learning.experiments.table1``,
 ``benchmarks.learning.experiments.one_strength`` and ``benchmarks.learning.experiments.best`` (``--runs`` holds the
@@ -41,7 +43,7 @@ PIXELS = slice(28 * 8, 28 * 20)  # the middle lines, so that single rows can be 
 
 
 def mean_curves(jobs: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """For every method its points (times smaller, accuracy), means over the seeds at one knob."""
+    """Return the points (times smaller, accuracy) of every method, means over the seeds at one setting."""
     points: dict[str, dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         for point in job["points"]:
@@ -50,14 +52,14 @@ def mean_curves(jobs: list[dict[str, Any]]) -> dict[str, list[tuple[float, float
 
 
 def curve() -> Figure:
-    """Accuracy against size of all methods."""
+    """Draw accuracy against size of all methods."""
     jobs = results.load("curve")["jobs"]
     dense = float(np.mean([job["dense"] for job in jobs]))
     return curve_figure(mean_curves(jobs), dense=dense, lowest=0.965)
 
 
 def heat_maps(work: Path, data: Path) -> Figure:
-    """Figure 4: the similarity of rows for every regularizer beside the correlation of the inputs."""
+    """Draw Figure 4: the similarity of rows for every regularizer beside the correlation of the inputs."""
     x = load_mnist(data).train.x[:10_000, PIXELS].double()  # type: ignore[attr-defined]
     with np.errstate(invalid="ignore"):
         maps = {"correlation of the pixels": np.nan_to_num(np.corrcoef(x.numpy().T))}
@@ -81,7 +83,7 @@ def heat_maps(work: Path, data: Path) -> Figure:
 
 
 def kept_rows(jobs: list[dict[str, Any]]) -> Figure:
-    """Figure 5: how often over the seeds each pixel is kept."""
+    """Draw Figure 5: how often each pixel is kept over the seeds."""
     rows: dict[str, list[list[int]]] = defaultdict(list)
     for job in jobs:
         rows[job["row"]].append(job["kept"])
@@ -98,7 +100,7 @@ def kept_rows(jobs: list[dict[str, Any]]) -> Figure:
 
 
 def histograms(work: Path) -> Figure:
-    """Figure 6: similarities of rows in every layer of VGG-16, a quarter's width, under GrOWL."""
+    """Draw Figure 6: similarities of rows in every layer of VGG-16 of a quarter's width under GrOWL."""
     state = state_of(next(path for path in work.glob("CIFAR*VGG*GrOWL-0.pt") if "small" not in path.name))
     assert state is not None
     model = vgg16(width=0.25)
@@ -113,13 +115,13 @@ def histograms(work: Path) -> Figure:
 
 
 def groups(run: Path) -> Figure:
-    """The groups of a run's pixels in colours."""
+    """Draw the groups of a run's pixels in colours."""
     tying = Tying.from_json((run / "tying.json").read_text(encoding="utf-8"))
     return pixels_figure("fc1 of mnist-best", tying["fc1"].partition.labels, (28, 28))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw them, or those that are asked for."""
+    """Draw all pictures, or those of ``--only``."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
@@ -130,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
         "figure6": lambda given: histograms(given.runs / "one_strength"),
         "groups": lambda given: groups(given.runs / "best" / "seed0"),
     }
-    parser.add_argument("--only", choices=list(drawers), action="append", help="these pictures")
+    parser.add_argument("--only", choices=list(drawers), action="append", help="draw only these pictures")
     given = parser.parse_args(arguments)
     for name in given.only or drawers:
         figure = drawers[name](given)

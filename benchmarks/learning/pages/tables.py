@@ -1,4 +1,7 @@
-"""Writes the kept results into ``docs/experiments.md``: ``python -m benchmarks.learning.pages.tables``."""
+"""Writes the kept results into the page on experiments.
+
+Run it with ``python -m benchmarks.learning.pages.tables``.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def where(name: str) -> str:
-    """Command, machine and date of a result; its command, where there is no result."""
+    """Return command, machine and date of a result; without a result, the command."""
     if not results.exists(name):
         return f"`python -m benchmarks.learning.experiments.{name}`"
     return where_measured(results.load(name))

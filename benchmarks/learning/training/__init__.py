@@ -1,1 +1,1 @@
-"""training."""
+"""The parts that the experiments share: training, data, methods, counting."""

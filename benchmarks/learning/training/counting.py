@@ -1,4 +1,4 @@
-"""How much smaller a network has become: every parameter, buffer and index in bytes, as ``compression.network``."""
+"""Counts how much smaller a network is, in bytes of parameters, buffers and indices, as ``compression.network``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["clustered_ratio", "compacted", "ratio", "sizes"]
 
 
 def sizes(model: nn.Module, example: Tensor) -> tuple[int, int]:
-    """Bytes that a network needs, indices as wide as they are stored, and its MACs."""
+    """Return the bytes of a network, indices at their stored width, and its MACs."""
     found = tg.measure(model, example, latency=False)
     packed = 0
     if found.index_bytes:
@@ -24,20 +24,20 @@ def sizes(model: nn.Module, example: Tensor) -> tuple[int, int]:
 
 
 def ratio(dense: nn.Module, small: nn.Module, example: Tensor) -> dict[str, float]:
-    """How many times fewer bytes and MACs."""
+    """Return how many times fewer bytes and MACs a network has."""
     (dense_bytes, dense_macs), (small_bytes, small_macs) = sizes(dense, example), sizes(small, example)
     return {"network": dense_bytes / small_bytes, "macs": dense_macs / max(small_macs, 1)}
 
 
 def compacted(model: nn.Module, example: Tensor) -> nn.Module:
-    """The compact network, without a word where nothing could go."""
+    """Return the compact network, without a warning if nothing could be removed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.GrowlWarning)
         return tg.compact(model, example)
 
 
 def clustered_ratio(dense: nn.Module, example: Tensor, layers: dict[str, int]) -> dict[str, float]:
-    """The same for weights that are indices into a codebook: ⌈log₂ c⌉ bits a weight and c float32 values a layer.
+    """Return the ratio for weights that are indices into a codebook: ⌈log₂ c⌉ bits a weight, c float32 values a layer.
 
     Args:
         dense: the network.

@@ -1,4 +1,4 @@
-"""One training loop for all experiments, the same for every method beside which ours is shown."""
+"""Trains a network; every method of the experiments is trained by this loop."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Bfloat16(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: the network's input; gives its output in float32."""
+        """Run the network on x and return its output in float32."""
         with torch.autocast(x.device.type, torch.bfloat16):
             return cast(Tensor, self.network(x)).float()
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a network is trained: SGD with momentum, the learning rate on a cosine down to 0 or in steps.
+    """The settings of a training: SGD with momentum, the learning rate on a cosine down to 0 or in steps.
 
     Attributes:
         epochs: passes over the training split.
@@ -63,7 +63,7 @@ class Fit:
     gamma: float = 0.1
 
     def rate(self, epochs: float) -> float:
-        """The learning rate after so many epochs."""
+        """Return the learning rate after so many epochs."""
         if self.schedule == "step":
             return self.lr * float(self.gamma ** int(epochs // self.step_epochs))
         return self.lr * 0.5 * (1 + math.cos(math.pi * epochs / self.epochs))
@@ -97,7 +97,7 @@ def fit(
         after_epoch: called with the number of epochs done and the mean loss.
         first: epochs done already.
         state: the optimizer's, when some are.
-        make_optimizer: another optimizer than SGD; its learning rate follows the schedule all the same.
+        make_optimizer: another optimizer than SGD; its learning rate follows the schedule too.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if make_optimizer is None:
@@ -130,7 +130,7 @@ def fit(
 
 
 def _loss(output: Tensor, x: Tensor, y: Tensor, how: Fit, teacher: nn.Module | None) -> Tensor:
-    """y: (b,) classes, or (b, 1 + classes): the class and beside it a teacher's answers to this very input."""
+    """Compute the loss; y is (b,) classes, or (b, 1 + classes) with a teacher's answers beside the class."""
     answers = None
     if y.ndim == 2:
         answers, y = y[:, 1:], y[:, 0].long()
@@ -147,7 +147,7 @@ def _loss(output: Tensor, x: Tensor, y: Tensor, how: Fit, teacher: nn.Module | N
 
 
 def accuracy(model: nn.Module, split: Dataset[Any]) -> float:
-    """Share of a split's examples whose class the network gives, 0..1."""
+    """Return the share of a split's examples that are classified correctly, 0..1."""
     return evaluate(model, split, CPU)
 
 
@@ -174,7 +174,7 @@ def keep_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def state_of(path: Path) -> dict[str, Any] | None:
-    """A checkpoint, if there is one, on the CPU; it may come from another machine's GPU."""
+    """Load a checkpoint onto the CPU, or return None."""
     if not path.is_file():
         return None
     found: dict[str, Any] = torch.load(path, map_location=CPU, weights_only=True)

@@ -1,9 +1,9 @@
-"""Paths from light to heavy compression of one network, for GrOWL and for the methods beside it.
+"""Compresses one network along a path from light to heavy, by GrOWL and by other methods.
 
-Every path starts from the same trained dense network and, but for k-means, is warm: a point goes on where the one
-before it stopped. All methods get the same data, optimizer and epochs at a point (:class:`Budget`): some under the
-method's pressure, where it has one, and the rest with its structure fixed; without a pressure, all with its structure
-fixed. Tying in two steps takes two epochs more.
+Every path starts from the same trained dense network; except for k-means, each point continues from the one before it.
+All methods get the same data, optimizer and epochs at a point (:class:`Budget`): some epochs with the method's penalty
+and the rest with its structure fixed, or all of them with its structure fixed if it has no penalty. Tying in two steps
+takes two epochs more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LAYERS = ("fc1", "fc2")
 
 @dataclass(frozen=True)
 class Budget:
-    """The epochs of a point, and which points a path has.
+    """The epochs of a point, and the points of a path.
 
     Attributes:
         press: epochs under a penalty.
@@ -59,13 +59,13 @@ class Budget:
 
     @property
     def whole(self) -> int:
-        """Epochs of a point."""
+        """Return the epochs of a point."""
         return self.press + self.retrain
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a path begins with: the trained dense network, the data, an input, a seed, and what may be spent."""
+    """The start of a path: the trained dense network, the data, an input, a seed, the budget."""
 
     dense: nn.Module
     splits: Splits
@@ -74,7 +74,7 @@ class Start:
     budget: Budget = field(default_factory=Budget)
 
     def retrained(self, small: nn.Module, seed: int, epochs: int | None = None) -> nn.Module:
-        """A network trained on, in place, with its structure fixed."""
+        """Train a network on, in place, with its structure fixed."""
         epochs = self.budget.retrain if epochs is None else epochs
         return fit(small, self.splits.train, Fit(epochs, LR, DECAY), seed)
 
@@ -87,7 +87,7 @@ Path = Callable[[Start], Iterator[Point]]
 
 
 def penalised(name: str, sequence: LambdaSequence) -> Path:
-    """Rising strength of a penalty on the rows of both layers; then pruned rows only, and tied in steps as well."""
+    """Raise the strength of a penalty on the rows of both layers; then prune alone, or prune and tie in steps."""
 
     def path(start: Start) -> Iterator[Point]:
         model = copy.deepcopy(start.dense)
@@ -110,7 +110,7 @@ def penalised(name: str, sequence: LambdaSequence) -> Path:
 
 
 def tied_in_steps(model: nn.Module, start: Start, seed: int) -> nn.Module:
-    """A copy with the rows of fc1 tied, trained between the steps but not after the last."""
+    """Return a copy with the rows of fc1 tied, trained between the steps but not after the last."""
     plain = copy.deepcopy(model)
     nonzero = int((cast(Tensor, plain.get_submodule("fc1").weight) != 0).any(0).sum())
     for i, share in enumerate(start.budget.shares):
@@ -123,7 +123,7 @@ def tied_in_steps(model: nn.Module, start: Start, seed: int) -> nn.Module:
 
 
 def pat(start: Start) -> Iterator[Point]:
-    """Torchao's PruneOptimizer: group lasso on the inputs of both layers, in its own form (λ √size, not scale-free)."""
+    """Use torchao's PruneOptimizer: group lasso on the inputs of both layers in its own form, λ √size."""
     from torchao.prototype.pat.optim import PruneOptimizer
 
     model = copy.deepcopy(start.dense)
@@ -154,7 +154,7 @@ def pat(start: Start) -> Iterator[Point]:
 
 
 def magnitude(start: Start) -> Iterator[Point]:
-    """The rows of least norm of both layers go, the rest is trained on; further from there."""
+    """Remove the rows of least norm of both layers, train on, and repeat."""
     model = copy.deepcopy(start.dense)
     for i, kept in enumerate(start.budget.kept):
         for name in LAYERS:
@@ -168,14 +168,14 @@ def magnitude(start: Start) -> Iterator[Point]:
 
 
 def expanded(small: nn.Module, dense: nn.Module) -> nn.Module:
-    """A compact network in the dense one's shapes again."""
+    """Return a compact network in the shapes of the dense one."""
     from torch_growl.networks.compaction.expanding import expand_
 
     return expand_(copy.deepcopy(dense), small)
 
 
 def torch_pruning(start: Start) -> Iterator[Point]:
-    """Torch-Pruning's MagnitudePruner: hidden neurons of least group norm go; it has no way to drop inputs."""
+    """Use Torch-Pruning's MagnitudePruner on hidden neurons of least group norm; it cannot remove inputs."""
     import torch_pruning as tp
 
     model = copy.deepcopy(start.dense)
@@ -207,18 +207,18 @@ class Codebook(nn.Module):
         self.shape = shape
 
     def forward(self, values: Tensor) -> Tensor:
-        """``values``: (c,); gives the weight."""
+        """Return the weight; ``values``: (c,)."""
         return values[cast(Tensor, self.index)].view(self.shape)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The mean of each cluster."""
+        """Return the mean of each cluster."""
         index, flat = cast(Tensor, self.index), weight.flatten()
         sums = torch.zeros(int(index.max()) + 1).index_add_(0, index, flat)
         return sums / torch.bincount(index).clamp_min(1)
 
 
 def clustering(start: Start) -> Iterator[Point]:
-    """k-means on the dense network's weights, layer by layer, then the centroids are trained, with Adam.
+    """Cluster the dense network's weights by k-means, layer by layer, and train the centroids with Adam.
 
     Every point starts from the dense network: clusters of clusters are worse. SGD at the others' rate diverges, for a
     centroid's gradient is the sum of thousands of weights'.

@@ -1,4 +1,4 @@
-"""CIFAR-10 wholly on one device: uint8 images, cropped, mirrored and normalised there, batch by batch."""
+"""Keeps CIFAR-10 on one device as uint8 images, which are cropped, mirrored and normalised there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def standardised(x: Tensor) -> Tensor:
-    """Each uint8 image ``(b, 3, h, w)`` to mean 0 and deviation 1, as TensorFlow's per_image_standardization."""
+    """Normalise each uint8 image ``(b, 3, h, w)`` to mean 0 and deviation 1, as TensorFlow does."""
     x = x.to(torch.float32) / 255
     spread, centre = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
     return (x - centre) / spread.clamp_min(1 / (255 * x[0].numel() ** 0.5))
 
 
 class DeviceSplit(TensorSplit):
-    """A split of uint8 images that lies on a device and gives its batches there, channels last.
+    """A split of uint8 images on a device, with batches in channels-last format.
 
     Args:
         split: images ``(n, 3, 32, 32)``, uint8.
@@ -35,7 +35,7 @@ class DeviceSplit(TensorSplit):
         self.by_channel = [torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD)] if channels else None
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`TensorSplit.batch`; chance is drawn on the CPU, so that it does not depend on the device."""
+        """Return a batch as :meth:`TensorSplit.batch` does; random numbers are drawn on the CPU for every device."""
         chosen = indices.to(self.x.device, non_blocking=True)
         x = self.x[chosen]
         if self.padding and generator is not None:

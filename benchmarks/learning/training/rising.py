@@ -1,4 +1,4 @@
-"""A path of rising strength: none has to be chosen, the network says when it is small enough."""
+"""Trains with a strength that rises until the network is small enough."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Rise", "press", "ratios"]
 
 @dataclass(frozen=True)
 class Rise:
-    """How the strength rises, and until when.
+    """The rate at which the strength rises, and the size at which it stops.
 
     Attributes:
         goal: how many times smaller the network is to become.
@@ -40,7 +40,7 @@ class Rise:
 
 
 def ratios(dense: nn.Module, model: nn.Module, example: Tensor) -> dict[str, float]:
-    """How many times smaller a network is than the dense one, as it compacts now; it is left as it is.
+    """Return how many times smaller the compact network would be; the network is not modified.
 
     The dense network and the example are on the CPU, the other anywhere.
     """

@@ -1,8 +1,8 @@
-"""Training a compact MNIST network on the sums its first layer reads, made once: about five times as fast.
+"""Trains a compact MNIST network on the sums that its first layer reads, computed once; about five times as fast.
 
 The sums of tied inputs are linear and no weight is before them, so those of every image and every shift are computed
-beforehand, and beside them the teacher's answers. Training then is that of the compact network, step for step; only
-the images' bytes are no longer gone through.
+beforehand, together with the teacher's answers. The training is that of the compact network, step for step, without
+reading the images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK = 5_000
 
 
 def shifted(x: Tensor, by: int) -> list[Tensor]:
-    """The flat images moved to all places within ``by`` pixels, black moving in."""
+    """Return the flat images moved to all places within ``by`` pixels, filled with black."""
     padded = nn.functional.pad(x.view(-1, 28, 28), (by, by, by, by))
     places = range(2 * by + 1)
     return [padded[:, i : i + 28, j : j + 28].reshape(len(x), -1) for i in places for j in places]
@@ -33,12 +33,12 @@ def _outputs(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def answers(teacher: nn.Module, train: TensorSplit, by: int) -> Tensor:
-    """What a network answers to every image at every shift: (shifts, n, classes)."""
+    """Return the outputs of a network for every image at every shift: (shifts, n, classes)."""
     return torch.stack([_outputs(teacher, moved) for moved in shifted(train.x, by)])
 
 
 class _Sums(TensorSplit):
-    """Sums of a random shift for every example; its class and beside it the teacher's answers to this shift."""
+    """Sums of a random shift of every example; its class, and the teacher's answers to this shift."""
 
     def __init__(self, sums: Tensor, logits: Tensor, y: Tensor) -> None:
         super().__init__(sums[0], y)
@@ -51,7 +51,7 @@ class _Sums(TensorSplit):
 
 
 def train_compact(small: nn.Module, train: TensorSplit, logits: Tensor, by: int, how: Fit, seed: int) -> nn.Module:
-    """Train a compact ``fc1, relu1, bn1, fc2`` in place, its centroids as ``tie_`` trains them.
+    """Train a compact ``fc1, relu1, bn1, fc2`` in place; its centroids are trained as ``tie_`` trains them.
 
     A centroid of s rows is held as √s times its value, its input as the sum over √s: a step of SGD then is the paper's
     step of every row and mean over the group. Plain centroids go s times as far, and groups of a hundred pixels spoil

@@ -1,4 +1,4 @@
-"""Networks and data on which one strength is tried, each with an ordinary way to train it."""
+"""Defines the networks and data of the experiment with one strength, each with an ordinary training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class TinyTransformer(nn.Module):
-    """Reads an 8×8 digit as eight tokens of a line each: two blocks of width 64, four heads."""
+    """A transformer that reads an 8×8 digit as eight tokens of a line each: two blocks of width 64, four heads."""
 
     def __init__(self, width: int = 64, heads: int = 4, blocks: int = 2, n_classes: int = 10) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ class TinyTransformer(nn.Module):
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, and how long.
+    """A network, its data and its training.
 
     Attributes:
         build: the network, freshly initialised or pretrained; given the folder of pretrained weights.
         load: the data; given the data folder.
-        dense: how the dense network is trained; 0 epochs where it comes trained.
+        dense: training of the dense network; 0 epochs if it is pretrained.
         press: how it goes on under the penalty.
         retrain: how the compact network is trained.
         share: of a layer's nonzero rows that are left as groups; None: no rows are tied.

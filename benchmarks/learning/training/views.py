@@ -1,4 +1,4 @@
-"""Some fixed random crops of every CIFAR-10 image, and a teacher's answers to each: a large one is asked just once."""
+"""Fixed random crops of every CIFAR-10 image with a teacher's answers, so that a large teacher runs just once."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Views(TensorSplit):
             raise ValueError(f"answers to {tuple(logits.shape[:2])} crops and images were given, not to {shape}")
 
     def view(self, which: Tensor, indices: Tensor) -> Tensor:
-        """The network's input for some examples, each in one of its crops; both ``(b,)``."""
+        """Return the network's input for some examples, each in one of its crops; both ``(b,)``."""
         places = (part[which, indices] for part in (self.top, self.left, self.mirrored))
         x = cropped(self.x[indices], self.padding, *places)
         return x if self.transform is None else self.transform(x, None)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`TensorSplit.batch`; chance chooses each example's crop."""
+        """Return a batch as :meth:`TensorSplit.batch` does; the crop of each example is random."""
         if generator is None:
             return super().batch(indices)
         which = torch.randint(len(self.top), (len(indices),), generator=generator)
@@ -53,7 +53,7 @@ class Views(TensorSplit):
 
 @torch.inference_mode()
 def answers_to(views: Views, teacher: nn.Module, size: int = 500) -> Tensor:
-    """What a network, in eval mode and computing in bfloat16, answers to every crop: ``(count, n, classes)``."""
+    """Return the outputs of a network, in bfloat16, for every crop: ``(count, n, classes)``."""
     network = Bfloat16(teacher)
     found = []
     for which in range(len(views.top)):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from torch_growl.networks.compaction.structure import structure_of
-from torch_growl.networks.execution.proof import HALF_TOLERANCE
+from torch_growl.networks.execution.outputs import HALF_TOLERANCE
 
 
 def assert_same_outputs(dense: nn.Module, small: nn.Module, x: Tensor) -> None:

@@ -58,7 +58,7 @@ def compact(
         round_to: numbers of channels and rows that are left are a multiple of this, where a layer has so many; hardware
             often likes 8.
         tolerance: how far outputs may differ, as a part of the largest output, in (0, 1); half precision has its own
-            table, :data:`torch_growl.networks.execution.proof.HALF_TOLERANCE`.
+            table, :data:`torch_growl.networks.execution.outputs.HALF_TOLERANCE`.
         float64: compare copies in float64, whatever the network's type: for networks whose own rounding is larger than
             the tolerance, or with a tolerance far below float32's.
 

@@ -1,21 +1,33 @@
 """Example inputs of a network, running it on them, comparing outputs, proving that two networks agree, timing."""
 
-from torch_growl.networks.execution.example_inputs import Inputs, batch_of, call, random_like, split_inputs, wide
-from torch_growl.networks.execution.proof import HALF_TOLERANCE, Proof, exact_arithmetic, tensors_in
+from torch_growl.networks.execution.example_inputs import (
+    Inputs,
+    batch_of,
+    batch_size,
+    call,
+    random_like,
+    split_inputs,
+    wide,
+)
+from torch_growl.networks.execution.outputs import difference, exact_arithmetic, outputs_of, tensors, tensors_in
+from torch_growl.networks.execution.proof import Proof
 from torch_growl.networks.execution.timing import WARMUP, Candidate, median_ms, threads_set
 
 __all__ = [
-    "HALF_TOLERANCE",
     "WARMUP",
     "Candidate",
     "Inputs",
     "Proof",
     "batch_of",
+    "batch_size",
     "call",
+    "difference",
     "exact_arithmetic",
     "median_ms",
+    "outputs_of",
     "random_like",
     "split_inputs",
+    "tensors",
     "tensors_in",
     "threads_set",
     "wide",

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["batch_of", "call", "random_like", "split_inputs", "wide"]
+__all__ = ["batch_of", "batch_size", "call", "random_like", "split_inputs", "wide"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -78,6 +78,12 @@ def random_like(inputs: Inputs, generator: torch.Generator) -> Inputs:
     return _mapped(fresh, inputs)
 
 
+def batch_size(inputs: Inputs) -> int:
+    """Return the size of dimension 0 of the first input tensor; 0 where that tensor is a scalar."""
+    first = next(leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
+    return len(first) if first.ndim else 0
+
+
 def batch_of(inputs: Inputs, size: int) -> Inputs:
     """Inputs with ``size`` examples, the given ones over and over.
 
@@ -86,9 +92,8 @@ def batch_of(inputs: Inputs, size: int) -> Inputs:
             as many entries there.
         size: how many.
     """
-    first = next(leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
-    if not first.ndim or not len(first):
-        raise InvalidValueError(f"example_inputs need a batch dimension with at least one example: {first.shape}")
-    count = len(first)
+    count = batch_size(inputs)
+    if not count:
+        raise InvalidValueError("example_inputs need a batch dimension with at least one example")
     index = torch.arange(size) % count
     return _mapped(lambda x: x[index.to(x.device)] if x.ndim and len(x) == count else x, inputs)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import ExportError, InvalidValueError, first_line
-from torch_growl.networks.execution import Inputs
-from torch_growl.networks.exporting.traced import Traced, quiet, tensors
+from torch_growl.networks.execution import Inputs, tensors
+from torch_growl.networks.exporting.traced import Traced, quiet
 
 __all__ = ["Exported", "export_executorch", "export_onnx", "export_program"]
 
@@ -69,7 +69,7 @@ def export_onnx(
         dynamic_batch: take any batch size. Where the network's code does not allow it, the example's is kept, with a
             warning.
         tolerance: largest difference allowed, as a part of the largest output, in (0, 1); half precision has its own
-            table, :data:`torch_growl.networks.execution.proof.HALF_TOLERANCE`.
+            table, :data:`torch_growl.networks.execution.outputs.HALF_TOLERANCE`.
         opset: version of ONNX's operators, ≥ 18.
 
     Raises:

@@ -17,17 +17,17 @@ from torch.utils import _pytree as pytree
 from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.execution import (
-    HALF_TOLERANCE,
     Inputs,
     batch_of,
-    call,
-    exact_arithmetic,
+    batch_size,
+    difference,
+    outputs_of,
     random_like,
     split_inputs,
 )
 from torch_growl.networks.layers import plain_copy
 
-__all__ = ["Traced", "quiet", "tensors"]
+__all__ = ["Traced", "quiet"]
 
 
 class Traced:
@@ -60,7 +60,7 @@ class Traced:
         if not 0 < tolerance < 1:
             raise InvalidValueError(f"tolerance must be in (0, 1), got {tolerance}")
         given: Inputs = pytree.tree_map_only(Tensor, lambda x: x.detach().cpu(), split_inputs(example_inputs))
-        size = len(tensors(given)[0]) if tensors(given)[0].ndim else 0
+        size = batch_size(given)
         if dynamic_batch and not size:
             raise InvalidValueError(
                 "the first of example_inputs has no batch dimension with an example; give one, or dynamic_batch=False"
@@ -96,19 +96,17 @@ class Traced:
         with torch.no_grad(), quiet():
             return torch.export.export(self.network, args, kwargs, dynamic_shapes=dynamic, strict=False)
 
-    def expected(self, inputs: Inputs) -> list[Tensor]:
-        """What the network answers.
+    def expected(self, inputs: Inputs) -> list[tuple[str, Tensor]]:
+        """Run the network; return its output tensors with their paths.
 
         Raises:
-            ExportError: it cannot be run, or answers nothing that can be compared.
+            ExportError: it cannot be run, or its output holds no tensor.
         """
         try:
-            with exact_arithmetic(self.network):
-                found = tensors(call(self.network, pytree.tree_map_only(Tensor, torch.clone, inputs)))
-        except Exception as error:  # whatever a user's forward raises
-            size = len(tensors(inputs)[0]) if tensors(inputs)[0].ndim else 0
+            found = outputs_of(self.network, inputs)
+        except Exception as error:  # any error of the network's own code
             raise ExportError(
-                f"the network does not run on inputs of batch size {size}: {first_line(error)}"
+                f"the network does not run on inputs of batch size {batch_size(inputs)}: {first_line(error)}"
             ) from error
         if not found:
             raise ExportError("the network's output holds no tensor, so nothing can be compared")
@@ -119,7 +117,7 @@ class Traced:
         generator = torch.Generator().manual_seed(0)
         found = [self.example, random_like(self.example, generator)]
         if self.dynamic_batch:
-            size = len(tensors(self.example)[0])
+            size = batch_size(self.example)
             found += [random_like(batch_of(self.example, other), generator) for other in (1, size + 1)]
         return found
 
@@ -145,21 +143,14 @@ class Traced:
                 raise ExportError(f"{where} fails on what was exported: {first_line(error)}") from error
             if len(found) != len(expected):
                 raise ExportError(f"{where} gives {len(found)} outputs, the network {len(expected)}")
-            for number, (got, wanted) in enumerate(zip(found, expected, strict=True)):
-                difference = _difference(got, wanted)
-                if not difference <= max(self.tolerance, HALF_TOLERANCE.get(wanted.dtype, 0.0)):
+            for (path, wanted), value in zip(expected, found, strict=True):
+                here = difference(path, value, wanted, self.tolerance)
+                if here.fault:
                     raise ExportError(
-                        f"output {number} in {where} ({tuple(got.shape)} {got.dtype}) differs from the network's "
-                        f"({tuple(wanted.shape)} {wanted.dtype}) by {difference:.3g} of its largest value, more than "
-                        f"{self.tolerance:g}; nothing was written"
+                        f"the outputs in {where} differ from the network's: {here.fault}; nothing was written"
                     )
-                worst = max(worst, difference)
+                worst = max(worst, here.relative)
         return worst
-
-
-def tensors(value: Any) -> list[Tensor]:
-    """All tensors in nested inputs or outputs, in order."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 @contextmanager
@@ -172,27 +163,9 @@ def quiet() -> Iterator[None]:
 
 def _batch_dimension(inputs: Inputs) -> Any:
     """For every input, that dimension 0 is the batch where it is, in the nesting torch.export wants."""
-    size = len(tensors(inputs)[0])
+    size = batch_size(inputs)
     batch = torch.export.Dim("batch")
     args, kwargs = pytree.tree_map(
         lambda x: {0: batch} if isinstance(x, Tensor) and x.ndim and len(x) == size else None, inputs
     )
     return kwargs or args
-
-
-def _difference(found: Tensor, wanted: Tensor) -> float:
-    if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return float("inf")
-    if not wanted.is_floating_point() and not wanted.is_complex():
-        return 0.0 if torch.equal(found, wanted) else float("inf")
-    finite = torch.isfinite(wanted)
-    if not torch.equal(torch.isfinite(found), finite) or not torch.equal(
-        torch.nan_to_num(found)[~finite], torch.nan_to_num(wanted)[~finite]
-    ):
-        return float("inf")
-    if not bool(finite.any()):
-        return 0.0
-    wide = torch.complex128 if wanted.is_complex() else torch.float64
-    gap = float((found[finite].to(wide) - wanted[finite].to(wide)).abs().max())
-    scale = float(wanted[finite].to(wide).abs().max())
-    return gap / scale if gap else 0.0

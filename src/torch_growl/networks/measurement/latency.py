@@ -20,8 +20,17 @@ from torch import nn
 
 from torch_growl.arguments import check_choice, check_count, check_type
 from torch_growl.errors import GrowlError, first_line
-from torch_growl.networks.execution import Candidate, Inputs, batch_of, call, median_ms, split_inputs, threads_set
-from torch_growl.networks.exporting import export_onnx, tensors
+from torch_growl.networks.execution import (
+    Candidate,
+    Inputs,
+    batch_of,
+    call,
+    median_ms,
+    split_inputs,
+    tensors,
+    threads_set,
+)
+from torch_growl.networks.exporting import export_onnx
 from torch_growl.networks.layers import plain_copy
 
 __all__ = ["RUNTIMES", "Comparison", "compare_latency"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -241,6 +242,7 @@ def test_it_is_a_norm(problem: tuple[Tensor, Tensor, Tensor], c: float) -> None:
 def test_skglm_agrees(problem: tuple[Tensor, Tensor]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        pytest.importorskip("skglm")
         from skglm.utils.prox_funcs import prox_SLOPE
 
     v, lam = problem

@@ -21,7 +21,7 @@ MUTATIONS = {
         "mathematics/owl/shrinkage.py",
         "if dead[i]:",
         "if False:",
-        "networks/penalty/test_growl.py",
+        "networks/penalty/test_attachment.py",
     ),
     "a layer may be emptied": (
         "mathematics/owl/shrinkage.py",

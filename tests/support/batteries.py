@@ -52,3 +52,5 @@ LAYERS = [
     Case("transposed3d", lambda: nn.ConvTranspose3d(6, 8, 2), (2, 6, 3, 3, 3), 6, 8),
 ]
 assert LAYERS
+
+WIDE = Case("linear-wide", lambda: nn.Linear(40_000, 9), (1, 40_000), 40_000, 9)

@@ -1,4 +1,4 @@
-"""The step that never waits for its device: the same result as the other one, no word to the host, CUDA graphs."""
+"""The step that never waits for its device: the same result as the other one, no synchronisation, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 
 import torch_growl as tg
 from torch_growl.errors import GrowlWarning, LayerError
+from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.proximal_step import StepLayers
 
@@ -42,8 +43,8 @@ def nudge(*models: nn.Module, size: float, seed: int) -> None:
 
 @pytest.mark.parametrize("side", ["input", "output"])
 @pytest.mark.parametrize(("form", "strength"), [("scale-free", 20.0), ("paper", 0.6), ("paper", 10.0)])
-def test_it_is_the_other_step(form: Any, strength: float, side: Any) -> None:
-    """Fifty steps with rows dying on the way, and with a strength at which every layer is held at its floor."""
+def test_it_gives_the_result_of_the_other_step(form: Any, strength: float, side: Any) -> None:
+    """Fifty steps in which rows are pruned, and with a strength at which ``min_rows`` limits every layer."""
     models = network(), network()
     plain, capturable = (
         tg.GrOWL(model, strength=strength, form=form, side=side, min_rows=3, capturable=flag)
@@ -65,29 +66,40 @@ def test_it_is_the_other_step(form: Any, strength: float, side: Any) -> None:
     for name, rows in states[0]["dead"].items():
         assert torch.equal(rows, states[1]["dead"][name])
     assert states[0]["floored"] == states[1]["floored"]
-    assert states[0]["floored"] or strength != 10.0
+    assert (states[0]["floored"] == list(plain.layers)) == (strength == 10.0)
 
 
-def test_dead_rows_stay_dead_between_steps_and_over_a_restart() -> None:
+def test_pruned_rows_stay_zero_between_steps_and_over_a_restart() -> None:
     model = network()
+    with torch.no_grad():
+        model[4].weight.mul_(torch.linspace(0.1, 3, 12))  # each application prunes some more
     growl = tg.GrOWL(model, strength=0.39, form="paper", layers=["4"], capturable=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     growl.attach(optimizer, every=3)
+    pruned = torch.zeros(12, dtype=torch.bool)
     for step in range(9):
         for weight in model.parameters():
-            weight.grad = torch.full_like(weight, 0.001)
+            weight.grad = torch.full_like(weight, 0.001)  # moves every weight, those of pruned rows too
+        before = rows_of(model[4]).detach().clone()
         optimizer.step()
-        if step == 2:
-            after = growl.nonzero()
-    assert growl.nonzero() != {name: info.info.n_rows for name, info in growl._layers.items()}
-    assert all(growl.nonzero()[name] <= rows for name, rows in after.items())
-    again = tg.GrOWL(network(1), layers=["4"], capturable=True)
-    again.load_state_dict(growl.state_dict())
+        rows = rows_of(model[4]).detach()
+        assert growl.steps == (step + 1) // 3
+        assert bool((rows[pruned] == 0).all())
+        if (step + 1) % 3:
+            torch.testing.assert_close(rows[~pruned], before[~pruned] - 0.001)
+        else:
+            assert int(pruned.sum()) < int((rows == 0).all(dim=1).sum()) < 12
+            pruned = (rows == 0).all(dim=1)
+    state = growl.state_dict()
+    assert torch.equal(state["dead"]["4"], pruned)
+    other = network(1)
+    again = tg.GrOWL(other, layers=["4"], capturable=True)
+    again.load_state_dict(state)
     again.prox_(0.0)
-    assert all(again.nonzero()[name] == int((~rows).sum()) for name, rows in growl.state_dict()["dead"].items())
+    assert torch.equal((rows_of(other[4]) == 0).all(dim=1), pruned)
 
 
-def test_a_broken_weight_changes_nothing_and_is_told_when_asked() -> None:
+def test_a_broken_weight_changes_nothing_and_check_raises_it_once() -> None:
     model = network()
     growl = tg.GrOWL(model, strength=0.2, form="paper", capturable=True)
     with torch.no_grad():
@@ -98,16 +110,16 @@ def test_a_broken_weight_changes_nothing_and_is_told_when_asked() -> None:
         assert torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
     with pytest.raises(LayerError, match="'4' had NaN or infinite weights"):
         growl.state_dict()
-    assert not any(rows.any() for rows in growl.state_dict()["dead"].values())  # told once
+    assert not any(rows.any() for rows in growl.state_dict()["dead"].values())
 
 
-def test_a_floored_layer_is_warned_of_once() -> None:
+def test_a_layer_kept_by_min_rows_is_warned_about_once() -> None:
     growl = tg.GrOWL(network(), strength=1e4, form="paper", capturable=True)
     growl.prox_(1.0)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         growl.check()
-    assert [str(warning.message).split("'")[1] for warning in told] == list(growl.layers)
+    assert [str(warning.message).split("'")[1] for warning in caught] == list(growl.layers)
     growl.prox_(1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -122,6 +134,7 @@ def test_a_tensor_is_a_learning_rate() -> None:
     for others in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(others[0], others[1])
         torch.testing.assert_close(others[0], others[2])
+    assert not torch.allclose(models[0][4].weight, network()[4].weight)
 
 
 def test_layers_on_two_devices_are_refused() -> None:
@@ -133,7 +146,7 @@ def test_layers_on_two_devices_are_refused() -> None:
 
 
 def test_nothing_is_read_back_to_the_host() -> None:
-    """On the meta device there are no values: whatever the host asked for, or a shape that depends on one, raises."""
+    """The meta device has no values: reading one, or a shape that depends on one, raises."""
     with pytest.raises(RuntimeError):
         bool(torch.ones(2, device="meta").all())  # the yardstick measures
     with pytest.raises((RuntimeError, NotImplementedError)):

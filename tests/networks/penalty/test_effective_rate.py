@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -55,22 +53,3 @@ def test_a_rarer_prox_shrinks_as_much() -> None:
 def test_momentum_counts() -> None:
     start = shrunk(12, steps=11)
     assert shrunk(1, momentum=0.5) - start == pytest.approx(2 * (shrunk(1) - start), rel=0.1)
-
-
-def test_the_balance_is_the_root_of_the_share_of_weights() -> None:
-    def penalty(balance: str) -> tuple[float, list[float]]:
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 5))
-        whole = tg.GrOWL(model, 1.0, balance=balance, layers=["0", "2"])  # type: ignore[arg-type]
-        alone = [tg.GrOWL(model, 1.0, balance="none", layers=[name]) for name in ("0", "2")]
-        return whole.penalty().item(), [one.penalty().item() for one in alone]
-
-    value, (first, second) = penalty("none")
-    assert value == pytest.approx(first + second)
-    value, (first, second) = penalty("weights")
-    assert value == pytest.approx(math.sqrt(600 / 700) * first + math.sqrt(100 / 700) * second)
-
-
-def test_an_unknown_balance_is_refused() -> None:
-    with pytest.raises(tg.GrowlError, match="balance"):
-        tg.GrOWL(nn.Sequential(nn.Linear(3, 3)), balance="size", layers=["0"])  # type: ignore[arg-type]

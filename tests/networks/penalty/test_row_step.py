@@ -6,28 +6,23 @@ import copy
 import os
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import prune
+from torch import nn
 
 import torch_growl as tg
-from tests.support.batteries import LAYERS, Case
+from tests.support.batteries import LAYERS, WIDE
 from tests.support.reference_prox import reference_prox
 from tests.support.tolerances import close
 from torch_growl.errors import InvalidValueError, LayerError
-from torch_growl.mathematics.owl import row_scaling
 from torch_growl.networks.layers import Side, row_norms, rows_of, scale_rows_
 from torch_growl.networks.penalty import row_step, weight_memory
-from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.proximal_step import StepLayers
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.weight_memory import dense_layout
 
-WIDE = Case("linear-wide", lambda: nn.Linear(40_000, 9), (1, 40_000), 40_000, 9)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
@@ -37,26 +32,6 @@ def on(modules: list[nn.Module], side: Side = "input", lam: float = 0.0) -> RowS
     pruned = [torch.zeros(rows, dtype=torch.bool) for rows in n]
     names = tuple(f"layer{i}" for i in range(len(n)))
     return RowStep(StepLayers(names, tuple(modules), tuple(lams), side, 1), pruned)
-
-
-@pytest.mark.parametrize("side", ["input", "output"])
-@pytest.mark.parametrize("case", [*LAYERS, WIDE], ids=str)
-def test_every_dense_layout_is_read_and_scaled_where_it_lies(case: Case, side: Side) -> None:
-    module = case.make()
-    weight: Tensor = module.weight
-    whole = dense_layout(module, weight, side)
-    assert whole is not None, "this layout should take the compiled way"
-    rows = rows_of(module, side).detach().clone()
-    parts = np.array([(*whole, 0, 0)], dtype=np.int64)
-    sums, norms = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    row_scaling.squares(parts, sums)
-    row_scaling.combine(parts, sums, norms)
-    torch.testing.assert_close(torch.from_numpy(norms), rows.double().norm(dim=1), rtol=1e-14, atol=0)
-    scale = torch.rand(len(rows), dtype=torch.float64)
-    scale[0] = 0.0
-    row_scaling.rescale_(parts, scale.numpy())
-    expected = rows * scale.float().unsqueeze(1)
-    assert torch.equal(rows_of(module, side), expected)
 
 
 @pytest.mark.parametrize("scale_free", [True, False])
@@ -115,8 +90,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_the_number_of_threads_changes_no_bit(side: Side, threads: None) -> None:
     torch.manual_seed(0)
-    modules = [case.make() for case in [*LAYERS, WIDE]]
-    modules += [nn.Linear(300, 70).double(), nn.Linear(9, 8).bfloat16()]
+    modules = [case.make() for case in [*LAYERS, WIDE]] + [nn.Linear(300, 70).double(), nn.Linear(9, 8).bfloat16()]
     copies = []
     for number in (1, 2, 3, 7, 64):
         torch.set_num_threads(number)
@@ -131,22 +105,6 @@ def test_the_number_of_threads_changes_no_bit(side: Side, threads: None) -> None
     for others in zip(*copies, strict=True):
         for other in others[1:]:
             assert torch.equal(others[0].weight, other.weight)
-
-
-@pytest.mark.parametrize("case", [*LAYERS, WIDE], ids=str)
-def test_parts_hold_every_weight_once(case: Case, threads: None) -> None:
-    module = case.make()
-    for side in ("input", "output"):
-        whole = dense_layout(module, module.weight, side)
-        assert whole is not None
-        parts = list(weight_memory.parts_of(whole))
-        assert (len(parts) > 1) == (module.weight.numel() > 16 and max(whole[2:5]) > 1)
-        assert len(parts) <= 8
-        covered = np.zeros(module.weight.numel(), dtype=int)
-        for (address, _, groups, outer, rows, inner), _ in parts:
-            start = (address - module.weight.data_ptr()) // 4
-            covered[start : start + groups * outer * rows * inner] += 1
-        assert (covered == 1).all()
 
 
 def test_a_forked_process_has_threads_of_its_own(threads: None) -> None:
@@ -181,13 +139,17 @@ def test_weights_that_move_between_steps_are_found() -> None:
         lambda: module.bfloat16(),
         lambda: module.float(),
     ):
-        kept = module.weight  # its memory stays taken, so that the next one lies elsewhere
+        old = module.weight.detach()  # its memory stays taken, so that the next one lies elsewhere
+        before = old.clone()
         change()
+        assert module.weight.data_ptr() != old.data_ptr()
+        new = module.weight.detach().clone()
         expected = copy.deepcopy(module)
         on([expected], lam=0.05)([1.0], [1.0], False)
         rows([1.0], [1.0], False)
         assert torch.equal(module.weight, expected.weight)
-        assert not torch.equal(kept, module.weight) or kept is module.weight
+        assert not torch.equal(module.weight, new)
+        assert torch.equal(old, before), "the weight that was replaced is left as it was"
 
 
 def test_a_weight_transposed_where_it_lies_is_found() -> None:
@@ -205,37 +167,6 @@ def test_a_weight_transposed_where_it_lies_is_found() -> None:
     assert torch.equal(module.weight, expected.weight)
 
 
-def _narrowed(module: nn.Linear) -> None:
-    module.weight.data = module.weight.data[:, :5]  # same parameter, address, strides and type
-
-
-CHANGES = {
-    "parametrized": (nn.utils.parametrizations.weight_norm, "no longer has a plain weight"),
-    "pruned": (lambda m: prune.l1_unstructured(m, "weight", 0.3), "no longer has a plain weight"),
-    "fewer rows": (_narrowed, "had 6 rows and now has 5; build a new GrOWL"),
-    "more rows": (lambda m: setattr(m, "weight", nn.Parameter(torch.randn(7, 9))), "had 6 rows and now has 9"),
-    "expanded": (lambda m: setattr(m.weight, "data", torch.randn(7, 1).expand(7, 6)), "share memory"),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-@pytest.mark.parametrize("kind", [RowStep, CapturableStep])
-def test_a_layer_that_is_no_longer_what_it_was_is_refused(name: str, kind: type[RowStep | CapturableStep]) -> None:
-    torch.manual_seed(0)
-    modules = [nn.Linear(6, 5), nn.Linear(6, 7)]
-    lams, pruned = (torch.full((6,), 0.1).double(),) * 2, [torch.zeros(6, dtype=torch.bool)] * 2
-    row_step = kind(StepLayers(("a", "b"), tuple(modules), lams, "input", 1), pruned)
-    row_step([1.0, 1.0], [1.0, 1.0], True)
-    change, words = CHANGES[name]
-    modules[0].weight.data = modules[0].weight.data.clone()  # this one only moved
-    change(modules[1])
-    before = modules[0].weight.clone()
-    for _ in range(2):
-        with pytest.raises(LayerError, match=f"layer 'b'.*{words}"):
-            row_step([1.0, 1.0], [1.0, 1.0], True)
-        assert torch.equal(modules[0].weight, before)
-
-
 def test_after_a_refusal_the_step_goes_on_with_weights_that_moved_meanwhile() -> None:
     torch.manual_seed(0)
     modules = [nn.Linear(6, 5), nn.Linear(6, 7)]
@@ -243,7 +174,7 @@ def test_after_a_refusal_the_step_goes_on_with_weights_that_moved_meanwhile() ->
     rows([1.0] * 2, [1.0] * 2, False)
     whole, kept = modules[1].weight.data, modules[0].weight.data
     modules[0].weight.data = kept.clone()
-    _narrowed(modules[1])
+    modules[1].weight.data = modules[1].weight.data[:, :5]
     with pytest.raises(LayerError, match="'layer1' had 6 rows"):
         rows([1.0] * 2, [1.0] * 2, False)
     modules[1].weight.data = whole
@@ -293,7 +224,7 @@ def test_a_broken_layer_leaves_all_as_they_were(bad: float, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("lr", [-0.1, float("nan"), float("inf")])
-def test_a_learning_rate_that_is_none_is_refused(lr: float) -> None:
+def test_a_learning_rate_that_is_negative_or_not_finite_is_refused(lr: float) -> None:
     layer = nn.Linear(6, 5)
     before = layer.weight.clone()
     with pytest.raises(InvalidValueError, match="layer 'layer0': the learning rate must be finite and ≥ 0"):
@@ -322,6 +253,12 @@ def test_nothing_is_allocated_that_grows_with_the_weights() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 512 * 1024
-    with torch.profiler.profile(profile_memory=True) as profile:
-        rows([1.0, 1.0], [1.0, 1.0], True)
-    assert sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages()) < 64 * 1024
+
+    def allocated(work: Callable[[], object]) -> int:
+        """Bytes that torch allocates on the CPU."""
+        with torch.profiler.profile(profile_memory=True) as profile:
+            work()
+        return sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages())
+
+    assert allocated(lambda: modules[1].weight.clone()) >= 4 * 64 * 64, "the yardstick measures"
+    assert allocated(lambda: rows([1.0, 1.0], [1.0, 1.0], True)) < 64 * 1024

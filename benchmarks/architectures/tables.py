@@ -22,7 +22,7 @@ def general(reason: str) -> str:
     first = reason.split("; ")[0].split(": ")[0] if "given up" in reason else reason.split("; ")[0]
     first = re.sub(r"\b(\w+?)_\d+\b", r"\1", first)
     first = re.sub(r"(its reader) \S+", r"\1", first)
-    first = re.sub(r"^\d+ rows could go", "rows could go", first)
+    first = re.sub(r"^\d+ (rows could)", r"\1", first)
     first = re.sub(r"it is called \d+ times", "it is called several times", first)
     return re.sub(r"a parameter is shared: .*", "a parameter is shared", first)
 

@@ -89,7 +89,7 @@ def test_a_compact_network_can_be_compacted_again() -> None:
 
 def test_a_network_without_anything_to_gain_is_never_passed_over_in_silence() -> None:
     model = MLP()
-    with pytest.warns(GrowlWarning, match="no zero rows and no bit-equal rows: the network is returned as it is"):
+    with pytest.warns(GrowlWarning, match="no zero rows and no bit-equal rows: the network is returned unchanged"):
         small = compact(model, torch.randn(3, 20))
     assert small is not model
     assert_same_outputs(model, small, torch.randn(3, 20))

@@ -60,7 +60,7 @@ def test_lenet_has_the_sizes_worked_out_by_hand() -> None:
         "f3.weight": (10, 10),
         "f3.bias": (10,),
     }
-    assert "8 rows could go, but their index would take more bytes" in by_name(small)["f1"].reason
+    assert "8 rows could be removed, but their index would need more bytes" in by_name(small)["f1"].reason
 
 
 def test_a_part_of_a_flattened_map_is_selected_where_that_pays() -> None:
@@ -187,9 +187,9 @@ def test_a_gain_smaller_than_its_index_is_named() -> None:
     model = nn.Sequential(nn.Linear(30, 2))
     with torch.no_grad():
         model[0].weight[:, 4] = 0
-    with pytest.warns(GrowlWarning, match="nothing worth its index can be removed: the network is returned as it is"):
+    with pytest.warns(GrowlWarning, match="no removal saves more bytes than its index needs: the network is returned"):
         small = compact(model, torch.randn(3, 30))
-    assert by_name(small)["0"].reason.startswith("1 rows could go, but their index would take more bytes")
+    assert by_name(small)["0"].reason.startswith("1 rows could be removed, but their index would need more bytes")
 
 
 def test_layers_with_hooks_stay() -> None:
@@ -204,7 +204,7 @@ def test_layers_with_hooks_stay() -> None:
 def test_local_only_when_asked() -> None:
     layers = by_name(compact(pruned_mlp(), torch.randn(3, 20), full=False))
     assert {layer.form for layer in layers.values()} == {"local", "none"}
-    assert all("left alone, as asked" in layer.reason for layer in layers.values())
+    assert all("turned off (full=False)" in layer.reason for layer in layers.values())
 
 
 @pytest.mark.parametrize("round_to", [4, 8])

@@ -1,4 +1,4 @@
-"""The smaller network with the same outputs: its structure, the plan, the making, and training that goes on in it."""
+"""The compact network with the same outputs: its structure, planning, construction, and the state of its training."""
 
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.expanding import expand_

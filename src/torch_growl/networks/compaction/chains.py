@@ -1,9 +1,9 @@
-"""Linear chains: the sum of tied inputs moved into the layer that makes them.
+"""Folding of linear chains: the sum of tied inputs is computed by the weights of the layer that makes them.
 
-Where nothing but linear operations lie between two layers and nobody else reads what is between, the sum over a group
-of the second layer's inputs is one output channel of the first, whose weights are the sum of theirs:
-``Σ_{i∈c} (s_i (W_i x + b_i) + t_i)``, with s and t those of a batch normalisation on the way. Afterwards the other
-members of the group feed only zero rows, so that they go like all channels that nobody needs.
+If only linear operations lie between two layers and no other module reads the values between them, the sum over a group
+c of the second layer's inputs is one output channel of the first layer, with the sum of the members' weights:
+``Σ_{i∈c} (s_i (W_i x + b_i) + t_i)``, where s and t are scale and shift of a batch normalisation between them.
+Afterwards no layer needs the channels of the other members, and planning removes them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ __all__ = ["fold_chains_"]
 
 @torch.no_grad()
 def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tuple[str, ...]:
-    """Fold every chain that can be.
+    """Fold every linear chain whose second layer has tied inputs.
 
     Args:
-        model: a dense network; its values are changed, its outputs are not.
-        wiring: of it.
-        fixed: layers that must stay as they are.
+        model: a dense network; its weights are changed, its outputs are not.
+        wiring: the wiring of ``model``.
+        fixed: names of layers that must not be changed.
 
     Returns:
-        The layers whose tied inputs are summed by the layer before them now.
+        The names of the layers whose tied inputs are now summed by the layer before them.
     """
     layers = {name: module for name, module in model.named_modules() if name in wiring.inputs}
     folded = []
@@ -56,7 +56,7 @@ def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tu
 
 
 def _alone(wiring: Wiring, name: str, source: str, norms: tuple[str, ...]) -> bool:
-    """Whether every channel of the source is one input of the reader, and nothing else."""
+    """Whether every channel of the source is exactly one input of the reader and is used nowhere else."""
     made, read = wiring.outputs[source], wiring.inputs[name]
     if len(made) != len(read) or len(np.unique(made)) != len(made) or set(made.tolist()) != set(read.tolist()):
         return False

@@ -1,10 +1,10 @@
-"""The compact network: pruned inputs and the channels that only fed them are gone, tied inputs are summed first.
+"""The compact network: pruned inputs and the channels that only they read are removed, tied inputs are summed first.
 
 ``y = Σ_c w_c (Σ_{i∈c} x_i)``: the *local* form selects or sums a layer's inputs before a smaller layer of the same
-type, and is exact in any network. The *full* form also removes the output channels that no reader uses any more, with
-their bias and normalisation, where :mod:`torch_growl.networks.wiring.wiring` can see every reader. The structure is
-read off the weights, whoever made them; the result is held against the dense network on real and random inputs before
-it is given.
+type, and is exact in any network. The *full* form also removes the output channels that no layer reads, with their
+biases and normalisation, if :mod:`torch_growl.networks.wiring.wiring` finds all their readers. The structure is found
+from the weights alone, so networks pruned by other tools are compacted too. The outputs of the result are compared with
+those of the dense network on the example and on random inputs before it is returned.
 """
 
 from __future__ import annotations
@@ -18,13 +18,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torch_growl.errors import (
-    CompactionError,
-    GrowlWarning,
-    InvalidTypeError,
-    InvalidValueError,
-    LayerError,
-)
+from torch_growl.arguments import check_count, check_number, check_type
+from torch_growl.errors import CompactionError, GrowlWarning, LayerError
 from torch_growl.networks.compaction.chains import fold_chains_
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
@@ -45,39 +40,58 @@ def compact(
     tolerance: float = 1e-5,
     float64: bool = False,
 ) -> nn.Module:
-    """A smaller network with the same outputs: a plain ``nn.Module``, in the mode the given one is in.
+    """Make a smaller network with the same outputs: a plain ``nn.Module``, in the same mode as the given one.
 
     Modules keep their dotted names; a layer whose inputs are selected or summed becomes a Sequential of ``inputs`` and
-    ``layer``. Zero rows and bit-equal rows are found in every layer of a registered type, frozen ones too.
-    :func:`structure_of` tells what became of each layer and why no more.
+    ``layer``. Zero rows and bit-equal rows are found in every layer of a registered type, frozen layers included.
+    :func:`structure_of` shows the changes of each layer, and why no more was removed.
 
     Args:
-        model: the network; not modified, and not run (a copy is). Parametrizations are permanent in the copy.
+        model: the network; not modified and not run, because a copy is. The copy has no parametrizations.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
-        full: remove output channels too; otherwise each layer's own inputs only.
-        round_to: numbers of channels and rows that are left are a multiple of this, where a layer has so many; hardware
-            often likes 8.
-        tolerance: how far outputs may differ, as a part of the largest output, in (0, 1); half precision has its own
+        full: whether to remove output channels too; otherwise only each layer's own inputs are removed.
+        round_to: numbers of channels and rows are rounded up to a multiple of this, ≥ 1, at most to the layer's own.
+            Many processors run multiples of 8 faster.
+        tolerance: largest difference of outputs relative to the largest output, in (0, 1); half precision has its own
             table, :data:`torch_growl.networks.execution.outputs.HALF_TOLERANCE`.
-        float64: compare copies in float64, whatever the network's type: for networks whose own rounding is larger than
-            the tolerance, or with a tolerance far below float32's.
+        float64: whether to compare copies in float64, for networks whose own rounding is larger than the tolerance, or
+            for a tolerance far below float32's.
 
     Raises:
+        InvalidTypeError: an argument has another type.
+        InvalidValueError: an argument is out of range.
         LayerError: a layer has NaN or infinite weights.
         CompactionError: the network cannot be copied or run, or no smaller network with the same outputs was found.
+
+    Warns:
+        GrowlWarning: nothing can be removed; the network is returned as a copy.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> with torch.no_grad():
+        ...     model[2].weight[:, :3] = 0
+        >>> x = torch.randn(3, 6)
+        >>> small = tg.compact(model, x)
+        >>> small
+        Sequential(
+          (0): Linear(in_features=6, out_features=5, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=5, out_features=2, bias=True)
+        )
+        >>> torch.allclose(small(x), model(x), atol=1e-6)
+        True
     """
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not 0 < tolerance < 1:
-        raise InvalidValueError(f"tolerance must be in (0, 1), got {tolerance}")
-    if not isinstance(round_to, int) or isinstance(round_to, bool) or round_to < 1:
-        raise InvalidValueError(f"round_to must be an integer ≥ 1, got {round_to!r}")
+    check_type("model", model, nn.Module)
+    check_number("tolerance", tolerance, above=0, below=1)
+    check_count("round_to", round_to)
     inputs = split_inputs(example_inputs)
     return _Maker(plain_copy(model), inputs, full, round_to, tolerance, float64).smallest()
 
 
 class _Maker:
-    """Plans a structure, proves it, and gives way where a network's own code does not allow a cut."""
+    """Plans a structure, checks its outputs, and keeps the layers and channels whose removal changes the outputs."""
 
     def __init__(
         self, dense: nn.Module, inputs: Inputs, full: bool, round_to: int, tolerance: float, float64: bool
@@ -96,7 +110,7 @@ class _Maker:
         self.proof = Proof(self._compared(self.reference), wide(inputs) if float64 else inputs, tolerance)
 
     def smallest(self) -> nn.Module:
-        """The smallest network that answers as the dense one."""
+        """The smallest network that was found with the dense network's outputs."""
         wiring = self._wiring()
         found = self._folded(wiring) or self._attempt(wiring)
         if found.fault:
@@ -111,7 +125,7 @@ class _Maker:
 
     def _wiring(self) -> Wiring:
         if not self.full:
-            return self._uncut("its output channels were left alone, as asked")
+            return self._uncut("removal of output channels was turned off (full=False)")
         with exact_arithmetic(self.reference):
             wiring = wiring_of(self.reference, *self.inputs, self.fixed)
         for name in wiring.outside:
@@ -119,7 +133,7 @@ class _Maker:
         return wiring
 
     def _folded(self, wiring: Wiring) -> _Attempt | None:
-        """With the sums of linear chains moved into the layers before them; None where there are none, or it fails."""
+        """Try with linear chains folded; None if there are none, or if the outputs change."""
         dense, folded = self.dense, copy.deepcopy(self.dense)
         if not fold_chains_(folded, wiring, self.fixed):
             return None
@@ -138,7 +152,7 @@ class _Maker:
         return no_wiring(list(self.layers), reason)
 
     def _attempt(self, wiring: Wiring) -> _Attempt:
-        """Carry out what a wiring allows; where that fails, with the modules' own numbers of sizes changed too."""
+        """Apply the structure that a wiring allows; if the outputs change, try with attributes of sizes changed too."""
         found = self._try(wiring, sizes=False)
         if found.fault and any(layer.kept is not None for layer in found.plan.layers):
             other = self._try(wiring, sizes=True)
@@ -152,11 +166,11 @@ class _Maker:
         return _Attempt(plan, needed, small, self.proof.fault(self._compared(copy.deepcopy(small).eval())))
 
     def _compared(self, network: nn.Module) -> nn.Module:
-        """What is run for the proof."""
+        """The network that is run for the comparison: a copy in float64 if asked for."""
         return copy.deepcopy(network).double() if self.float64 else network
 
     def _leave_faulty_layers(self) -> bool:
-        """Find, without any cut, the layers whose weight other code than their own forward reads; fix them."""
+        """Find, without removing channels, the layers that must not be replaced at all; whether there were any."""
         found = self._attempt(self._uncut(""))
         if not found.fault:
             return False
@@ -169,11 +183,11 @@ class _Maker:
                 fixed[name] = f"a smaller layer was tried in its place and given up: {alone}"
         self.fixed = fixed
         if all(name in fixed for name in changed) or self._attempt(self._uncut("")).fault:
-            raise CompactionError(f"the smaller network does not answer as the given one: {found.fault}")
+            raise CompactionError(f"the smaller network has other outputs than the given one: {found.fault}")
         return True
 
     def _without_faulty_cuts(self, wiring: Wiring, failed: _Attempt) -> _Attempt:
-        """Keep the removals of channels that hold, found by halving; those that do not are named in the reasons."""
+        """Find by bisection the removals of channels that keep the outputs; the reasons name the others."""
         sets = bundles(wiring, failed.needed)
         faults: dict[int, str] = {}
 
@@ -187,7 +201,7 @@ class _Maker:
             return self._attempt(given_up)
 
         def sound(sure: list[int], chosen: list[int]) -> list[int]:
-            """Those of the chosen that can go beside the sure ones."""
+            """The sure sets and those of the chosen ones that can be removed together with them."""
             found = attempt(sure + chosen)
             if not found.fault:
                 return sure + chosen
@@ -200,13 +214,13 @@ class _Maker:
         left = sound([], list(range(len(sets)))) if sets else []
         found = attempt(left)
         if found.fault:
-            raise CompactionError(f"the smaller network does not answer as the given one: {found.fault}")
+            raise CompactionError(f"the smaller network has other outputs than the given one: {found.fault}")
         return found
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One structure that was carried out, and what was wrong with it."""
+    """One structure that was tried, with the network it gives and the fault of its outputs (empty: none)."""
 
     plan: Structure
     needed: Flags
@@ -215,7 +229,7 @@ class _Attempt:
 
 
 def _unchanged(plan: Structure) -> str:
-    text = "no zero rows and no bit-equal rows: the network is returned as it is (a copy)"
-    if any("rows could go" in layer.reason for layer in plan.layers):
-        text = "nothing worth its index can be removed: the network is returned as it is (a copy)"
-    return text + "; structure_of(...) tells why, layer by layer"
+    text = "no zero rows and no bit-equal rows: the network is returned unchanged (a copy)"
+    if any("rows could be removed" in layer.reason for layer in plan.layers):
+        text = "no removal saves more bytes than its index needs: the network is returned unchanged (a copy)"
+    return text + "; structure_of(...) has the reason for each layer"

@@ -16,11 +16,11 @@ __all__ = ["expand_"]
 
 @torch.no_grad()
 def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
-    """Write a small network's values into a dense one of the original's shapes; what was removed becomes zero.
+    """Write a compact network's values into a dense network of the original's shapes; removed weights become zero.
 
     Args:
         model: a dense network; modified in place and returned.
-        small: a network with a structure record.
+        small: a network made by ``compact`` or ``load``; not modified.
     """
     plan = structure_of(small)
     cuts = {layer.name: layer for layer in plan.layers if layer.changed}

@@ -1,13 +1,13 @@
-"""The two tiny modules that stand before a smaller layer: choose inputs, or sum the inputs that are tied.
+"""The modules before a smaller layer that select its inputs, or sum the inputs that are tied.
 
 ``W x = Σ_c w_c (Σ_{i∈c} x_i)``: a layer whose rows fall into k groups is a layer of k inputs that reads the groups'
-sums. Where every group has one member, the sums are a plain selection.
+sums. If every group has one member, the sums are a selection.
 
-Indices are int32 buffers, the smallest width that torch indexes with (the file stores them smaller); they are not in
-the state_dict, for they follow from the network's structure record. Sums are taken in the input's own type.
+Indices are int32 buffers, the smallest type that torch indexes with (the file stores fewer bits); they are not in the
+state_dict, because they follow from the network's structure. Sums are computed in the input's type.
 
-How the sum is computed was chosen by measuring (torch 2.13, one CPU thread, microseconds; the first member of every
-group is selected, the others are added to it with one ``index_add_``):
+The algorithm of the sum was chosen by measuring (torch 2.13, one CPU thread, microseconds; "first+add", the one used,
+selects the first member of every group and adds the others to it with one ``index_add_``):
 
 ==========================  ==========  =========  ==========  ==============  ============
 shape, inputs → groups      first+add   index_add  0/1 matrix  segment_reduce  padded gather
@@ -21,12 +21,12 @@ shape, inputs → groups      first+add   index_add  0/1 matrix  segment_reduce 
 (32, 512, 16, 16) → 200     5062        6687       21695       8813            43668
 ==========================  ==========  =========  ==========  ==============  ============
 
-The matrix wins by 17 µs at batch 1 and would need more bytes than it saves. On a CPU the order of the additions is
-fixed; on CUDA it is under ``torch.use_deterministic_algorithms(True)``.
+The matrix is 17 µs faster at batch 1 but needs more memory than it saves. The order of the additions is fixed on a CPU;
+on CUDA it is fixed under ``torch.use_deterministic_algorithms(True)``.
 
-For ONNX and ExecuTorch the sum is written without a scatter: onnxruntime's ScatterND, which ``index_add_`` becomes,
-adds members of one group from several threads at once and gives wrong sums; a 0/1 matrix is made full-size weights
-again by constant folding. docs/export.md has the measurements.
+For ONNX and ExecuTorch the sum is computed without a scatter. ``index_add_`` is exported as ScatterND; onnxruntime's
+ScatterND adds members of one group from several threads at once and gives wrong sums. Constant folding would turn a 0/1
+matrix into weights of the full size again. docs/export.md has the measurements.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class SelectInputs(nn.Module):
     """``y_j = x_{index[j]}`` along one dimension.
 
     Args:
-        index: which inputs, in order; an input may be taken more than once.
+        index: the selected inputs, in order; an input may be selected more than once.
         dim: the channel dimension, counted from the end (−1 for a Linear, −3 for a 2-d convolution).
-        device: where the index is kept.
+        device: the device of the index.
     """
 
     index: Tensor
@@ -62,11 +62,11 @@ class SelectInputs(nn.Module):
         self.register_buffer("index", torch.tensor(index, dtype=torch.int32, device=device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The chosen inputs: ``x`` with ``len(index)`` channels, a copy."""
+        """Return the selected inputs: a copy of ``x`` with ``len(index)`` channels."""
         return x.index_select(self.dim, self.index)
 
     def extra_repr(self) -> str:
-        """What is shown in the network's printout."""
+        """The arguments in ``repr()``."""
         return f"{len(self.index)}, dim={self.dim}"
 
 
@@ -74,13 +74,13 @@ class SumInputs(nn.Module):
     """``y_c = Σ_{i∈c} x_i`` along one dimension, over the inputs that are kept.
 
     Args:
-        groups: the inputs of every group, none of them empty.
+        groups: the inputs of every group; no group is empty.
         dim: the channel dimension, counted from the end.
-        device: where the indices are kept.
+        device: the device of the indices.
 
     Attributes:
-        scatter_free: take the sum by selections and additions alone, for runtimes that cannot scatter; always so
-            inside ``torch.onnx.export``.
+        scatter_free: whether to sum by selections and additions alone, for runtimes without a correct scatter; always
+            done inside ``torch.onnx.export``.
     """
 
     first: Tensor
@@ -105,30 +105,30 @@ class SumInputs(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.int32, device=device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The groups' sums: ``x`` with ``len(groups)`` channels, in ``x``'s type."""
+        """Return the sums of the groups: ``len(groups)`` channels in the type of ``x``."""
         if self.scatter_free or torch.onnx.is_in_onnx_export():
             return sum_without_scatter(x, self.groups, self.dim)
         sums = x.index_select(self.dim, self.first)
         return sums.index_add_(self.dim, self.targets, x.index_select(self.dim, self.others))
 
     def additions(self, x: Tensor) -> int:
-        """How many additions one call on ``x`` makes."""
+        """The number of additions of one call on ``x``."""
         return len(self.others) * (x.numel() // x.shape[self.dim])
 
     def extra_repr(self) -> str:
-        """What is shown in the network's printout."""
+        """The arguments in ``repr()``."""
         return f"{len(self.first) + len(self.others)} -> {len(self.first)}, dim={self.dim}"
 
 
 class SharedInputs(nn.Module):
-    """A selection or sum that several layers read from the same tensor: the first one computes it for all.
+    """A selection or sum that several layers take from the same tensor, computed once in each forward pass.
 
-    What was computed is held until the last of them has it. Under ``torch.compile`` and ``torch.export`` it is written
-    out for each of them, for these find the same computation themselves.
+    The first reader's call computes the result, which is kept until the last reader has used it. Every reader computes
+    it under ``torch.compile`` and ``torch.export``, because these tools find common computations themselves.
 
     Args:
-        inputs: what to compute.
-        readers: how many layers read it.
+        inputs: the module that is computed once.
+        readers: the number of layers that read it.
     """
 
     def __init__(self, inputs: nn.Module, readers: int) -> None:
@@ -138,11 +138,11 @@ class SharedInputs(nn.Module):
         self._held: dict[int, tuple[Any, int, bool, Tensor, int]] = {}  # by thread
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies hold nothing."""
+        """Copies keep no result."""
         return {**self.__dict__, "_held": {}}
 
     def forward(self, x: Tensor) -> Tensor:
-        """What ``inputs`` gives."""
+        """Return ``inputs(x)``."""
         if torch.compiler.is_compiling() or type(x) is not Tensor:
             return self.inputs(x)  # type: ignore[no-any-return]
         thread, version = threading.get_ident(), -1 if x.is_inference() else x._version
@@ -156,16 +156,16 @@ class SharedInputs(nn.Module):
         return result
 
     def extra_repr(self) -> str:
-        """What is shown in the network's printout."""
+        """The arguments in ``repr()``."""
         return f"readers={self.readers}"
 
 
 def sum_without_scatter(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tensor:
-    """The sums that :class:`SumInputs` takes, by selection, addition and concatenation alone; for exporters.
+    """Compute the sums of :class:`SumInputs` by selection, addition and concatenation alone; for exporters.
 
-    Before a Linear, channels are brought to the front (gathering whole rows is several times as fast as gathering
-    single numbers) and members added in pairs, at most log2 of the largest group times. Before a convolution, channels
-    stay where they are, and groups of one size are gathered as a block and reduced.
+    Before a Linear, the channel dimension is moved to the front (gathering whole rows is several times as fast as
+    gathering single numbers), and members are added in pairs, in about log2(size of the largest group) rounds. Before
+    a convolution, the dimension is not moved; groups of the same size are gathered as one block and summed.
     """
     if dim == -1:
         return _sum_in_pairs(x.movedim(-1, 0), groups, -x.ndim).movedim(0, -1)
@@ -180,7 +180,7 @@ def _sum_in_pairs(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tenso
         alone = [members[-1] for members in lists if len(members) % 2]
         sums = _select(x, dim, left) + _select(x, dim, right)
         x = torch.cat([sums, _select(x, dim, alone)], dim) if alone else sums
-        summed, single = 0, len(left)  # where the next pair and the next member without one have come to be
+        summed, single = 0, len(left)  # places of the next pair's sum and of the next unpaired member
         for number, members in enumerate(lists):
             pairs, odd = divmod(len(members), 2)
             lists[number] = [*range(summed, summed + pairs), *range(single, single + odd)]
@@ -220,7 +220,7 @@ def _check(dim: int, index: Sequence[int]) -> None:
 def make_inputs(
     groups: Sequence[Sequence[int]], available: int, dim: int, *, device: torch.device | None = None
 ) -> nn.Module | None:
-    """The module that turns ``available`` inputs into the groups' sums; None when they are those inputs already."""
+    """Make the module that maps ``available`` inputs to the sums of the groups; None if the sums are the inputs."""
     if any(len(members) > 1 for members in groups):
         return SumInputs(groups, dim, device=device)
     index = [members[0] for members in groups]
@@ -228,7 +228,7 @@ def make_inputs(
 
 
 def index_bytes(groups: Sequence[Sequence[int]], available: int) -> int:
-    """What :func:`make_inputs`'s module needs in memory, in bytes."""
+    """The memory of the module that :func:`make_inputs` makes, in bytes."""
     members = sum(len(group) for group in groups)
     if members == len(groups):
         return 0 if [group[0] for group in groups] == list(range(available)) else 4 * members

@@ -1,7 +1,8 @@
-"""What can go, read off the weights: from zero rows, bit-equal rows and the wiring to a network's structure.
+"""Planning: the structure of the compact network follows from zero rows, bit-equal rows and the wiring.
 
-Which output channels go is :mod:`torch_growl.networks.wiring.needed`'s answer; without them, the rows of every layer
-are read for what it can drop or sum by itself.
+:mod:`torch_growl.networks.wiring.needed` finds the output channels that are needed. Among the remaining rows of every
+layer, zero rows are removed and the inputs of bit-equal rows are summed. Parameters of other modules (normalisations,
+embeddings) lose the same channels, and attributes that hold sizes follow.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def fixed_modules(model: nn.Module) -> dict[str, str]:
-    """Modules that must stay as they are, with the reason: shared parameters, hooks, no floating weight."""
+    """Find the modules that must not be changed, with the reason: shared parameters, hooks, no floating weight."""
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules():
         for key, parameter in module._parameters.items():
@@ -68,18 +69,18 @@ def plan_structure(
     round_to: int = 1,
     sizes: bool = False,
 ) -> tuple[Structure, Flags]:
-    """The structure that the weights allow.
+    """Find the smallest structure that the weights and the wiring allow.
 
     Args:
         model: the dense network; not modified.
         layers: every layer of a registered type by name; not modified.
-        wiring: which channels go together, and which must stay.
-        fixed: layers that stay as they are, with the reason.
-        round_to: rows and output channels that are left are a multiple of this where there are so many.
-        sizes: whether numbers that modules keep about sizes (heads, groups) follow what is cut.
+        wiring: the channels that can only be removed together, and those that cannot be removed.
+        fixed: layers that must not be changed, with the reason.
+        round_to: numbers of rows and output channels are rounded up to a multiple of this, at most to the layer's own.
+        sizes: whether to change attributes of modules that hold removed sizes (heads, groups).
 
     Returns:
-        The structure, and which classes of channels are needed.
+        The structure, and a flag for each class of channels: whether it is needed.
     """
     needed = needed_channels(layers, wiring, round_to)
     cuts = []
@@ -100,7 +101,7 @@ def plan_structure(
 
 
 def _shared(cuts: list[LayerCut], wiring: Wiring) -> list[LayerCut]:
-    """Name, for every layer that reads what another one before it reads and takes the same of it, that one."""
+    """Set ``shares`` of every layer that selects or sums the same inputs of the same tensor as an earlier layer."""
     first: dict[tuple[object, ...], str] = {}
     found = []
     for cut in cuts:
@@ -128,14 +129,14 @@ def _channels_left(name: str, module: nn.Module, wiring: Wiring, needed: Flags) 
 
 
 def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCut, str]:
-    """Which arriving inputs are dropped or summed, where that saves more than its index takes; and what to say."""
+    """Find the arriving inputs to remove or sum, if that saves more bytes than the index needs; else the reason."""
     rows = rows_of(cut_channels(module, cut)).detach()
     if cut.arriving is not None and cut.groups_left is None:
         rows = rows[torch.tensor(cut.arriving, device=rows.device)]
     arriving, groups = len(rows), cut.groups_after
     found = Partition.from_rows(rows).labels
     per_group = arriving // groups
-    slots: list[dict[int, int]] = []  # of each group: the number of every label in it
+    slots: list[dict[int, int]] = []  # for each group: the number of every label in it
     for group in range(groups):
         own = found[group * per_group : (group + 1) * per_group]
         slots.append(
@@ -149,7 +150,7 @@ def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCu
         group = place // per_group
         if label != PRUNED:
             labels.append(group * most + slots[group][label])
-        else:  # a group without nonzero rows keeps its first
+        else:  # a group of zero rows keeps its first row
             labels.append(group * most if not slots[group] and place % per_group == 0 else PRUNED)
     smaller = replace(cut, labels=tuple(labels), width=most * groups)
     as_it_is = replace(cut, width=arriving)
@@ -162,13 +163,13 @@ def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCu
             members[label].append(place)
     cost = index_bytes(fed_groups(members, groups, arriving), arriving)
     if cost >= saved:
-        few = f"{arriving - smaller.width} rows could go, but their index would take more bytes than they do"
+        few = f"{arriving - smaller.width} rows could be removed, but their index would need more bytes than it saves"
         return as_it_is, "; ".join(text for text in (why, few) if text)
     return smaller, why
 
 
 def _cut_parameters(wiring: Wiring, needed: Flags) -> tuple[ParameterCut, ...]:
-    """The parameters and buffers that lose channels; those of one module that lose the same are one entry."""
+    """Find the parameters and buffers that lose channels; those of one module with the same removal are one entry."""
     found: dict[tuple[str, int, int, tuple[int, ...]], list[str]] = {}
     for full, classes in wiring.parameters.items():
         flags: Any = needed[classes]
@@ -188,15 +189,15 @@ def _cut_parameters(wiring: Wiring, needed: Flags) -> tuple[ParameterCut, ...]:
 def _changed_attributes(
     model: nn.Module, wiring: Wiring, needed: Flags, parameters: tuple[ParameterCut, ...], *, sizes: bool
 ) -> tuple[AttributeChange, ...]:
-    """Numbers that must follow.
+    """Find the attributes that hold a removed size.
 
     Args:
         model: the dense network.
-        wiring: of it.
-        needed: which classes of channels are left.
-        parameters: what is cut from parameters.
-        sizes: whether modules that shaped a tensor themselves get their own numbers changed, where a number of theirs
-            is one of the sizes that tensor had.
+        wiring: the wiring of ``model``.
+        needed: for each class of channels, whether it is needed.
+        parameters: the channels removed from parameters.
+        sizes: whether to also change attributes of modules that reshape a tensor themselves, if their value is a
+            removed size of that tensor and their name is that of a size.
     """
     found: dict[tuple[str, str], AttributeChange] = {}
 
@@ -220,7 +221,7 @@ def _changed_attributes(
 
 
 def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, dict[int, int]]:
-    """For every module that shaped tensors: sizes that are smaller now, where that has one answer (else 0)."""
+    """The new size of each changed size, for every module that reshapes tensors; 0 if there is more than one answer."""
     found: dict[str, dict[int, int]] = {}
     for module, classes in wiring.resizes:
         mapping = found.setdefault(module, {})

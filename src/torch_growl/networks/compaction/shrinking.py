@@ -21,9 +21,9 @@ __all__ = ["FedLayer", "cut_channels", "fed_groups", "shrink_"]
 
 
 class FedLayer(nn.Sequential):
-    """A smaller layer behind the module ``inputs`` that chooses or sums what it reads.
+    """A smaller layer ``layer`` after a module ``inputs`` that selects or sums its inputs.
 
-    Code that looks at a layer's weight, for its type or device, finds the smaller one's.
+    ``weight`` and ``bias`` are the smaller layer's, for code that looks up a layer's type or device there.
     """
 
     @property
@@ -38,7 +38,7 @@ class FedLayer(nn.Sequential):
 
 
 def replace_(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
-    """Put a module in another's place, under all of its names; returns the network."""
+    """Replace a module under all of its names and return the network."""
     old = model.get_submodule(name)
     if old is model:
         return new
@@ -51,13 +51,13 @@ def replace_(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
-    """Make a dense network small, values included.
+    """Apply a structure to a dense network, values included.
 
     Args:
-        model: the dense network; modified in place. A network that *is* one layer is returned as a new one.
-        plan: its structure.
+        model: the dense network; modified in place and returned. If the network *is* one layer, a new one is returned.
+        plan: the structure.
     """
-    replaced: dict[int, nn.Parameter] = {}  # a parameter under several names stays one
+    replaced: dict[int, nn.Parameter] = {}  # a parameter with several names stays one parameter
     for cut in plan.parameters:
         _cut_parameters_(model.get_submodule(cut.module), cut, replaced)
     for change in plan.attributes:
@@ -110,12 +110,12 @@ def _smaller(old: nn.Module, layer: LayerCut) -> nn.Module:
 
 
 def fed_groups(slots: Sequence[Sequence[int]], groups: int, arriving: int) -> list[Sequence[int]]:
-    """The slots with the first input of the same group in place of every empty one (its weights are zero).
+    """Replace empty slots by the first input of their group; their weights are zero.
 
     Args:
-        slots: for every input of the smaller layer, the places of those that it sums.
-        groups: of the smaller layer.
-        arriving: how many inputs arrive.
+        slots: for every input of the smaller layer, the places of the arriving inputs that it sums.
+        groups: number of groups of the smaller layer.
+        arriving: number of arriving inputs.
     """
     width = len(slots) // groups
     return [members or [number // width * (arriving // groups)] for number, members in enumerate(slots)]
@@ -123,10 +123,10 @@ def fed_groups(slots: Sequence[Sequence[int]], groups: int, arriving: int) -> li
 
 @torch.no_grad()
 def cut_channels(old: nn.Module, layer: LayerCut) -> nn.Module:
-    """A layer with the output channels that are left (of a grouped one: the groups, with their inputs too).
+    """Remove output channels of a layer, or whole groups of a grouped convolution with their inputs.
 
     Returns:
-        A new module, values included; the same one where nothing goes.
+        A new module, values included; ``old`` itself if no channel is removed.
     """
     if layer.kept is None:
         return old
@@ -137,7 +137,7 @@ def cut_channels(old: nn.Module, layer: LayerCut) -> nn.Module:
         row_blocks(new, "output").copy_(row_blocks(old, "output").index_select(1, kept))
     else:
         blocks = row_blocks(old, "output")  # (groups, channels of each, …)
-        proxy = copy.copy(old)  # of the same settings but one
+        proxy = copy.copy(old)  # with the same settings except groups
         cast(Any, proxy).groups = layer.groups_left
         new = kind.resized(proxy, len(layer.arrivals), len(kept))
         write_rows_(new, blocks.flatten(0, 1)[kept], "output")

@@ -1,6 +1,6 @@
-"""The structure of a compact network as a plain value: for every layer, what was summed, dropped and cut.
+"""The structure of a compact network as a plain value: the inputs summed and removed, the outputs removed, per layer.
 
-Compaction finds a structure, :mod:`torch_growl.networks.compaction.shrinking` carries it out, the file stores it.
+Planning finds a structure, :mod:`torch_growl.networks.compaction.shrinking` applies it, the compact file stores it.
 """
 
 from __future__ import annotations
@@ -28,29 +28,30 @@ __all__ = [
 
 Form = Literal["full", "local", "none"]
 RECORD = "_growl_structure"
-# What modules of torch that are no layers call the size of their parameters.
+# The attributes in which modules of torch that are not layers keep the size of their parameters.
 SIZES_OF_PARAMETERS = ("num_features", "num_channels", "num_parameters", "embedding_dim")
 
 
 @dataclass(frozen=True)
 class LayerCut:
-    """What became of one layer.
+    """The changes of one layer.
 
     Attributes:
         name: its dotted name.
-        inputs: rows before.
-        outputs: output channels before.
-        groups: its number of groups (1 for all but grouped convolutions).
-        labels: for every input that still arrives, the input of the smaller layer it is added to, or −1 where it is
-            dropped; None: they are read as they come.
-        width: inputs of the smaller layer. An input that no label names is fed by its group's first, with zero weights.
-        kept: the output channels that are left; None: all.
-        arriving: the inputs that still arrive, in order, where those before were cut; None: all.
-        groups_left: its number of groups after whole ones were cut; None: all.
-        shares: the layer before it that reads the same tensor and selects or sums the same of it; None: none does.
-        form: ``"full"``: it also took part in a removal of channels; ``"local"``: only its own inputs are selected or
-            summed; ``"none"``: as it was.
-        reason: why it is not cut further; empty when nothing more could go.
+        inputs: number of inputs (rows) before.
+        outputs: number of output channels before.
+        groups: number of groups before (1 for all but grouped convolutions).
+        labels: for every arriving input, the input of the smaller layer that it is added to, or −1 if it is removed;
+            None: the arriving inputs are read unchanged.
+        width: number of inputs of the smaller layer. An input that no label names reads the first arriving input of its
+            group, with zero weights.
+        kept: the output channels that are kept; None: all.
+        arriving: the inputs whose channels are still made by the layer before, in order; None: all.
+        groups_left: number of groups after whole groups were removed; None: all.
+        shares: an earlier layer that reads the same tensor with the same selection or sums; None: there is none.
+        form: ``"full"``: channels were removed at its inputs or outputs; ``"local"``: only its own inputs are selected
+            or summed; ``"none"``: unchanged.
+        reason: why no more was removed; empty if nothing more could be removed.
     """
 
     name: str
@@ -68,27 +69,27 @@ class LayerCut:
 
     @property
     def outputs_left(self) -> int:
-        """Output channels after."""
+        """The number of output channels after."""
         return self.outputs if self.kept is None else len(self.kept)
 
     @property
     def groups_after(self) -> int:
-        """Groups after."""
+        """The number of groups after."""
         return self.groups if self.groups_left is None else self.groups_left
 
     @property
     def changed(self) -> bool:
-        """Whether the layer is another one than before."""
+        """Whether the layer is replaced by another one."""
         return self.width != self.inputs or self.kept is not None
 
     @property
     def arrivals(self) -> Sequence[int]:
-        """The inputs that still arrive, as original numbers."""
+        """The arriving inputs, by their original numbers."""
         return range(self.inputs) if self.arriving is None else self.arriving
 
     @property
     def slots(self) -> list[list[int]]:
-        """For every input of the smaller layer, the original inputs it sums; an empty list is padding."""
+        """The original inputs that each input of the smaller layer sums; an empty list is padding."""
         if self.labels is None:
             return [[index] for index in self.arrivals]
         slots: list[list[int]] = [[] for _ in range(self.width)]
@@ -100,14 +101,14 @@ class LayerCut:
 
 @dataclass(frozen=True)
 class ParameterCut:
-    """Parameters and buffers of a module that is no layer (a normalisation, an embedding) whose channels were cut.
+    """The channels removed from parameters and buffers of a module that is not a layer (a normalisation, an embedding).
 
     Attributes:
         module: its dotted name.
         names: the parameters and buffers, all of the same size along the dimension.
-        dim: the dimension.
-        size: how many entries it had.
-        kept: those that are left.
+        dim: the dimension of the channels.
+        size: number of entries along it before.
+        kept: the entries that are kept.
     """
 
     module: str
@@ -119,7 +120,7 @@ class ParameterCut:
 
 @dataclass(frozen=True)
 class AttributeChange:
-    """A number that a module keeps about sizes that were cut: heads, groups, features."""
+    """A changed attribute of a module that holds a size: its number of heads, groups or features."""
 
     module: str
     name: str
@@ -129,14 +130,14 @@ class AttributeChange:
 
 @dataclass(frozen=True)
 class Structure:
-    """How a compact network follows from the dense one; a plain value that survives copying and pickling."""
+    """All differences between a compact network and its dense original; survives copying and pickling."""
 
     layers: tuple[LayerCut, ...]
     parameters: tuple[ParameterCut, ...] = ()
     attributes: tuple[AttributeChange, ...] = ()
 
     def to_records(self) -> list[dict[str, Any]]:
-        """The report's list of cuts: layer, form, rows and outputs before and after, and the reason."""
+        """One dict for each layer: name, form, rows and outputs before and after, and the reason."""
         return [
             {
                 "layer": layer.name,
@@ -157,10 +158,20 @@ class Structure:
 
 
 def structure_of(small: nn.Module) -> Structure:
-    """The record of how a network made by ``compact`` or ``load`` follows from its dense original.
+    """Return the structure of a network made by ``compact`` or ``load``; ``str()`` shows it as a table.
 
     Raises:
         InvalidValueError: the network was made by neither.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> with torch.no_grad():
+        ...     model[2].weight[:, :3] = 0
+        >>> structure = tg.structure_of(tg.compact(model, torch.randn(3, 6)))
+        >>> [(layer.name, layer.form, layer.outputs_left, layer.width) for layer in structure.layers]
+        [('0', 'full', 5, 6), ('2', 'full', 2, 5)]
     """
     found = recorded(small)
     if found is None:
@@ -169,12 +180,12 @@ def structure_of(small: nn.Module) -> Structure:
 
 
 def recorded(model: nn.Module) -> Structure | None:
-    """The network's record, if it has one."""
+    """The structure of a compact network; None for other networks."""
     found = getattr(model, RECORD, None)
     return found if isinstance(found, Structure) else None
 
 
 def record_(model: nn.Module, found: Structure) -> nn.Module:
-    """Attach the record."""
+    """Attach a structure to a network and return the network."""
     setattr(model, RECORD, found)
     return model

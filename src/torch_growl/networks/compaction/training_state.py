@@ -1,11 +1,12 @@
-"""Optimizer, scheduler and averaged weights of a dense network carried over to its compact one, so training goes on.
+"""Optimizer state, schedulers and averaged weights of a dense network are made to fit its compact one.
 
-What was pruned or cut is dropped and what stays is copied. A weight w_c shared by a group reads the *sum* of its
-members' inputs, so its gradient is Σ g_i: momenta are summed; second moments are (Σ √v_i)², the largest that E(Σ g_i)²
-can be, and exactly it after tied training. Averaged weights are averaged. RMSprop's momentum holds steps: the mean.
+State of removed weights is dropped and state of the others is copied. A weight w_c shared by a group reads the *sum* of
+its members' inputs, so its gradient is Σ g_i. Momenta are therefore summed. Second moments become (Σ √v_i)², an upper
+bound of E(Σ g_i)² that is exact after tied training. Averaged weights are averaged, and so is RMSprop's momentum,
+because it holds steps.
 
-A plain step on w_c moves it s times (Adam: √s times) as far as the tied training does, where it is stored as √s · w_c:
-divide the learning rate by s for the same path.
+For a group of size s, a plain step moves w_c s times (Adam: √s times) as far as tied training does, which stores
+√s · w_c: divide the learning rate by s for the same path.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
 from torch.optim.swa_utils import AveragedModel
 
-from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.arguments import check_type
+from torch_growl.errors import InvalidValueError
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, structure_of
 from torch_growl.networks.layers import (
@@ -43,17 +45,28 @@ _ORIGINAL = ".parametrizations.weight.original"
 
 
 def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
-    """Another network of the dense one's shapes, an average of weights for instance, cut as ``small`` was.
+    """Compact another network of the dense network's shapes, such as averaged weights, with the structure of ``small``.
 
     Args:
-        dense: it, or an ``AveragedModel`` around it; not modified. Rows that ``small`` ties are averaged.
+        dense: the other network, or an ``AveragedModel`` of it; not modified. Rows that ``small`` ties are averaged.
         small: a network made by ``compact`` or ``load``; not modified.
 
     Raises:
-        InvalidValueError: ``small`` has no structure record, or it is of other layers than ``dense``'s.
+        InvalidTypeError: ``dense`` is not a module.
+        InvalidValueError: ``small`` has no structure, or a structure that does not fit ``dense``.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> with torch.no_grad():
+        ...     model[2].weight[:, :3] = 0
+        >>> average = torch.optim.swa_utils.AveragedModel(model)
+        >>> small = tg.compact(model, torch.randn(3, 6))
+        >>> tg.compact_like(average, small).module[0]
+        Linear(in_features=6, out_features=5, bias=True)
     """
-    if not isinstance(dense, nn.Module):
-        raise InvalidTypeError(f"dense must be a torch.nn.Module, got {type(dense).__name__}")
+    check_type("dense", dense, nn.Module)
     if isinstance(dense, AveragedModel):
         return copy.deepcopy(dense, {id(dense.module): compact_like(dense.module, small)})
     plan = structure_of(small)
@@ -62,19 +75,34 @@ def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
 
 
 def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Module) -> AnyOptimizer:
-    """An optimizer of the same class and settings over the small network's parameters, its state cut as they are.
+    """Make an optimizer of the same class and settings for the compact network, with the state of the kept weights.
 
     Args:
-        optimizer: trains ``dense``, tied by ``tie_`` or not; not modified. Its groups and their order are kept.
-        dense: the network that ``small`` was made of, with the parameters that the optimizer holds; not modified.
-        small: made by ``compact`` or ``load``; not modified.
+        optimizer: trains ``dense``, tied by ``tie_`` or not; not modified. The order of its groups is kept.
+        dense: the network that ``small`` was made from, with the parameters that the optimizer holds; not modified.
+        small: a network made by ``compact`` or ``load``; not modified.
 
     Raises:
-        InvalidValueError: the structure is of another network, a parameter is not in ``dense``, or a state entry
-            cannot be carried; it and its parameter are named.
+        InvalidTypeError: ``optimizer`` is not an optimizer.
+        InvalidValueError: the structure does not fit ``dense``, a parameter is not in ``dense``, or the state has an
+            entry without a rule; the message names it and its parameter.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        >>> x = torch.randn(3, 6)
+        >>> model(x).sum().backward()
+        >>> optimizer.step()
+        >>> with torch.no_grad():
+        ...     model[2].weight[:, :3] = 0
+        >>> small = tg.compact(model, x)
+        >>> new = tg.compact_optimizer(optimizer, model, small)
+        >>> new.state[small[2].weight]["momentum_buffer"].shape
+        torch.Size([2, 5])
     """
-    if not isinstance(optimizer, Optimizer):
-        raise InvalidTypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    check_type("optimizer", optimizer, Optimizer)
     plan = structure_of(small)
     plain = _checked(dense, plan)
     tied = {name: part for name, (_, part) in tied_layers(dense).items()}
@@ -86,7 +114,7 @@ def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Modul
             if id(parameter) not in names:
                 raise InvalidValueError(
                     f"parameter {place} of the optimizer's group {number}, shape {tuple(parameter.shape)}, is not in "
-                    "the dense network; give the network that it trains"
+                    "the dense network; pass the network that the optimizer trains"
                 )
             name = names[id(parameter)]
             twins[parameter] = name, _twin(name.replace(_ORIGINAL.removeprefix("."), "weight"), targets)
@@ -106,7 +134,11 @@ def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Modul
         rule: Rule | None = "mean" if isinstance(optimizer, RMSprop) and key == "momentum_buffer" else _RULES.get(key)
         for name, twin, value in _cut_values(plain, plan, given, key, rule, tied, targets):
             if value.shape != twin.shape:
-                raise _unknown(name, key, f"shape {tuple(value.shape)} when cut, the small one has {tuple(twin.shape)}")
+                raise _unknown(
+                    name,
+                    key,
+                    f"shape {tuple(value.shape)} after removal, the compact parameter has {tuple(twin.shape)}",
+                )
             state[twin][key] = torch.empty_like(twin, dtype=dtype, requires_grad=False).copy_(value)
     spelt = {id(p): name for name, p in targets.items()}
     groups = []
@@ -122,23 +154,41 @@ def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Modul
 
 
 def compact_scheduler(scheduler: Any, old: Optimizer, new: Optimizer) -> Any:
-    """A copy of a learning-rate scheduler, its state included, that drives the new optimizer.
+    """Copy a learning-rate scheduler with its state, for the new optimizer.
 
     Args:
-        scheduler: drives ``old``; not modified.
+        scheduler: the scheduler of ``old``; not modified.
         old: the dense network's optimizer.
-        new: what :func:`compact_optimizer` made of it.
+        new: the optimizer that :func:`compact_optimizer` made from it.
 
     Raises:
-        InvalidValueError: the scheduler drives another optimizer.
+        InvalidValueError: the scheduler belongs to another optimizer.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+        >>> optimizer.step()
+        >>> scheduler.step()
+        >>> with torch.no_grad():
+        ...     model[2].weight[:, :3] = 0
+        >>> small = tg.compact(model, torch.randn(3, 6))
+        >>> new = tg.compact_optimizer(optimizer, model, small)
+        >>> following = tg.compact_scheduler(scheduler, optimizer, new)
+        >>> new.step()
+        >>> following.step()
+        >>> new.param_groups[0]["lr"], optimizer.param_groups[0]["lr"]
+        (0.025, 0.05)
     """
     if getattr(scheduler, "optimizer", None) is not old:
-        raise InvalidValueError("the scheduler does not drive the optimizer that was given; give its own")
+        raise InvalidValueError("the scheduler belongs to another optimizer than old; pass its own optimizer")
     return copy.deepcopy(scheduler, {id(old): new})
 
 
 def _unknown(name: str, key: str, what: str) -> InvalidValueError:
-    return InvalidValueError(f"parameter {name!r}: state {key!r} cannot be carried over ({what}); drop it first")
+    return InvalidValueError(f"parameter {name!r}: state {key!r} cannot be compacted ({what}); remove it first")
 
 
 def _twin(name: str, targets: dict[str, nn.Parameter]) -> nn.Parameter:
@@ -146,7 +196,7 @@ def _twin(name: str, targets: dict[str, nn.Parameter]) -> nn.Parameter:
     for candidate in (name, f"{head}.layer.{key}" if head else f"layer.{key}"):
         if candidate in targets:
             return targets[candidate]
-    raise InvalidValueError(f"parameter {name!r} of the dense network has no counterpart in the small one")
+    raise InvalidValueError(f"parameter {name!r} of the dense network has no counterpart in the compact one")
 
 
 def _checked(dense: nn.Module, plan: Structure) -> nn.Module:
@@ -160,14 +210,14 @@ def _checked(dense: nn.Module, plan: Structure) -> nn.Module:
         if shape != (layer.inputs, layer.outputs):
             raise InvalidValueError(
                 f"layer {layer.name!r} has {shape} inputs and outputs, the structure {(layer.inputs, layer.outputs)}: "
-                "the small network was made of another one"
+                "the compact network was made from another network"
             )
     return model
 
 
 @torch.no_grad()
 def _cut(model: nn.Module, plan: Structure, rules: dict[str, Any]) -> nn.Module:
-    """Shrink, the first row of every group set to what becomes of the group."""
+    """Apply a structure after setting the first row of every group to the sum, root or mean of its rows."""
     for layer in plan.layers:
         module = model.get_submodule(layer.name)
         rows = rows_of(module).clone()
@@ -203,10 +253,10 @@ def _cut_values(
         layer = name.removesuffix(_ORIGINAL) if name.endswith(_ORIGINAL) else None
         plain_name = name if layer is None else f"{layer}.weight"
         if rule is None and (layer is not None or (name.endswith("weight") and name.rpartition(".")[0] in summing)):
-            raise _unknown(name, key, "no rule is known for rows that are tied")
+            raise _unknown(name, key, "no rule is known for tied rows")
         if layer is not None:
             if layer not in tied:
-                raise _unknown(name, key, "the weight is parametrized by other than tie_")
+                raise _unknown(name, key, "the weight has another parametrization than tie_'s")
             part = tied[layer]
             wide = value.double()
             if rule == "root":

@@ -1,0 +1,64 @@
+"""The rules of pointwise operations: which channels are coupled, which only read, which must stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tests.support.wired import Between, wired
+from torch_growl.networks.wiring.needed import needed_channels
+
+
+class Sum(nn.Module):
+    """Two layers whose outputs are added, and a reader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.reader = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reader(self.a(x) + self.b(x).flip(1))
+
+
+def test_channels_that_are_added_are_coupled() -> None:
+    found = wired(Sum(), 2, 3)
+    assert (found.outputs["a"] == found.outputs["b"][::-1]).all()
+    assert len(set(found.outputs["a"].tolist())) == 4
+    assert not found.pinned[found.outputs["a"]].any()
+
+
+def test_channels_written_into_another_tensor_are_pinned() -> None:
+    found = wired(Between(lambda x: torch.zeros(2, 4, 3, 3).add_(x), nn.Conv2d(4, 3, 1)), 2, 2, 3, 3)
+    assert found.reasons["maker"] == "its output is written into another tensor in the network"
+
+
+def test_channels_that_meet_along_two_dimensions_are_pinned() -> None:
+    def outer(x: Tensor) -> Tensor:
+        x = x.mean((2, 3))
+        return (x[:, :, None] * x[:, None, :]).flatten(1)
+
+    found = wired(Between(outer, nn.Linear(16, 3)), 2, 2, 3, 3)
+    assert found.reasons["maker"] == "its output meets channels along another dimension in the network"
+
+
+class Gate(nn.Module):
+    """Six channels seen as two groups of three, each multiplied with one channel of a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values, self.gate, self.reader = nn.Linear(3, 6), nn.Linear(3, 2), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = self.values(x).unflatten(1, (2, 3))
+        return self.reader((values * self.gate(x)[:, :, None]).flatten(1))
+
+
+def test_a_channel_that_meets_several_is_needed_while_any_of_them_is() -> None:
+    model = Gate()
+    found = wired(model, 2, 3)
+    assert not found.pinned[found.outputs["gate"]].any()
+    with torch.no_grad():
+        model.reader.weight[:, :3] = 0
+    needed = needed_channels(dict(model.named_children()), found)
+    assert needed[found.outputs["gate"]].tolist() == [False, True]
+    assert needed[found.outputs["values"]].tolist() == [False] * 3 + [True] * 3

@@ -135,19 +135,19 @@ MUTATIONS = {
         "networks/wiring/recording.py",
         "self.edges.append(couples(a, b))",
         "self.edges.append(couples(a, b)[:0])",
-        "networks/wiring/test_wiring.py",
+        "networks/wiring/test_pointwise.py",
     ),
     "what is left may be ragged": (
         "networks/wiring/needed.py",
         "            _complete(needed, grid)\n",
         "            pass\n",
-        "networks/wiring/test_wiring.py",
+        "networks/wiring/test_contractions.py",
     ),
     "a nonzero weight is overlooked": (
         "networks/wiring/needed.py",
         "links[name][:, needed[outputs]].any(axis=1)",
         "links[name][:, needed[outputs]].all(axis=1)",
-        "networks/wiring/test_wiring.py",
+        "networks/wiring/test_needed.py",
     ),
     "int8 is rounded down": (
         "networks/storage/int8.py",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import torch_growl as tg
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "torch_growl"
 RINGS = ("mathematics", "networks", "application")
@@ -111,6 +113,14 @@ def benchmark_commands(code: str) -> Iterator[str]:
                     yield f"python -m {module} {flag}"
 
 
+def make_targets(code: str) -> Iterator[str]:
+    """Targets of ``make`` that do not exist."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"(?:^|&& )make ([a-z]+)", code):
+        if not re.search(rf"^{target}:", makefile, re.MULTILINE):
+            yield f"make {target}"
+
+
 def dotted_names(code: str) -> Iterator[str]:
     """``tg.name``, ``torch_growl.module.name`` and ``benchmarks.module`` that do not exist."""
     for name in re.findall(r"(?<!-m )(?<![\w./])(?:tg|torch_growl|benchmarks)(?:\.\w+)+", code):
@@ -141,7 +151,8 @@ def faults(page: str, where: Path) -> list[str]:
     """Everything that a page names and that does not exist."""
     found = list(links(page, where))
     for code in code_of(page):
-        found += [*growl_commands(code), *benchmark_commands(code), *dotted_names(code), *paths(code)]
+        found += [*growl_commands(code), *benchmark_commands(code), *make_targets(code)]
+        found += [*dotted_names(code), *paths(code)]
     return found
 
 
@@ -169,6 +180,7 @@ def test_the_pages_are_found() -> None:
         ("`growl train|prune RUN`", "growl prune"),
         ("```sh\nmake run && growl run digits --fast\n```", "growl run --fast"),
         ("`growl run digitz`", "recipe digitz"),
+        ("```sh\nmake dist   # a comment\n```", "make dist"),
         ("`python -m benchmarks.prox`", "python -m benchmarks.prox"),
         ("`python -m benchmarks.harness.pages`", "python -m benchmarks.harness.pages"),
         ("    python -m benchmarks.kernels.prox --fast", "python -m benchmarks.kernels.prox --fast"),
@@ -236,9 +248,6 @@ def test_the_number_of_architectures_is_the_measured_one() -> None:
     assert {number for _, number in told} == {measured}
 
 
-def test_the_version_is_the_same_everywhere() -> None:
-    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
-    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
-    assert version
-    assert cited
-    assert version[1] == cited[1]
+def test_the_citation_has_the_version_of_the_package() -> None:
+    cited = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
+    assert cited == [tg.__version__]

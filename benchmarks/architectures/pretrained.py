@@ -20,7 +20,7 @@ import torch_growl as tg
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
 from torch_growl.application.data.datasets import load_cifar10
-from torch_growl.application.models.registry import resnet_cifar
+from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.networks.layers import rows_of, write_rows_
 
 __all__ = ["KNOWN", "damage_", "images", "main", "pretrained"]

@@ -26,7 +26,8 @@ from benchmarks.deployment.export import session
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
 from benchmarks.harness.verdicts import judge, show
-from torch_growl.application.models.registry import mnist_mlp, vgg16
+from torch_growl.application.models.convolutional import vgg16
+from torch_growl.application.models.perceptrons import mnist_mlp
 from torch_growl.networks.layers import kind_of, rows_of, write_rows_
 
 __all__ = ["main", "sessions", "structured_mlp", "structured_vgg", "targets"]

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl import GrOWL
-from torch_growl.application.models.registry import lenet5, mnist_mlp, resnet_cifar, vgg16
+from torch_growl.application.models.convolutional import lenet5, vgg16
+from torch_growl.application.models.perceptrons import mnist_mlp
+from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.networks.layers import row_norms, rows_of, scale_rows_, write_rows_
 
 __all__ = ["NETWORKS", "STATES", "Snapshot", "build", "nudge_"]

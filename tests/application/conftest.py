@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,18 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def finished_folder(finished_run: Run, tmp_path: Path) -> Path:
     """A copy of the finished run's folder, for tests that write into it."""
     return Path(shutil.copytree(finished_run.folder.path, tmp_path / "finished"))
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes a module of a user into the current folder; forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    written: list[str] = []
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        written.append(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)

@@ -21,7 +21,7 @@ from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit, keep_state, state_of
 from benchmarks.learning.training.methods import PATHS, Budget, Start
 from torch_growl.application.data.datasets import Splits, load_mnist
-from torch_growl.application.models.registry import mnist_mlp
+from torch_growl.application.models.perceptrons import mnist_mlp
 
 __all__ = ["dense_network", "job", "main"]
 

@@ -29,7 +29,7 @@ from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit,
 from benchmarks.learning.training.sums import answers, train_compact
 from torch_growl.application.data.datasets import Splits, load_mnist
 from torch_growl.application.data.splits import TensorSplit
-from torch_growl.application.models.registry import mnist_mlp
+from torch_growl.application.models.perceptrons import mnist_mlp
 
 __all__ = ["INPUTS", "PENALTIES", "correlation", "job", "main", "whitened"]
 

@@ -27,7 +27,7 @@ from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit,
 from benchmarks.learning.training.methods import expanded
 from benchmarks.learning.training.rising import Rise, press
 from torch_growl.application.data.datasets import Splits, load_mnist
-from torch_growl.application.models.registry import lenet5
+from torch_growl.application.models.convolutional import lenet5
 
 __all__ = ["job", "main"]
 

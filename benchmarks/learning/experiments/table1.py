@@ -26,7 +26,7 @@ from benchmarks.learning.training.counting import compacted
 from benchmarks.learning.training.fitting import Fit, accuracy, example_of, fit, keep_state, scores, state_of
 from benchmarks.learning.training.sums import answers, train_compact
 from torch_growl.application.data.datasets import Splits, load_mnist
-from torch_growl.application.models.registry import mnist_mlp
+from torch_growl.application.models.perceptrons import mnist_mlp
 from torch_growl.mathematics.owl import LambdaSequence
 
 __all__ = ["ROWS", "SHIFT", "STEPS", "dense", "job", "main", "preference_for", "pressed", "tied", "tune"]

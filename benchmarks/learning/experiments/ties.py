@@ -20,7 +20,7 @@ from benchmarks.learning.experiments import table1
 from benchmarks.learning.training.fitting import state_of
 from benchmarks.learning.training.sums import answers
 from torch_growl.application.data.datasets import Splits, load_mnist
-from torch_growl.application.models.registry import mnist_mlp
+from torch_growl.application.models.perceptrons import mnist_mlp
 
 __all__ = ["GROUPS", "PENALTIES", "job", "main"]
 

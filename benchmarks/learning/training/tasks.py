@@ -14,7 +14,9 @@ from torch.optim import AdamW, Optimizer
 
 from benchmarks.learning.training.fitting import Fit
 from torch_growl.application.data.datasets import Splits, load_cifar10, load_digits_splits, load_mnist
-from torch_growl.application.models.registry import digits_mlp, lenet5, mnist_mlp, resnet_cifar, vgg16
+from torch_growl.application.models.convolutional import lenet5, vgg16
+from torch_growl.application.models.perceptrons import digits_mlp, mnist_mlp
+from torch_growl.application.models.residual import resnet_cifar
 
 __all__ = ["TASKS", "Task", "TinyTransformer"]
 

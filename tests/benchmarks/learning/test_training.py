@@ -15,7 +15,9 @@ from benchmarks.learning.training.on_device import DeviceSplit
 from benchmarks.learning.training.rising import Rise, press, ratios
 from benchmarks.learning.training.views import Views, answers_to
 from torch_growl.application.data.datasets import TensorSplit, load_cifar10, load_digits_splits
-from torch_growl.application.models.registry import digits_mlp, resnet_cifar, vgg16
+from torch_growl.application.models.convolutional import vgg16
+from torch_growl.application.models.perceptrons import digits_mlp
+from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.application.runs.training import evaluate
 
 

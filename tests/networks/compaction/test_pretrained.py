@@ -11,7 +11,7 @@ import torch
 
 import torch_growl as tg
 from benchmarks.architectures.pretrained import KNOWN, damage_, images, predictions, pretrained
-from torch_growl.application.models.registry import resnet_cifar
+from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.errors import InvalidValueError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 import torch_growl as tg
 from tests.support.pruned_networks import set_rows_, zero_and_tie_
-from torch_growl.application.models.registry import lenet5, mnist_mlp, vgg16
+from torch_growl.application.models.convolutional import lenet5, vgg16
+from torch_growl.application.models.perceptrons import mnist_mlp
 from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.networks.compaction.inputs import SumInputs
 from torch_growl.networks.exporting.exported import Exported

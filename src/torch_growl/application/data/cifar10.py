@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from torch_growl.application.data.pickles import read_python_batch
 from torch_growl.application.data.splits import Splits, TensorSplit, Transform, limited, stratified
+from torch_growl.arguments import check_choice, check_count
 from torch_growl.errors import DataError
 
 __all__ = ["cropped", "load_cifar10", "read_binary_batch"]
@@ -48,10 +49,8 @@ def load_cifar10(
     Raises:
         DataError: a file is missing, of another size, corrupt, or would execute something; an option is out of range.
     """
-    if normalize not in ("per-image", "channels"):
-        raise DataError(f"normalize must be 'per-image' or 'channels', got {normalize!r}")
-    if isinstance(padding, bool) or not isinstance(padding, int) or not 0 <= padding <= 16:
-        raise DataError(f"padding must be an integer from 0 to 16, got {padding!r}")
+    check_choice("normalize", normalize, ("per-image", "channels"))
+    check_count("padding", padding, least=0, most=16, unit="pixels")
     rows = limited(5 * _ROWS - _VALIDATION, limit)
     *train, test = _load_batches(Path(root))
     x, y = torch.cat([images for images, _ in train]), torch.cat([labels for _, labels in train])

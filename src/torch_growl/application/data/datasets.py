@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch_growl.application.data.digits import load_digits_splits
 from torch_growl.application.data.mnist import load_mnist
 from torch_growl.application.data.splits import Splits, TensorSplit
 from torch_growl.application.recipes import check_options, load_object
+from torch_growl.arguments import did_you_mean
 from torch_growl.errors import DataError, RecipeError
 
 __all__ = ["Splits", "TensorSplit", "load_cifar10", "load_data", "load_digits_splits", "load_mnist"]
@@ -53,8 +53,7 @@ def load_data(spec: str, data_dir: str | Path | None = None, seed: int = 0, /, *
         check_options(load, options, spec=spec, field="data.options", positional=("",))
         return load(_folder(spec, data_dir), **options)
     if ":" not in spec:
-        close = difflib.get_close_matches(spec, _NAMES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_NAMES)}, or package.module:function"
+        hint = did_you_mean(spec, _NAMES, otherwise="there are {known}, or package.module:function")
         raise RecipeError(f"data.name = {spec!r}: no such dataset; {hint}")
     function = load_object(spec, field="data.name")
     given = {**_accepted(function, {"data_dir": data_dir, "seed": seed}), **options}

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from torch_growl.application.data.splits import Splits, TensorSplit, Transform, limited
+from torch_growl.arguments import check_count
 from torch_growl.errors import DataError
 
 __all__ = ["load_mnist", "read_idx"]
@@ -42,8 +43,7 @@ def load_mnist(root: str | Path, *, flat: bool = True, shift: int = 0, limit: in
     root = Path(root)
     shape = (_SIDE * _SIDE,) if flat else (1, _SIDE, _SIDE)
     rows = limited(_TRAIN, limit)
-    if isinstance(shift, bool) or not isinstance(shift, int) or not 0 <= shift <= 8:
-        raise DataError(f"shift must be an integer from 0 to 8, got {shift!r}")
+    check_count("shift", shift, least=0, most=8, unit="pixels")
     x, y = _load_pair(root, "train", _TRAIN + _VALIDATION, shape)
     test_x, test_y = _load_pair(root, "t10k", _TEST, shape)
     return Splits(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from torch_growl.arguments import check_count
 from torch_growl.errors import DataError
 
 __all__ = ["Splits", "TensorSplit", "limited", "stratified"]
@@ -110,10 +111,8 @@ def limited(rows: int, limit: int | None) -> int:
     """How many training rows are used: all, or the first ``limit``; validation and test sets always stay whole.
 
     Raises:
-        DataError: ``limit`` is not an integer from 1 to ``rows``.
+        InvalidTypeError, InvalidValueError: ``limit`` is not an integer from 1 to ``rows``.
     """
     if limit is None:
         return rows
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= rows:
-        raise DataError(f"limit must be an integer from 1 to {rows} (training rows), got {limit!r}")
-    return limit
+    return check_count("limit", limit, most=rows, unit="training examples")

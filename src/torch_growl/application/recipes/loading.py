@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from torch_growl.application.recipes.schema import Recipe
 from torch_growl.application.recipes.yaml_1_2 import read_mapping, read_value
+from torch_growl.arguments import did_you_mean
 from torch_growl.errors import RecipeError
 
 __all__ = ["builtin_recipes", "load_recipe", "parse_overrides"]
@@ -101,8 +101,7 @@ def _read(name: str, beside: Path | None) -> tuple[str, str, Path | None, str]:
     if not path.is_file():
         if path.suffix in _SUFFIXES or len(Path(name).parts) > 1:
             raise RecipeError(f"there is no recipe file {path}")
-        close = difflib.get_close_matches(name, _builtin_names(), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_builtin_names())}, or a YAML file"
+        hint = did_you_mean(name, _builtin_names(), otherwise="there are {known}, or a YAML file")
         raise RecipeError(f"there is no recipe {name!r}; {hint}")
     try:
         return str(path), path.read_text(encoding="utf-8"), path.parent, path.stem
@@ -162,11 +161,7 @@ def _hint(loc: tuple[int | str, ...]) -> str:
     for part in loc[:-1]:
         if _is_model(model) and part in model.model_fields:  # else a layer's name in a dict of models
             model = _model_of(model.model_fields[str(part)].annotation)
-    names = list(model.model_fields) if _is_model(model) else []
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
-    if close:
-        return f"did you mean {'.'.join(map(str, (*loc[:-1], close[0])))}?"
-    return f"there are {', '.join(names)}"
+    return did_you_mean(str(loc[-1]), model.model_fields if _is_model(model) else [])
 
 
 def _is_model(kind: Any) -> bool:

@@ -1,0 +1,117 @@
+"""The built-in recipes: the paper's settings, one protocol for every row of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from torch_growl.application.models.registry import build_network
+from torch_growl.application.recipes import builtin_recipes, load_recipe
+from torch_growl.application.recipes.building import build_penalty, recipe_layers
+
+KINDS = ("none", "weight-decay", "group-lasso", "group-lasso-l2", "growl", "growl-l2")
+
+
+BUILTIN = {
+    "digits",
+    "mnist-best",
+    "lenet5-mnist",
+    *(f"mnist-{kind}" for kind in KINDS),
+    *(f"vgg16-cifar10-{kind}" for kind in KINDS),
+}
+
+
+LAYERS = {  # the penalised ones, by the recipe's name or its first part
+    "digits": ("fc1", "fc2", "fc3"),
+    "mnist": ("fc1",),
+    "mnist-best": ("fc1", "fc2"),
+    "lenet5": ("conv2", "fc1"),
+    "vgg16": (*(f"conv{i}" for i in range(2, 14)), "fc1"),
+}
+VGG_LAYERS = list(LAYERS["vgg16"])
+
+
+def test_the_built_in_recipes_are_these() -> None:
+    assert set(builtin_recipes()) == BUILTIN
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    model = build_network(recipe.model.name, **recipe.model.options)
+    penalty = build_penalty(model, recipe)
+    assert (penalty is None) == name.endswith(("none", "weight-decay"))
+    layers = recipe_layers(model, recipe)
+    assert layers == LAYERS[name.split("-")[0] if name != "mnist-best" else name]
+    if penalty is not None:
+        assert penalty.layers == layers
+    path = tmp_path / "stored.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(path) == recipe
+    assert yaml.safe_load(recipe.to_yaml()) == recipe.model_dump()
+
+
+def test_the_rows_of_table_1_differ_in_the_penalty_alone() -> None:
+    """The paper's network, data, optimizer, batch and counting (layer 1); one protocol for all six rows."""
+    first = load_recipe("mnist-growl")
+    assert first.growl is not None
+    for kind in KINDS:
+        recipe = load_recipe(f"mnist-{kind}")
+        assert recipe.growl is not None
+        assert (recipe.data, recipe.model, recipe.tying) == (first.data, first.model, first.tying)
+        decay = 5e-4 if kind.endswith("l2") or kind == "weight-decay" else 0
+        bare = kind in ("none", "weight-decay")
+        for phase in ("dense", "train", "retrain"):
+            wanted = getattr(first, phase).model_copy(update={"weight_decay": decay})
+            if bare and phase == "train":  # the dense network is what is tied
+                wanted = wanted.model_copy(update={"epochs": 0})
+            assert getattr(recipe, phase) == wanted
+            assert (wanted.optimizer, wanted.batch_size, wanted.momentum) == ("sgd", 128, 0.9)
+        assert recipe.growl.layers == ["fc1"]
+        assert recipe.growl.strength == (0 if bare else first.growl.strength)
+        flat = kind.startswith("group-lasso")
+        assert recipe.growl.sequence.name == ("lasso" if flat else "pld")
+
+
+def test_vgg_carries_the_papers_settings_for_every_layer() -> None:
+    lambda1 = [4.5, 11, 11, 11, 10, 9, 8, 7, 6.5, 5.5, 5.5, 3.5, 3.5]
+    for kind, at_8 in [("growl", 8), ("growl-l2", 7.5)]:
+        recipe = load_recipe(f"vgg16-cifar10-{kind}")
+        assert recipe.growl is not None
+        assert list(recipe.growl.overrides) == recipe.growl.layers == VGG_LAYERS
+        shapes = {name: override.sequence for name, override in recipe.growl.overrides.items()}
+        wanted = {**dict(zip(VGG_LAYERS, lambda1, strict=True)), "conv8": at_8}
+        assert {name: shape.lambda1 for name, shape in shapes.items() if shape} == wanted
+        assert {name: shape.lambda2 for name, shape in shapes.items() if shape} == {
+            **dict.fromkeys(VGG_LAYERS, 0.1),
+            "conv10": 0.07,
+            "conv11": 0.05,
+        }
+        assert {shape.p for shape in shapes.values() if shape} == {0.1}
+    lasso = {
+        "group-lasso": [4.8, 11.4, 11.4, 11.4, 9.6, 9.6, 7.8, 6, 4.8, 4.2, 3.6, 3, 3],
+        "group-lasso-l2": [4.6, 10.9, 10.9, 10.9, 9.2, 9.2, 7.5, 5.8, 4.6, 4, 3.5, 2.9, 2.9],
+    }
+    for kind, strengths in lasso.items():
+        recipe = load_recipe(f"vgg16-cifar10-{kind}")
+        assert recipe.growl is not None
+        assert recipe.growl.sequence.name == "lasso"
+        found = {name: override.strength for name, override in recipe.growl.overrides.items()}
+        assert found == dict(zip(VGG_LAYERS, strengths, strict=True))
+    for kind in KINDS:
+        recipe = load_recipe(f"vgg16-cifar10-{kind}")
+        phases = [(p.epochs, p.lr, p.gamma, p.step_size) for p in (recipe.dense, recipe.train, recipe.retrain)]
+        epochs = 0 if kind == "none" else 150
+        assert phases == [(150, 0.01, 0.1, 60), (epochs, 0.01, 0.1, 60), (50, 0.001, 0.1, 20)]
+        assert recipe.train.weight_decay == (2e-3 if kind.endswith("l2") or kind == "weight-decay" else 0)
+        assert (recipe.tying.preference, recipe.tying.max_ratio, recipe.tying.chain) == (0.8, 0.95, True)
+
+
+def test_baselines_have_no_penalty() -> None:
+    for name in BUILTIN:
+        growl = load_recipe(name).growl
+        assert (growl is None or growl.strength == 0) == name.endswith(("none", "weight-decay")), name

@@ -1,0 +1,25 @@
+"""The picture of accuracy against size."""
+
+from __future__ import annotations
+
+import pytest
+
+from torch_growl.application.reports.curves import curve_figure
+
+
+def test_every_method_is_a_line_of_its_points_in_the_order_of_size() -> None:
+    curves = {"GrOWL": [(8.0, 0.97), (2.0, 0.99)], "lasso": [(4.0, 0.95)]}
+    (axis,) = curve_figure(curves, dense=0.985).axes
+    lines = {line.get_label(): line for line in axis.lines}
+    assert set(lines) == {"dense", "GrOWL", "lasso"}
+    assert list(lines["GrOWL"].get_xdata()) == [2.0, 8.0]
+    assert list(lines["GrOWL"].get_ydata()) == pytest.approx([99.0, 97.0])
+    assert list(lines["dense"].get_ydata()) == pytest.approx([98.5, 98.5])
+    assert axis.get_xscale() == "log"
+    assert lines["GrOWL"].get_marker() != lines["lasso"].get_marker()  # told apart without colour
+
+
+def test_the_lower_edge_is_below_the_lowest_point_or_where_it_is_asked() -> None:
+    curve = {"GrOWL": [(2.0, 0.5), (4.0, 0.9)]}
+    assert curve_figure(curve, dense=0.95).axes[0].get_ylim()[0] < 50
+    assert curve_figure(curve, dense=0.95, lowest=0.8).axes[0].get_ylim()[0] == pytest.approx(80)

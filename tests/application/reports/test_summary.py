@@ -1,0 +1,62 @@
+"""The headline and the table: what was gained, and what became worse."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.support.made_up_run import Page, edit, page
+from torch_growl.application.reports.summary import headline, summary_table, times
+
+
+def test_the_headline_says_what_was_gained(made: Path) -> None:
+    expected = (
+        "64-30-10 network: 18.2x smaller in memory, 9.1x fewer MACs, 4.3x faster at batch 256, "
+        "1.7x faster at batch 1, accuracy 98.3 % → 98.1 %"
+    )
+    assert headline(json.loads((made / "result.json").read_text())) == expected
+    assert expected in Page(made / "report.html").text.replace("\u00a0", " ")
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_slower_or_larger_is_said(run: Path) -> None:
+    def worse(result: dict[str, Any]) -> None:
+        result["latency_ms"]["compact"] = {"1": 0.0626, "256": 1.2904}
+        result["bytes"]["compact"] = 1_000_000
+        result["macs"]["compact"] = 238_200
+
+    edit(run, worse)
+    said = headline(json.loads((run / "result.json").read_text()))
+    assert said == (
+        "64-30-10 network: larger in memory: 0.95x, no fewer MACs (1.00x), no faster at batch 256 (1.00x), "
+        "slower at batch 1: 0.8x, accuracy 98.3 % → 98.1 %"
+    )
+    found = page(run)
+    assert found.row("ms at batch 1") == "|ms at batch 1|0.050|0.063|0.8x, slower"
+    assert found.row("bytes in memory") == "|bytes in memory|954,040|1,000,000|0.95x, larger"
+    assert found.row("MACs") == "|MACs|238,200|238,200|1.00x, no fewer"
+    assert found.source.count('class="worse"') == 3  # these two and the accuracy
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [(18.24, "18.2x"), (1.04, "1.04x"), (0.8, "0.8x"), (0.042, "0.04x"), (12345.6, "12,346x"), (None, "–")],
+)
+def test_ratios_are_readable(ratio: float | None, said: str) -> None:
+    assert times(ratio) == said
+    assert times(float("nan")) == "–"
+
+
+def test_the_table_for_the_terminal(run: Path) -> None:
+    edit(run, lambda result: result.update(recipe="[red]x[/nope]"))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(summary_table(json.loads((run / "result.json").read_text())))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[red]x[/nope]" in shown
+    for text in ("238,510", "14,021", "18.2x smaller", "4.3x faster", "−0.20 points", "55,204"):
+        assert text in shown

@@ -1,11 +1,20 @@
-"""Typed errors: everything the library raises for bad input derives from :class:`GrowlError`.
+"""The library's errors and its warning; every error for bad input derives from :class:`GrowlError`.
 
-A message says what must hold, what was found, which layer or field it is about, and what to do.
+A message names the argument, layer or field, what must hold, what was found, and what to do.
 """
 
 
 class GrowlError(Exception):
-    """Base of every error that torch-growl raises on purpose."""
+    """Base class of all errors that torch-growl raises for bad input, bad files and impossible requests.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> try:
+        ...     tg.pld(p=2)
+        ... except tg.GrowlError as error:
+        ...     print(error)
+        pld: p must be in (0, 1], got 2
+    """
 
 
 class InvalidValueError(GrowlError, ValueError):
@@ -25,15 +34,15 @@ class CompactionError(GrowlError, RuntimeError):
 
 
 class ExportError(GrowlError, RuntimeError):
-    """A network could not be written for another runtime, or does not answer there as it does here."""
+    """A network could not be written for another runtime, or its outputs there differ."""
 
 
 class FileFormatError(InvalidValueError):
-    """A file is not what it should be: malformed, cut off, or of another network."""
+    """A file is malformed, truncated, or belongs to another network."""
 
 
 class DataError(InvalidValueError):
-    """A dataset is missing, cut off or malformed."""
+    """A dataset is missing, truncated or malformed."""
 
 
 class RecipeError(InvalidValueError):
@@ -45,9 +54,19 @@ class RunFolderError(GrowlError):
 
 
 class GrowlWarning(UserWarning):
-    """Something was done differently from what was asked, and the user should know."""
+    """Warning about a result that differs from what was asked for.
+
+    Example:
+        >>> import warnings, torch, torch_growl as tg
+        >>> W = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always", tg.GrowlWarning)
+        ...     groups = tg.cluster_rows(W, preference=0.5, max_iter=1)
+        >>> print(caught[0].category.__name__, groups.converged)
+        GrowlWarning False
+    """
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what any error says, or its type's name where it says nothing: for a message of our own."""
+    """Return the first line of an error's message, or the name of its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

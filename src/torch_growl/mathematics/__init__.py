@@ -1,8 +1,8 @@
-"""Ring 1: tensors in, tensors out; nothing here knows ``torch.nn``.
+"""Ring 1: functions of tensors; nothing here knows ``torch.nn``.
 
 Rooms in the order of their imports; rooms on one line never import each other:
 
-* ``compiled``: how kernels are compiled, how they reach a tensor's memory, threads
+* ``compiled``: compilation of kernels, access to a tensor's memory, threads
 * ``owl`` | ``similarity``: sequences, norms and proximal operators | similarity of rows
 * ``clustering``: partitions of rows, affinity propagation, exact clustering, Ward merging
 

@@ -1,6 +1,7 @@
 """Partitions of rows into groups: affinity propagation with local search, a proven optimum, Ward merging.
 
-``clusters`` is the checked entry; the modules with an underscore solve one connected component each.
+The functions of ``clusters`` and ``ward`` check their arguments; the modules with an underscore solve connected
+components of similar rows.
 """
 
 from torch_growl.mathematics.clustering.clusters import cluster_rows

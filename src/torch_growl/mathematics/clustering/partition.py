@@ -1,7 +1,7 @@
-"""The partition of one layer's rows into pruned rows and groups: labels, sizes, and whether a matrix keeps to it.
+"""The partition of one layer's rows into pruned rows and groups: labels, sizes, and whether a matrix satisfies it.
 
-Innermost ring: tensors in, tensors out. A group is a set of rows with one common value; a label of −1 is a pruned
-(all-zero) row. A row alone in its group is simply untied.
+A group is a set of rows with one common value; the label −1 is that of a pruned (all-zero) row. A row alone in its
+group is untied.
 """
 
 from __future__ import annotations
@@ -23,14 +23,22 @@ PRUNED = -1
 
 @dataclass(frozen=True)
 class Partition:
-    """Which rows of one layer are pruned, and which share one value.
+    """A partition of one layer's rows into pruned rows and groups of rows that share one value.
 
     Args:
-        labels: one integer per row: −1 for a pruned row, else the row's group. Any non-negative integers are taken;
-            they are renumbered 0, 1, … in order of first appearance, so equal partitions compare equal.
+        labels: one integer per row: −1 for a pruned row, else the row's group. Any non-negative integers are accepted
+            and renumbered 0, 1, … in order of first appearance, so equal partitions compare equal.
 
     Raises:
         InvalidValueError: a label is below −1.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> found = tg.Partition.from_rows(torch.tensor([[1.0, 2.0], [0.0, 0.0], [3.0, 1.0], [1.0, 2.0]]))
+        >>> found.labels, found.n_groups, found.sizes
+        ((0, -1, 1, 0), 2, (2, 1))
+        >>> found == tg.Partition((7, -1, 3, 7))
+        True
     """
 
     labels: tuple[int, ...]
@@ -48,12 +56,12 @@ class Partition:
 
     @classmethod
     def from_labels(cls, labels: Tensor | Iterable[int]) -> Partition:
-        """A partition from labels as a 1-D integer tensor or any iterable of integers."""
+        """Make a partition from labels in a 1-D integer tensor or any iterable of integers."""
         return cls(tuple(labels.tolist()) if isinstance(labels, Tensor) else tuple(int(label) for label in labels))
 
     @classmethod
     def from_rows(cls, W: Tensor) -> Partition:
-        """Read a partition off a matrix: all-zero rows are pruned, bit-equal rows are one group.
+        """Find the partition of a matrix: all-zero rows are pruned, bit-equal rows are one group.
 
         Args:
             W: ``(n_rows, row_length)``, any floating type; not modified. −0.0 and 0.0 count as the same value.
@@ -75,17 +83,17 @@ class Partition:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows, pruned ones included."""
+        """The number of rows, pruned ones included."""
         return len(self.labels)
 
     @property
     def nonzero(self) -> int:
-        """Number of rows that are not pruned."""
+        """The number of rows that are not pruned."""
         return sum(label != PRUNED for label in self.labels)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of rows in each group."""
+        """The number of rows in each group."""
         counts = [0] * self.n_groups
         for label in self.labels:
             if label != PRUNED:
@@ -94,17 +102,17 @@ class Partition:
 
     @property
     def is_trivial(self) -> bool:
-        """True when nothing is pruned and nothing is tied."""
+        """True if no row is pruned and no rows are tied."""
         return self.n_groups == self.n_rows
 
     def tensor(self, device: torch.device | str | None = None) -> Tensor:
-        """The labels as a 1-D int64 tensor."""
+        """Return the labels as a 1-D int64 tensor."""
         return torch.tensor(self.labels, dtype=torch.int64, device=device)
 
     def holds(self, W: Tensor) -> bool:
-        """Whether pruned rows of ``W`` are exactly zero and the rows of every group are bit-equal.
+        """Return whether the pruned rows of ``W`` are exactly zero and the rows of every group are equal.
 
-        Groups may still happen to be equal to one another; nothing more than the partition promises is asked.
+        Rows of different groups may be equal too.
 
         Args:
             W: ``(n_rows, row_length)``; not modified.

@@ -1,11 +1,11 @@
-"""Groups of alike rows by hierarchical merging: for tying in steps, down to a number of groups that is asked for.
+"""Ward's method on the directions of rows: a given number of groups, for tying in steps.
 
-Ward's method (Ward, "Hierarchical grouping to optimize an objective function", 1963) on the rows' directions w / ‖w‖:
-at every merge the sum of squared distances to the groups' centres grows least. Directions, because which inputs
-carry the same information shows in where their weights point, while their lengths are soon trained to a common one;
-Ward, because single similarities chain: average linkage on the paper's similarity soon collects a sixth of MNIST's
-pixels in one group, and loses the accuracy with them. Rows that are equal already are one, so merging goes on from a
-network that was tied and retrained.
+Ward's method (Ward, "Hierarchical grouping to optimize an objective function", 1963) merges, step by step, the two
+groups whose merger increases the sum of squared distances to the groups' centres least. It is applied to directions
+w / ‖w‖, because inputs that carry the same information have weights of one direction, while the lengths are soon
+trained to a common one. Linkage by single similarities forms chains: average linkage on the paper's similarity soon
+collects a sixth of MNIST's pixels in one group and loses accuracy. Rows that are equal already stay together, so a
+network that was tied and retrained can be merged further.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["merge_rows"]
 
 
 def merge_rows(W: Tensor, groups: int) -> Partition:
-    """Partition the rows of a matrix into so many groups of like direction.
+    """Partition the rows of a matrix into a given number of groups of similar direction.
 
     Deterministic. Takes 8 n² bytes for n distinct rows.
 
     Args:
         W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed on the CPU; not
             modified.
-        groups: how many groups are left, ≥ 1. All-zero rows are in none; bit-equal rows always share one. Where there
-            are no more distinct rows than that, they are the groups.
+        groups: the number of groups, ≥ 1. All-zero rows are in none; bit-equal rows always share one. If there are no
+            more distinct rows than ``groups``, each distinct row is a group.
 
     Raises:
-        InvalidTypeError: ``W`` is not a floating-point tensor, or ``groups`` no integer.
+        InvalidTypeError: ``W`` is not a floating-point tensor, or ``groups`` is not an integer.
         InvalidValueError: ``W`` has fewer than two dimensions or NaN or infinite values, or ``groups`` is below 1.
     """
     from scipy.cluster.hierarchy import fcluster, linkage

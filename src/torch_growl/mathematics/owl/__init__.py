@@ -1,6 +1,7 @@
 """Sequences λ, the OWL norm, its dual and its proximal operator, and the row-wise operator of GrOWL.
 
-``operators`` is the checked entry; ``pooling``, ``row_scaling`` and ``shrinkage`` are compiled kernels, loaded on use.
+The functions of ``operators`` check their arguments; ``pooling``, ``row_scaling`` and ``shrinkage`` are compiled
+kernels, loaded on use.
 """
 
 from torch_growl.mathematics.owl.min_max import isotonic_minmax

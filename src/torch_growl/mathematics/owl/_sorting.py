@@ -1,13 +1,12 @@
-"""Sorting magnitudes descending with their places: what the sorted-ℓ1 prox spends most of its time on.
+"""Sorting of magnitudes in descending order with their places, which takes most of the time of the sorted-ℓ1 prox.
 
 A value becomes one 64-bit word ``key << 32 | place << 1 | sign``. IEEE bits of non-negative floats sort as integers, so
 ``key`` is the distance of |v|'s bits from the largest one's: all of them for float32, the leading 31 of those that
-differ for float64. Two radix passes over the leading bits bring all but close neighbours into order, insertion does the
-rest; where values crowd together so that insertion would take long, a merge sort does it instead, so time is
-O(n log n) for every input. What is certainly zero in the prox is screened out before.
+differ for float64. Two radix passes over the leading bits order all but close neighbours, insertion sort does the rest;
+if values are so close together that insertion would take long, a merge sort replaces it, so time is O(n log n) for
+every input. Values that are certainly zero in the prox are left out before.
 
-It stands under :mod:`torch_growl.mathematics.owl.pooling`. Everything here works on one vector, ``v[lo:hi]`` of a
-longer array.
+Used by :mod:`torch_growl.mathematics.owl.pooling`. Everything here works on one vector, ``v[lo:hi]`` of a longer array.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Floats32 = NDArray[np.float32]
 Ints32 = NDArray[np.int32]
 
 _SMALL = 24  # below this length, insertion alone is fastest
-_PATIENCE = 8  # moves of insertion a value may cost on average before it is given up
+_PATIENCE = 8  # insertion sort is given up after this number of moves per value
 _PLACE = (1 << 31) - 1
 _ABS32 = (1 << 31) - 1
 _ABS64 = (1 << 63) - 1
@@ -33,7 +32,7 @@ _ABS64 = (1 << 63) - 1
 
 @jit
 def _digit(m: int) -> int:
-    """Bits of a radix digit; measured: few counters for short vectors, few collisions for long ones."""
+    """Return the bits of a radix digit, as measured: few counters for short vectors, few collisions for long ones."""
     if m < 256:
         return 5
     if m < 2048:
@@ -76,7 +75,7 @@ def _radix(words: Ints, spare: Ints, m: int, shift: int, digit: int) -> None:
 
 @jit
 def _insert_words(words: Ints, m: int, patience: int) -> bool:
-    """Insertion sort of nearly sorted words; False, with them still a permutation, after about ``patience`` moves."""
+    """Sort nearly sorted words by insertion; returns False, leaving a permutation, after about ``patience`` moves."""
     patience += _SMALL * _SMALL  # small vectors are always finished
     for k in range(1, m):
         word = words[k]
@@ -94,7 +93,7 @@ def _insert_words(words: Ints, m: int, patience: int) -> bool:
 
 @jit
 def _insert(y: Floats, words: Ints, m: int, patience: int) -> bool:
-    """The same for values descending, each with its word."""
+    """Sort values in descending order, each with its word, as :func:`_insert_words` sorts words."""
     patience += _SMALL * _SMALL
     for k in range(1, m):
         value = y[k]
@@ -115,7 +114,7 @@ def _insert(y: Floats, words: Ints, m: int, patience: int) -> bool:
 
 @jit
 def _merge(y: Floats, words: Ints, m: int) -> None:
-    """Stable merge sort, values descending, each with its word; allocates."""
+    """Sort values in descending order, each with its word, by a stable merge sort; allocates memory."""
     spare_y, spare_words = np.empty(m, np.float64), np.empty(m, np.int64)
     a, a_words, b, b_words = y, words, spare_y, spare_words
     width, rounds = 1, 0
@@ -140,7 +139,7 @@ def _merge(y: Floats, words: Ints, m: int) -> None:
 
 @jit
 def _window(widest: int, digit: int) -> int:
-    """How many low bits of keys up to ``widest`` two passes leave out."""
+    """Return the number of low bits that two passes leave out, for keys up to ``widest``."""
     bits = 0
     while widest >> bits:
         bits += 1
@@ -154,12 +153,12 @@ def descending32(v: Floats32, lo: int, hi: int, screen: float, words: Ints, spar
     Args:
         v: ``(n,)`` float32, finite.
         lo, hi: the part to sort, at most 2³¹ − 1 values.
-        screen: values not larger than this are left out, and zeros.
+        screen: values not larger than this, and zeros, are left out.
         words, spare: at least ``(hi − lo,)``, written: words in order, then those left out, by place.
         y: at least ``(hi − lo,)``, written: the magnitudes in order.
 
     Returns:
-        How many were not left out.
+        The number of values that were not left out.
     """
     n = hi - lo
     bits = v.view(np.int32)
@@ -168,7 +167,7 @@ def descending32(v: Floats32, lo: int, hi: int, screen: float, words: Ints, spar
     for k in range(lo, hi):
         top = max(top, int(bits[k] & _ABS32))
     m, widest = 0, 0
-    for i in range(n):  # both ways are written and one is kept: a branch here would be guessed wrong half the time
+    for i in range(n):  # both places are written and one is kept: a branch here would be mispredicted half the time
         key = top - int(bits[lo + i] & _ABS32)
         word = (key << 32) | (i << 1) | int(bits[lo + i] < 0)
         stays = int(abs(v[lo + i]) > screen)
@@ -202,10 +201,10 @@ def _finish32(words: Ints, spare: Ints, y: Floats, n: int, m: int, top: int, wid
 def descending64(
     v: Floats, lo: int, hi: int, screen: float, words: Ints, spare: Ints, y: Floats, before: Ints32
 ) -> int:
-    """Sort |v[lo:hi]| descending; the same as :func:`descending32` for float64.
+    """Sort |v[lo:hi]| descending, as :func:`descending32` does, for float64.
 
     Args:
-        before: the places in the order of an earlier, similar vector, ``(hi − lo,)``: tried first; or empty.
+        before: ``(hi − lo,)``, the sorted order of an earlier, similar vector, which is tried first; or empty.
     """
     n = hi - lo
     bits = v.view(np.int64)

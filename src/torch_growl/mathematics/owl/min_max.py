@@ -1,10 +1,10 @@
-"""Isotonic regression without a branch on a value: what a device can do without asking the host.
+"""Isotonic regression without a branch on a value, so that a device can run it without host synchronisation.
 
 The non-increasing isotonic regression of y is ``x_k = min_{i≤k} max_{j≥k} mean(y_i … y_j)`` (Robertson, Wright and
-Dykstra 1988, theorem 1.4.4). It takes O(n²) means where pooling adjacent violators takes O(n) steps, but every mean is
-its own, all shapes are known beforehand and nothing has to be read back: it can be captured in a CUDA graph. Other ways
-to do without a branch (splitting blocks at their mean, pooling runs round by round) need as many rounds as the values
-ask for, which only the host could know.
+Dykstra 1988, theorem 1.4.4). It takes O(n²) means where pooling adjacent violators takes O(n) steps, but the means are
+independent, all shapes are known beforehand and nothing has to be read back: it can be captured in a CUDA graph. Other
+ways to avoid a branch (splitting blocks at their mean, pooling runs round by round) need a number of rounds that
+depends on the values, which the host would have to read.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 
 __all__ = ["isotonic_minmax"]
 
-_MEANS = 1 << 20  # held at a time: memory stays bounded, however long the vectors
+_MEANS = 1 << 20  # held at a time, so that memory stays bounded for vectors of any length
 
 
 def isotonic_minmax(y: Tensor) -> Tensor:
-    """The non-increasing isotonic regression of every row of a matrix.
+    """Return the non-increasing isotonic regression of every row of a matrix.
 
     Args:
         y: ``(n_vectors, n)`` float64, finite, on any device; not modified.
 
     Returns:
-        The same shape. Means are differences of prefix sums: off by at most about n · 2⁻⁵³ of the largest |y|, where
-        pooling is off by less. Values pooled into one block are equal but for that.
+        The same shape. Means are differences of prefix sums, so their error is at most about n · 2⁻⁵³ of the largest
+        |y|; that of pooling is smaller. Values of one block are equal up to this error.
     """
     vectors, n = y.shape
     x = torch.full_like(y, torch.inf)

@@ -1,11 +1,11 @@
 """The ordered weighted ℓ1 (OWL, sorted-ℓ1, SLOPE) norm, its dual norm and its proximal operator, and GrOWL's.
 
 ``Ω_λ(v) = Σ_i λ_i |v|_(i)`` with |v|_(1) ≥ |v|_(2) ≥ … and λ_1 ≥ … ≥ λ_n ≥ 0 (Zeng and Figueiredo 2014; Bogdan et
-al. 2015). GrOWL is Ω_λ of the rows' ℓ2 norms (Zhang et al., ICLR 2018, eq. 3). What a penalised layer calls after a
-training step, and what any other proximal algorithm can use.
+al. 2015). GrOWL is Ω_λ of the rows' ℓ2 norms (Zhang et al., ICLR 2018, eq. 3). These functions check their arguments
+and serve any proximal algorithm; the penalty calls the kernels of this room directly.
 
-Sums are float64 whatever the type given. The prox runs on the CPU: for tensors on another device all values are
-copied there at once, and all results back at once.
+Sums are float64 for every input type. The prox runs on the CPU: for tensors on another device, all values are copied to
+the CPU at once, and all results back at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WIDE = torch.float64
 
 
 def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
-    """The OWL norm, ``Ω_λ(v) = Σ_i λ_i |v|_(i)``; differentiable (at a kink, one subgradient).
+    """Return the OWL norm, ``Ω_λ(v) = Σ_i λ_i |v|_(i)``; differentiable (at a kink, one subgradient).
 
     Args:
         v: ``(n,)``, any real floating type; not modified.
@@ -42,6 +42,11 @@ def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
     Raises:
         InvalidTypeError: not floating-point tensors.
         InvalidValueError: ``v`` is not 1-D or not finite, or ``lam`` is not a λ for it.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> tg.owl_norm(torch.tensor([-1.0, 4.0, 2.0]), torch.tensor([3.0, 2.0, 1.0]))  # 3·4 + 2·2 + 1·1
+        tensor(17.)
     """
     lam = check_lambda(lam, len(_vector("v", v))).to(v.device)
     check_finite("v", v)
@@ -50,9 +55,9 @@ def owl_norm(v: Tensor, lam: Tensor) -> Tensor:
 
 
 def owl_dual_norm(u: Tensor, lam: Tensor) -> Tensor:
-    """The dual of the OWL norm, ``Ω*(u) = max_k Σ_{i≤k} |u|_(i) / Σ_{i≤k} λ_i`` (Zeng and Figueiredo 2014, eq. 14).
+    """Return the dual OWL norm, ``Ω*(u) = max_k Σ_{i≤k} |u|_(i) / Σ_{i≤k} λ_i`` (Zeng and Figueiredo 2014, eq. 14).
 
-    It is the smallest a for which ``prox_owl(u, a·lam)`` is zero. With λ = 0 it is 0 for u = 0, else infinite.
+    It is the smallest a for which ``prox_owl(u, a·lam)`` is zero. For λ = 0 it is 0 if u = 0, else infinite.
 
     Args:
         u: ``(n,)``, any real floating type; not modified.
@@ -64,6 +69,11 @@ def owl_dual_norm(u: Tensor, lam: Tensor) -> Tensor:
     Raises:
         InvalidTypeError: not floating-point tensors.
         InvalidValueError: ``u`` is not 1-D or not finite, or ``lam`` is not a λ for it.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> tg.owl_dual_norm(torch.tensor([2.0, 2.0, 2.0]), torch.tensor([3.0, 2.0, 1.0]))  # 6/6 > 4/5 > 2/3
+        tensor(1.)
     """
     lam = check_lambda(lam, len(_vector("u", u))).to(u.device)
     check_finite("u", u)
@@ -80,25 +90,31 @@ def prox_owl(v: Tensor, lam: Tensor) -> Tensor: ...
 @overload
 def prox_owl(v: Iterable[Tensor], lam: Iterable[Tensor]) -> list[Tensor]: ...
 def prox_owl(v: Tensor | Iterable[Tensor], lam: Tensor | Iterable[Tensor]) -> Tensor | list[Tensor]:
-    """The proximal operator of the OWL norm, ``argmin_x ½‖x − v‖² + Ω_λ(x)``.
+    """Apply the proximal operator of the OWL norm, ``argmin_x ½‖x − v‖² + Ω_λ(x)``.
 
-    Sort |v| descending, subtract λ, non-increasing isotonic regression, clip at 0, unsort, signs back. Values that are
-    pooled come out bit-equal. A constant λ is soft thresholding and λ = 0 the identity, both bit for bit.
+    The steps are: sort |v| descending, subtract λ, non-increasing isotonic regression, clip at 0, unsort, restore the
+    signs. Pooled values are bit-equal in the result. A constant λ is soft thresholding and λ = 0 the identity, both bit
+    for bit.
 
     Differentiable once, in v and λ: within a block of pooled values every derivative is the block's mean; where the
-    result is 0 it is 0. At a kink this is one element of the generalised Jacobian.
+    result is 0 the derivative is 0. At a kink this is one element of the generalised Jacobian.
 
     Args:
-        v: ``(n,)``, any real floating type, or several such tensors, each of its own length, type and device: all of
-            them in one pass. Not modified.
-        lam: ``(n,)``, non-negative, non-increasing, scaled already (step · strength · λ); for several v, one for each.
+        v: ``(n,)``, any real floating type; or several such tensors, each of its own length, type and device, which are
+            computed in one pass. Not modified.
+        lam: ``(n,)``, non-negative, non-increasing, already scaled (step · strength · λ); one for each of several v.
 
     Returns:
-        ``(n,)`` of v's type, on its device, computed in float64 and rounded once; for several v, a list of them.
+        ``(n,)`` of v's type, on its device, computed in float64 and rounded once; for several v, a list of results.
 
     Raises:
         InvalidTypeError: not floating-point tensors, or only one of the two is a tensor.
-        InvalidValueError: ``v`` is not 1-D or not finite, ``lam`` is not a λ for it, or there are more of one.
+        InvalidValueError: ``v`` is not 1-D or not finite, ``lam`` is not a λ for it, or their numbers differ.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> tg.prox_owl(torch.tensor([5.0, -4.0, 4.0, 0.5]), torch.tensor([3.0, 2.0, 1.0, 1.0]))
+        tensor([ 2.3333, -2.3333,  2.3333,  0.0000])
     """
     if isinstance(v, Tensor) and isinstance(lam, Tensor):
         return _prox_one(v, lam)
@@ -111,13 +127,13 @@ def prox_owl(v: Tensor | Iterable[Tensor], lam: Tensor | Iterable[Tensor]) -> Te
 
 
 def prox_growl(W: Tensor, lam: Tensor) -> Tensor:
-    """The proximal operator of GrOWL, ``argmin_X ½‖X − W‖_F² + Σ_i λ_i ‖x_[i]‖₂`` (ICLR 2018, algorithm 1).
+    """Apply the proximal operator of GrOWL, ``argmin_X ½‖X − W‖_F² + Σ_i λ_i ‖x_[i]‖₂`` (ICLR 2018, algorithm 1).
 
     Row i is scaled by ``prox_owl(norms)_i / norms_i``. Differentiable once; the gradient of a zero row is 0.
 
     Args:
         W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; not modified.
-        lam: ``(n_rows,)``, non-negative, non-increasing, scaled already.
+        lam: ``(n_rows,)``, non-negative, non-increasing, already scaled.
 
     Returns:
         W's shape, type and device. Norms are float64; rows are scaled in float32, float64 for a float64 W.
@@ -125,6 +141,12 @@ def prox_growl(W: Tensor, lam: Tensor) -> Tensor:
     Raises:
         InvalidTypeError: not floating-point tensors.
         InvalidValueError: ``W`` has fewer than two dimensions or is not finite, or ``lam`` is not a λ for it.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> tg.prox_growl(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([1.0, 1.0]))
+        tensor([[2.4000, 3.2000],
+                [0.0000, 0.0000]])
     """
     rows = check_rows("W", W).flatten(1)  # (n_rows, row_length)
     check_finite("W", rows)
@@ -136,7 +158,7 @@ def prox_growl(W: Tensor, lam: Tensor) -> Tensor:
 
 
 def _row_norms(rows: Tensor) -> Tensor:
-    """ℓ2 norms of the rows in float64, safe from overflow and underflow of the squares."""
+    """Return the ℓ2 norms of the rows in float64, safe from overflow and underflow of the squares."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     if rows.dtype != torch.float64 or rows.numel() == 0:  # squares of any narrower type fit in a float64
         return norms
@@ -148,7 +170,7 @@ def _row_norms(rows: Tensor) -> Tensor:
 
 
 class _Prox(torch.autograd.Function):
-    """The prox of vectors lying one behind another, float64 on the CPU; see :func:`prox_owl` for its derivative."""
+    """The prox of concatenated vectors, float64 on the CPU; see :func:`prox_owl` for its derivative."""
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, lam: Tensor, offsets: np.ndarray[Any, Any]) -> Tensor:
@@ -173,7 +195,7 @@ class _Prox(torch.autograd.Function):
 
 
 def _prox_one(v: Tensor, lam: Tensor) -> Tensor:
-    """One vector; what the kernel can read where it lies takes the short way, in which every call counts."""
+    """Compute the prox of one vector; the kernel reads a plain CPU tensor in place, as every call costs time here."""
     try:
         n = v.numel()
         if n == lam.numel() and _is_plain(v) and _is_plain(lam):
@@ -188,7 +210,7 @@ def _prox_one(v: Tensor, lam: Tensor) -> Tensor:
 
 
 def _is_plain(v: Tensor) -> bool:
-    """Whether it is a vector in dense CPU memory that asks for no gradient, if it has memory."""
+    """Return whether v is a vector in dense CPU memory that needs no gradient; raises if it has no memory."""
     return (
         type(v) is Tensor
         and v.is_cpu
@@ -199,7 +221,7 @@ def _is_plain(v: Tensor) -> bool:
 
 
 def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
-    """Check, bring everything together on the CPU, one kernel call, and everything back."""
+    """Check the vectors, concatenate them on the CPU, call the kernel once, and split the result."""
     for v, lam in zip(vs, lams, strict=True):
         n = len(_vector("v", v))
         if check_floating("λ", lam).shape != (n,):
@@ -219,22 +241,22 @@ def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
 
 @cache
 def _kernel() -> Any:
-    """The compiled kernel, loaded when first needed."""
+    """Load the compiled kernels when they are first needed."""
     from torch_growl.mathematics.owl import pooling
 
     return pooling
 
 
 def _explain(fault: int, vs: list[Tensor], lams: list[Tensor]) -> NoReturn:
-    """Raise what the kernel found."""
+    """Raise the error that belongs to the kernel's fault code."""
     for v, lam in zip(vs, lams, strict=True):
         check_lambda(lam, len(v))
         check_finite("v", v)
-    raise AssertionError(f"the kernel refused, code {fault}, what is in order")  # pragma: no cover
+    raise AssertionError(f"the kernel refused valid input, code {fault}")  # pragma: no cover
 
 
 def _together(parts: list[Tensor]) -> Tensor:
-    """All parts one behind another: contiguous float64 on the CPU, with one copy from a device that holds them all."""
+    """Concatenate the parts into contiguous float64 on the CPU, with one copy from a device that holds them all."""
     if len(parts) == 1:  # to the CPU in its own type first: not every device has float64
         return parts[0].cpu().to(torch.float64).contiguous()
     if len({part.device for part in parts}) > 1:
@@ -243,7 +265,7 @@ def _together(parts: list[Tensor]) -> Tensor:
 
 
 def _apart(x: Tensor, like: list[Tensor]) -> list[Tensor]:
-    """Split what :func:`_together` joined; with one copy to a device that all of them go to, in the widest type."""
+    """Split what :func:`_together` joined; if all parts are on one device, with one copy to it in the widest type."""
     if like and len({part.device for part in like}) == 1 and like[0].device.type != "cpu":
         widest = torch.float64 if any(part.dtype == torch.float64 for part in like) else torch.float32
         x = x.to(widest).to(like[0].device)

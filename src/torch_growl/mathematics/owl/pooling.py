@@ -1,14 +1,13 @@
 """The compiled kernel of the sorted-ℓ1 prox: sort, pool adjacent violators, clip, unsort; for many vectors in one pass.
 
-It stands under :mod:`torch_growl.mathematics.owl.operators`, which checks what it is given, and is imported only when
-a prox is first asked for, since numba takes a moment to load. Written from the definition: ``x = prox_λ(v)`` is, in
-the order of descending |v|, the non-increasing isotonic regression of ``y_k = |v|_(k) − λ_k``, clipped at 0 (Bogdan et
-al. 2015, section 2).
+Used by :mod:`torch_growl.mathematics.owl.operators`, which checks the arguments and imports this module on the first
+prox, because numba takes a moment to load. In the order of descending |v|, ``x = prox_λ(v)`` is the non-increasing
+isotonic regression of ``y_k = |v|_(k) − λ_k``, clipped at 0 (Bogdan et al. 2015, section 2).
 
-Sums are float64. Values not larger than the smallest λ come out as zero whatever the rest is (every y_k from there on
-is ≤ 0, and nothing ≤ 0 is pooled with a positive block), so they are not sorted.
+Sums are float64. Values not larger than the smallest λ become zero in every case (every y_k from there on is ≤ 0, and
+nothing ≤ 0 is pooled with a positive block), so they are not sorted.
 
-Vectors lie one behind another in one array; vector s is ``v[offsets[s]:offsets[s + 1]]``.
+Vectors are concatenated in one array; vector s is ``v[offsets[s]:offsets[s + 1]]``.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ _LARGE = 2.0**950  # beyond this, sums are taken of values scaled by 2^−64, so
 _DOWN, _UP = 2.0**-64, 2.0**64
 _NONE32 = np.empty(0, np.int32)
 _NOTHING = np.empty((5, 0), np.int64)
-_SHORT = 2048  # vectors up to this length get their scratch memory from the heap, which has it at hand
+_SHORT = 2048  # vectors up to this length get their scratch memory from the heap, which is fast for small blocks
 _KEPT = 1 << 21  # a workspace for vectors up to this length, 40 bytes a value, is kept
 
 
 class _Workspace(threading.local):
-    """Each thread's scratch memory: asking for fresh pages at every call would take as long as the sorting."""
+    """Scratch memory of each thread; fresh pages at every call would take as long as the sorting."""
 
     space: Ints = np.empty((5, 0), np.int64)
 
     def of(self, longest: int) -> Ints:
-        """``(5, more than longest)``."""
+        """Return scratch memory of shape ``(5, more than longest)``."""
         if self.space.shape[1] > longest:
             return self.space
         space = np.empty((5, max(1024, longest + longest // 4 + 1)), np.int64)
@@ -61,30 +60,30 @@ workspace = _Workspace()
 
 
 def prox_vector(v: int, lam: int, out: int, n: int, wide: bool, lam_wide: bool) -> int:
-    """Write the prox of one vector into ``out``, if it and λ are in order.
+    """Write the prox of one vector into ``out``, if the vector and λ are valid.
 
     Args:
         v, lam, out: addresses of n values each; ``out`` may be ``v``.
         n: 0 ≤ n < 2³¹.
         wide: whether ``v`` and ``out`` are float64, else float32.
-        lam_wide: the same of ``lam``.
+        lam_wide: whether ``lam`` is float64, else float32.
 
     Returns:
-        OK; LAMBDA if λ is not finite, non-negative and non-increasing; NOT_FINITE if a value is NaN or infinite. Then
-        nothing was written.
+        OK; LAMBDA if λ is not finite, non-negative and non-increasing; NOT_FINITE if a value is NaN or infinite. Only
+        OK means that something was written.
     """
     vector = _vector64 if wide else _vector32
     return int(vector(v, lam, out, n, lam_wide, _NOTHING if n <= _SHORT else workspace.of(n)))
 
 
 def prox_vectors(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, before: Ints32 = _NONE32) -> int:
-    """The same for many vectors, all of them or none.
+    """Write the prox of many vectors into ``out``, if all of them are valid; returns as :func:`prox_vector` does.
 
     Args:
-        v, lam, out: ``(n,)`` contiguous, the vectors one behind another; v and out of one type.
+        v, lam, out: ``(n,)`` contiguous, the vectors concatenated; v and out of one type.
         offsets: ``(n_vectors + 1,)`` int64, from 0 to n.
-        before: ``(n,)`` int32, for float64: the places in each vector in the order that an earlier call for a similar
-            vector left here (at first 0, 1, …), tried first and written anew; or empty.
+        before: ``(n,)`` int32, for float64: for each vector, the sorted order that an earlier call for a similar vector
+            wrote here (at first 0, 1, …); it is tried first and updated. Or empty.
     """
     space = workspace.of(len(v))
     if v.dtype == np.float32:
@@ -93,11 +92,11 @@ def prox_vectors(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, be
 
 
 def prox_blocks(v: Floats, lam: Floats, offsets: Ints) -> tuple[Floats, Ints, Ints]:
-    """The prox of many float64 vectors that are in order already, and how it came about.
+    """Return the prox of many valid float64 vectors, with the sorted order and the blocks that it was pooled in.
 
     Returns:
-        The prox ``(n,)``; the order ``(n,)``: the index in ``v`` of what stands at k after sorting each vector by
-        descending magnitude; the block ``(n,)`` of what stands there, numbered 0, 1, …, −1 where the prox is 0.
+        The prox ``(n,)``; the order ``(n,)``: the index in ``v`` of the value at place k after sorting each vector by
+        descending magnitude; the block ``(n,)`` of the value at place k, numbered 0, 1, …, −1 where the prox is 0.
     """
     x, order, block = np.empty_like(v), np.empty(len(v), np.int64), np.empty(len(v), np.int64)
     _blocks(v, lam, offsets, x, order, block, workspace.of(len(v)))
@@ -121,11 +120,11 @@ def _fault(v: AnyFloats, lam: AnyFloats, lo: int, hi: int) -> int:
 
 @jit
 def _pool(y: Floats, m: int, starts: Ints, sums: Floats, means: Floats, down: float, up: float) -> int:
-    """Non-increasing isotonic regression of ``y[:m]``; returns the number of blocks.
+    """Compute the non-increasing isotonic regression of ``y[:m]``; returns the number of blocks.
 
-    Block b begins at ``starts[b]`` and has the mean ``means[b]``. A run in which y does not fall is one block whatever
-    the rounding, so equal rows stay equal; a run of equal values that nothing is pooled with keeps exactly that value,
-    so a constant λ is soft thresholding bit for bit. ``sums`` may be ``y`` itself, which is then overwritten.
+    Block b begins at ``starts[b]`` and has the mean ``means[b]``. A run in which y does not fall is one block under any
+    rounding, so equal rows stay equal; a run of equal values that is pooled with nothing keeps exactly that value, so a
+    constant λ is soft thresholding bit for bit. ``sums`` may be ``y`` itself, which is then overwritten.
     """
     k = -1  # the last block on the stack
     i = 0
@@ -167,7 +166,7 @@ def _solve(
     sums: Floats,
     means: Floats,
 ) -> int:
-    """Pool, clip and unsort what was sorted; returns the number of blocks, with ``starts[blocks]`` = m."""
+    """Pool, clip and unsort the sorted values; returns the number of blocks, with ``starts[blocks]`` = m."""
     for k in range(m, hi - lo):
         place = lo + ((words[k] >> 1) & _PLACE)
         out[place] = v[place] if v[place] == 0.0 else 0.0
@@ -180,7 +179,7 @@ def _solve(
     blocks = _pool(y, m, starts, sums, means, down, up)
     starts[blocks] = m
     b = 0
-    for k in range(m):  # not block by block: most are short, and where each ends would be guessed wrong
+    for k in range(m):  # not block by block: most are short, and a branch at each end would be mispredicted
         b += k == starts[b + 1]
         word = words[k]
         out[lo + ((word >> 1) & _PLACE)] = max(means[b], 0.0) * (1 - 2 * (word & 1)) + 0.0  # never −0
@@ -240,7 +239,7 @@ def _vectors32(v: AnyFloats, lam: AnyFloats, offsets: Ints, out: AnyFloats, spac
 
 @jit
 def solve_with_order(v: Floats, lam: AnyFloats, out: Floats, before: Ints32, space: Ints) -> None:
-    """The prox of one float64 vector that is in order already; ``before`` and ``space`` as elsewhere here."""
+    """Write the prox of one valid float64 vector into ``out``; ``before`` as for :func:`prox_vectors`."""
     if len(v) == 0:
         return
     words, spare, y, means = space[0], space[1], space[2].view(np.float64), space[3].view(np.float64)
@@ -281,7 +280,7 @@ def _blocks(v: Floats, lam: Floats, offsets: Ints, out: Floats, order: Ints, blo
             first, last, mean = spare[b], spare[b + 1], means[b]
             if not mean > 0.0:
                 break
-            # equal values that nothing was pooled with move independently: each is a block of its own
+            # equal values that were pooled with nothing move independently: each is its own block
             alone = y[first] == mean and y[last - 1] == mean
             for k in range(first, last):
                 block[lo + k] = number

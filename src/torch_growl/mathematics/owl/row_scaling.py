@@ -1,14 +1,14 @@
-"""Row norms and row scaling of many weights in a few compiled calls, reading and writing the weights where they lie.
+"""Row norms and row scaling of many weights in a few compiled calls that read and write the weights in place.
 
-What a proximal step costs is reading the weights once and reading and writing them once: no copy is made, and scratch
-memory does not grow with them. Weights are described by a table of parts, eight integers each:
+A proximal step reads the weights once for the norms, and reads and writes them once for the scaling: no copy is made,
+and scratch memory does not grow with the weights. Weights are described by a table of parts, eight integers each:
 
     address, 1 for float64 or 0 for float32, groups, outer, rows, inner, first row, place of its sums
 
 for dense memory of shape ``(groups, outer, rows, inner)``: a row is ``w[g, :, r, :]``, number ``first row + g * rows +
 r`` of all. The inputs of a Linear layer are ``(1, out, in, 1)``, of a convolution ``(groups, out / groups, in / groups,
-taps)``, neurons and filters ``(1, 1, out, row length)``. A large weight is several parts, for several threads; where
-it is cut does not depend on how many there are, so neither does any sum.
+taps)``, neurons and filters ``(1, 1, out, row length)``. A large weight is several parts, for several threads; the cuts
+do not depend on the number of threads, so neither does any sum.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Ints = NDArray[np.int64]
 Weights = NDArray[Any]  # float32 or float64
 
 COLUMNS = 8  # of the table
-_STRIP = 16384  # columns summed at a time: their sums stay in cache, and reading still runs on in long lines
+_STRIP = 16384  # columns summed at a time: their sums stay in cache, and memory is still read in long runs
 
 
 @jit
 def squares(parts: Ints, sums: Floats) -> None:
-    """The sum of squares of every row in every part, in float64.
+    """Compute the sum of squares of every row in every part, in float64.
 
     Args:
         parts: ``(n_parts, 8)``, see the module; every address must be that of live memory.
@@ -52,7 +52,7 @@ def squares(parts: Ints, sums: Floats) -> None:
 
 @jit
 def combine(parts: Ints, sums: Floats, norms: Floats) -> None:
-    """The ℓ2 norm of every row from what :func:`squares` found in the parts, added in their order.
+    """Compute the ℓ2 norm of every row from the sums of :func:`squares`, added in the order of the parts.
 
     Args:
         norms: ``(n_rows,)``, written where a part has rows, 0 elsewhere.
@@ -90,7 +90,7 @@ def _square(x: float) -> float:
 
 @jit_summing
 def _along(w: Weights, squares: Floats) -> None:
-    """Sums of squares along each row of a matrix."""
+    """Sum the squares along each row of a matrix."""
     for r in range(len(w)):
         total = 0.0
         for j in range(w.shape[1]):
@@ -100,12 +100,12 @@ def _along(w: Weights, squares: Floats) -> None:
 
 @jit_summing
 def _down(w: Weights, start: int, stop: int, sums: Floats) -> None:
-    """Sums of squares down the columns start to stop of a matrix; eight rows of it at a time, to touch sums rarely."""
+    """Sum the squares down the columns start to stop of a matrix; eight rows at a time, to access ``sums`` rarely."""
     sums = sums[: stop - start]
     sums[:] = 0.0
     eights = len(w) // 8 * 8
     for i in range(0, eights, 8):
-        # slices, not offsets: an index that could be negative would keep this from becoming vector instructions
+        # slices, not offsets: an index that could be negative would prevent vector instructions
         a, b, c, d = w[i][start:stop], w[i + 1][start:stop], w[i + 2][start:stop], w[i + 3][start:stop]
         e, f, g, h = w[i + 4][start:stop], w[i + 5][start:stop], w[i + 6][start:stop], w[i + 7][start:stop]
         for j in range(len(sums)):

@@ -1,8 +1,9 @@
-"""The shapes of λ: lasso, OSCAR, PLD, SLOPE, group SLOPE, as small immutable values; and the check of any λ.
+"""The sequences λ (lasso, OSCAR, PLD, SLOPE, group SLOPE) as small immutable values, and the check of any λ.
 
-A sequence called with a number of rows gives λ_1 ≥ λ_2 ≥ … ≥ λ_n ≥ 0, the weights of the sorted-ℓ1 norm
-``Ω_λ(v) = Σ_i λ_i |v|_(i)``. λ_1 weighs the largest row: its level makes rows zero, its fall makes neighbours tie.
-*Relative* shapes have λ_1 = 1 and are scaled by one strength; *absolute* ones give the literature's own values.
+A sequence called with a number of rows returns λ_1 ≥ λ_2 ≥ … ≥ λ_n ≥ 0, the weights of the sorted-ℓ1 norm
+``Ω_λ(v) = Σ_i λ_i |v|_(i)``; λ_1 weighs the largest row. The level of λ makes rows zero, its fall makes neighbouring
+norms equal. *Relative* sequences have λ_1 = 1 and are scaled by one strength; *absolute* ones have the literature's
+values.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ __all__ = ["LambdaSequence", "check_lambda", "group_slope", "lasso", "oscar", "p
 
 
 class LambdaSequence(ABC):
-    """The shape of λ: called with a number of rows, it gives one weight per row, never rising, never negative."""
+    """A sequence λ: called with a number of rows, it returns one weight per row, non-increasing and non-negative."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def __call__(self, n: int, *, row_length: int | None = None) -> Tensor:
-        """λ for n rows.
+        """Return λ for n rows.
 
         Args:
             n: number of rows, ≥ 0.
@@ -40,11 +41,11 @@ class LambdaSequence(ABC):
             ``(n,)`` float64, non-increasing, ≥ 0.
 
         Raises:
-            InvalidTypeError, InvalidValueError: ``n`` or ``row_length`` is not such an integer.
+            InvalidTypeError, InvalidValueError: ``n`` or ``row_length`` is not an integer in its range.
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """The sequence as plain data, ``{"name": "pld", "p": 0.5, "floor": 0.3}``; see :func:`sequence_from_dict`."""
+        """Return plain data such as ``{"name": "pld", "p": 0.5, "floor": 0.3}``; see :func:`sequence_from_dict`."""
         return {"name": self.name, **self._parameters()}
 
     def _parameters(self) -> dict[str, float]:
@@ -127,12 +128,18 @@ class _GroupSlope(LambdaSequence):
 
 
 def lasso() -> LambdaSequence:
-    """The constant sequence, λ_i = 1: group lasso; it makes rows zero and ties none."""
+    """Return the constant sequence, λ_i = 1: group lasso, which makes rows zero and ties none.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> tg.lasso()(3)
+        tensor([1., 1., 1.], dtype=torch.float64)
+    """
     return _Lasso()
 
 
 def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None) -> LambdaSequence:
-    """OSCAR (Bondell and Reich 2008): λ falls linearly over all rows.
+    """Return the OSCAR sequence (Bondell and Reich 2008), which falls linearly over all rows.
 
     Relative: ``λ_i = floor + (1 − floor)(n − i)/(n − 1)``, from 1 down to ``floor``; λ = (1,) for one row.
     Absolute: ``λ_i = lambda1 + lambda2 (n − i)``, when both are given.
@@ -144,6 +151,13 @@ def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: 
 
     Raises:
         InvalidValueError: a parameter is outside its range, or the two forms are mixed.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> tg.oscar(floor=0.5)(5).tolist()
+        [1.0, 0.875, 0.75, 0.625, 0.5]
+        >>> tg.oscar(lambda1=2, lambda2=0.5)(4).tolist()
+        [3.5, 3.0, 2.5, 2.0]
     """
     return _Oscar(*_form("oscar", floor, lambda1, lambda2))
 
@@ -151,10 +165,11 @@ def oscar(floor: float | None = None, *, lambda1: float | None = None, lambda2: 
 def pld(
     p: float = 0.5, floor: float | None = None, *, lambda1: float | None = None, lambda2: float | None = None
 ) -> LambdaSequence:
-    """PLD, the GrOWL paper's sequence (ICLR 2018, section 3): λ falls linearly over the first P = ⌊p·n⌋ rows.
+    """Return PLD, the GrOWL paper's sequence (ICLR 2018, section 3), which falls linearly over the first ⌊p·n⌋ rows.
 
-    Relative: ``λ_i = floor + (1 − floor)(P − i + 1)/P`` for i ≤ P, else ``floor``; λ_1 = 1. P is taken as at least 1.
-    Absolute: ``λ_i = lambda1 + lambda2 (P − i + 1)`` for i ≤ P, else ``lambda1``, when both are given: the paper's.
+    Relative, with P = max(⌊p·n⌋, 1): ``λ_i = floor + (1 − floor)(P − i + 1)/P`` for i ≤ P, else ``floor``; λ_1 = 1.
+    Absolute, the paper's, when ``lambda1`` and ``lambda2`` are given, with P = ⌊p·n⌋:
+    ``λ_i = lambda1 + lambda2 (P − i + 1)`` for i ≤ P, else ``lambda1``.
 
     Args:
         p: the part of the rows over which λ falls, in (0, 1].
@@ -164,33 +179,50 @@ def pld(
 
     Raises:
         InvalidValueError: a parameter is outside its range, or the two forms are mixed.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> tg.pld(p=0.5, floor=0.5)(4).tolist()
+        [1.0, 0.75, 0.5, 0.5]
+        >>> tg.pld(p=0.5, lambda1=12, lambda2=0.25)(4).tolist()
+        [12.5, 12.25, 12.0, 12.0]
     """
     p = check_number("pld: p", p, above=0, most=1)
     return _Pld(p, *_form("pld", floor, lambda1, lambda2))
 
 
 def slope(q: float = 0.1) -> LambdaSequence:
-    """SLOPE's Benjamini–Hochberg sequence, ``λ_i = Φ⁻¹(1 − iq/2n)`` (Bogdan et al. 2015, eq. 1.8), raw quantiles.
+    """Return SLOPE's Benjamini–Hochberg sequence, ``λ_i = Φ⁻¹(1 − iq/2n)`` (Bogdan et al. 2015, eq. 1.8), unscaled.
 
     Args:
-        q: the false discovery rate it aims at where a strength of 1 is the noise level, in (0, 1).
+        q: the target false discovery rate if a strength of 1 is the noise level, in (0, 1).
 
     Raises:
         InvalidValueError: ``q`` is not in (0, 1).
+
+    Example:
+        >>> import torch_growl as tg
+        >>> tg.slope(q=0.1)(4)
+        tensor([2.2414, 1.9600, 1.7805, 1.6449], dtype=torch.float64)
     """
     return _Slope(check_number("slope: q", q, above=0, below=1))
 
 
 def group_slope(q: float = 0.1) -> LambdaSequence:
-    """Group SLOPE's sequence, ``λ_i = F⁻¹(1 − iq/n)`` with F the distribution function of χ_d (Brzyski et al. 2019).
+    """Return group SLOPE's sequence, ``λ_i = F⁻¹(1 − iq/n)``, F the distribution of χ_d (Brzyski et al. 2019).
 
-    d is the row length. Raw quantiles, near √d, as in the literature for groups of one size.
+    d is the row length. The values are unscaled quantiles, near √d, as in the literature for groups of one size.
 
     Args:
-        q: the group false discovery rate it aims at where a strength of 1 is the noise level, in (0, 1).
+        q: the target group false discovery rate if a strength of 1 is the noise level, in (0, 1).
 
     Raises:
-        InvalidValueError: ``q`` is not in (0, 1); when called, ``row_length`` is not given.
+        InvalidValueError: ``q`` is not in (0, 1); when called, ``row_length`` is missing.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> tg.group_slope(q=0.1)(3, row_length=4)
+        tensor([3.2344, 2.9642, 2.7892], dtype=torch.float64)
     """
     return _GroupSlope(check_number("group_slope: q", q, above=0, below=1))
 
@@ -205,7 +237,7 @@ _MAKERS: dict[str, Callable[..., LambdaSequence]] = {
 
 
 def sequence_from_dict(data: Mapping[str, Any]) -> LambdaSequence:
-    """Make the sequence that :meth:`LambdaSequence.to_dict` wrote; a field left out, or None, has its default.
+    """Return the sequence that :meth:`LambdaSequence.to_dict` wrote; a field that is missing or None has its default.
 
     Raises:
         InvalidTypeError: ``data`` is not a mapping, or a field is not a number.
@@ -229,14 +261,14 @@ def check_lambda(lam: Tensor, n: int) -> Tensor:
 
     Args:
         lam: ``(n,)``, any real floating type; not modified.
-        n: how many values there must be.
+        n: the number of values that λ must have.
 
     Returns:
-        λ as float64, on the device it was on; the same tensor where it is float64 already.
+        λ as float64 on its device; the same tensor if it is float64 already.
 
     Raises:
         InvalidTypeError: it is not a dense floating-point tensor.
-        InvalidValueError: anything else is wrong; the message names the first index (from 0) where it is.
+        InvalidValueError: a condition is violated; the message names the first index (from 0).
     """
     check_floating("λ", lam)
     if lam.ndim != 1 or len(lam) != n:
@@ -253,12 +285,12 @@ def check_lambda(lam: Tensor, n: int) -> Tensor:
 
 
 def _ramp(steps: Tensor, length: int, floor: float) -> Tensor:
-    """From exactly 1 down to ``floor`` in ``length`` equal steps, then constant."""
+    """Return values that fall from exactly 1 to ``floor`` in ``length`` equal steps and stay constant after that."""
     return (1 - (1 - floor) * (steps / length)).clamp_min(floor).where(steps < length, floor)
 
 
 def _form(name: str, floor: Any, lambda1: Any, lambda2: Any) -> tuple[float | None, float | None, float | None]:
-    """The checked parameters of a relative or an absolute form; those of the other are None."""
+    """Return the checked ``floor, lambda1, lambda2`` of a relative or an absolute form; those of the other are None."""
     if lambda1 is None and lambda2 is None:
         return check_number(f"{name}: floor", 0.3 if floor is None else floor, least=0, most=1), None, None
     if floor is not None:

@@ -1,7 +1,7 @@
-"""What happens to row norms in one proximal step of a whole network, compiled: from norms to scales in one call.
+"""The compiled proximal step of a whole network: from row norms to row scales in one call.
 
-It stands under :mod:`torch_growl.networks.penalty.row_step`. Layer s has the rows ``offsets[s]`` to ``offsets[s + 1]``
-of every flat array.
+Used by :mod:`torch_growl.networks.penalty.row_step`. Layer s has the rows ``offsets[s]`` to ``offsets[s + 1]`` of every
+flat array.
 """
 
 from __future__ import annotations
@@ -41,24 +41,25 @@ def shrink(
     floored: Bools,
     space: Ints,
 ) -> int:
-    """The scales that one proximal step multiplies rows by.
+    """Compute the factors by which one proximal step scales the rows.
 
     Args:
-        norms: ``(n,)``; those of dead rows are taken as 0. Overwritten.
+        norms: ``(n,)``; those of removed rows are taken as 0. Overwritten.
         lam: ``(n,)``, every layer's λ, non-negative and non-increasing.
         offsets: ``(n_layers + 1,)``.
         rates: ``(n_layers,)``, learning rate · strength, ≥ 0.
-        scale_free: divide the threshold by √rows · ‖norms‖, and bring every layer back to the norm it had.
-        min_rows: a layer that would keep fewer rows (or fewer than it has) keeps its largest ones as they are.
-        dead: ``(n,)``, updated: rows that are zero from now on.
-        before: ``(n,)``, each layer's places in the last step's order, updated.
+        scale_free: divide the threshold by √rows · ‖norms‖, and restore the norm of every layer afterwards.
+        min_rows: a layer in which fewer nonzero rows would be left keeps this number of its largest rows unchanged (or
+            all its nonzero rows, if there are fewer).
+        dead: ``(n,)``, updated: removed rows, which stay zero.
+        before: ``(n,)``, each layer's sorted order of the last step, updated.
         scale: ``(n,)``, written.
-        floored: ``(n_layers,)``, written: where ``min_rows`` had its say.
+        floored: ``(n_layers,)``, written: whether ``min_rows`` applied.
         space: ``(5, …)``, scratch, longer than the longest layer.
 
     Returns:
-        DONE; FLOORED, if ``min_rows`` had its say; or the first layer with a norm that is not finite: then nothing was
-        changed but ``norms``.
+        DONE; FLOORED, if ``min_rows`` applied in some layer; or the first layer with a norm that is not finite: then
+        only ``norms`` was changed.
     """
     n_layers = len(offsets) - 1
     for s in range(n_layers):
@@ -108,16 +109,16 @@ def whole_step(
     floored: Bools,
     space: Ints,
 ) -> int:
-    """Norms, :func:`shrink` and scaling in one call, for it is calls that cost most in a small network.
+    """Compute the norms, call :func:`shrink` and scale the rows: one call, since calls dominate in small networks.
 
     Args:
-        parts: of :mod:`torch_growl.mathematics.owl.row_scaling`, all weights.
+        parts: the table of :mod:`torch_growl.mathematics.owl.row_scaling`, of all weights.
         sums: scratch for :func:`torch_growl.mathematics.owl.row_scaling.squares`.
         rows: ``(3, n)``: norms, written; λ; scales, written.
         offsets, rates, scale_free, min_rows, dead, before, floored, space: as for :func:`shrink`.
 
     Returns:
-        What :func:`shrink` does; no weight was written to where it is not negative.
+        As :func:`shrink`; if it is not negative, no weight was written.
     """
     squares(parts, sums)
     combine(parts, sums, rows[0])
@@ -137,7 +138,7 @@ def _norm(v: Floats) -> float:
 
 @jit
 def _floor(v: Floats, x: Floats, min_rows: int) -> bool:
-    """Where fewer rows are left than must be, leave the largest ones as they were; equal ones in their order."""
+    """If too few rows are left, keep the largest ones unchanged (of equal ones, the first); returns whether so."""
     there, left = 0, 0
     for k in range(len(v)):
         there += v[k] > 0.0

@@ -1,4 +1,4 @@
-"""The compiled loops of ``similarity.sparse``: screening tiles of products, exact similarities, sparse rows."""
+"""The compiled loops of ``similarity.sparse``: screening of tiles of products, exact similarities, sparse rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ints32 = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
-_STEP = 64  # products looked at together: nearly always none passes
+_STEP = 64  # products tested together; nearly always none passes
 _SAFE = np.float32(1 - 1e-6)  # for the rounding of the thresholds themselves
 
 
@@ -48,7 +48,7 @@ def collect(
     value: Floats,
     full: int,
 ) -> int:
-    """Append the pairs of a tile that are similar to ``left``, ``right``, ``value``, from ``full`` on.
+    """Append the similar pairs of a tile to ``left``, ``right`` and ``value``, from place ``full`` on.
 
     A pair needs a cosine of preference · (larger norm / smaller norm) = preference · max(up_i down_j, down_i up_j).
     """
@@ -79,12 +79,12 @@ def collect(
 
 @jit
 def lead(products: Floats32, least: float, some: Ints, number: int, cell: Ints, cosine: Floats32) -> Ints:
-    """Put rows that no leader is near into cells of new leaders among them; returns these.
+    """Choose new leaders among rows that are near to no leader, and assign the rows to their cells.
 
     Args:
         products: ``(m, m)`` cosines of the rows ``some``.
-        least: cosine to its leader that a row must have.
-        number: of the first new cell.
+        least: the smallest cosine of a row to its leader.
+        number: the number of the first new cell.
         cell, cosine: written for these rows.
     """
     m = len(some)
@@ -106,7 +106,7 @@ def lead(products: Floats32, least: float, some: Ints, number: int, cell: Ints, 
 
 @jit
 def count(left: Ints32, right: Ints32, indptr: Ints) -> None:
-    """Add each row's number of entries at its place + 1."""
+    """Add the number of each row's entries to ``indptr`` at its place + 1."""
     for e in range(len(left)):
         indptr[left[e] + 1] += 1
         indptr[right[e] + 1] += 1
@@ -114,9 +114,9 @@ def count(left: Ints32, right: Ints32, indptr: Ints) -> None:
 
 @jit
 def fill(left: Ints32, right: Ints32, value: Floats, filled: Ints, indices: Ints32, values: Floats) -> None:
-    """Write each pair both ways round where its rows are filled up to.
+    """Write each pair in both directions, at the places up to which its rows are filled.
 
-    Tiles come in an order in which rows are filled in ascending order.
+    Tiles come in an order in which every row's indices are ascending.
     """
     for e in range(len(left)):
         i, j = left[e], right[e]

@@ -1,8 +1,8 @@
-"""How alike two rows are: the similarity that GrOWL's groups are found by.
+"""The similarity of all pairs of rows, by which GrOWL's groups are found.
 
 ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)`` (Zhang et al., ICLR 2018, section 4): 1 for equal rows, and at most the
-smaller norm over the larger, so rows of one direction but different size are not alike. What
-:func:`torch_growl.cluster_rows` clusters by, there without the n² numbers:
+smaller norm over the larger, so rows of one direction but different norms are not similar.
+:func:`torch_growl.cluster_rows` uses the same similarity without holding the n² numbers:
 :mod:`torch_growl.mathematics.similarity.sparse`.
 """
 
@@ -20,9 +20,9 @@ _BLOCK = 1024  # rows at a time: the temporaries stay small beside the result
 
 @torch.no_grad()
 def row_similarity(W: Tensor) -> Tensor:
-    """The similarity of every pair of rows, ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)``.
+    """Return the similarity of every pair of rows, ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)``.
 
-    Computed in float64 whatever W's type, on rows brought to size 1 by a power of two each, so that squares neither
+    Computed in float64 for every type of W, on rows that are each scaled by a power of two, so that squares neither
     overflow nor vanish. Not differentiable.
 
     Args:
@@ -35,6 +35,13 @@ def row_similarity(W: Tensor) -> Tensor:
     Raises:
         InvalidTypeError: not a floating-point tensor.
         InvalidValueError: fewer than two dimensions, or NaN or infinite values.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> tg.row_similarity(torch.tensor([[3.0, 4.0], [4.0, 3.0], [1.5, 2.0]]))
+        tensor([[1.0000, 0.9600, 0.5000],
+                [0.9600, 1.0000, 0.4800],
+                [0.5000, 0.4800, 1.0000]], dtype=torch.float64)
     """
     rows = as_matrix(W).to(torch.float64)
     n = rows.shape[0]

@@ -1,15 +1,15 @@
-"""Similar pairs of rows: every pair with ``S(i, j) ≥ preference``, found block by block, never holding n² numbers.
+"""Similar pairs of rows: every pair with ``S(i, j) ≥ preference``, found block by block without holding n² numbers.
 
-What :func:`torch_growl.cluster_rows` builds its groups from; S is :func:`torch_growl.row_similarity`'s. Two bounds
-leave most pairs unlooked at, and lose none:
+Used by :func:`torch_growl.cluster_rows`; S is that of :func:`torch_growl.row_similarity`. Two bounds exclude most pairs
+and lose none:
 
 * S(i, j) is the cosine times the smaller norm over the larger, so a pair needs norms within a factor of preference;
 * angles obey the triangle inequality: rows within r_A and r_B of two leaders are at least their angle − r_A − r_B
-  apart. Tied rows, many in few narrow cells, thus need n · cells products instead of n²/2. Where rows have no such
+  apart. Tied rows, many in few narrow cells, thus need n · cells products instead of n²/2. For rows without such a
   structure the leaders are given up early.
 
-What is left is screened by a float32 product, with the most it can be wrong by as margin; who passes is computed in
-float64. So what is kept does not depend on the screening.
+The remaining pairs are screened by a float32 product whose largest error is the margin; pairs that pass are computed in
+float64. The result therefore does not depend on the screening.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ Span = tuple[int, int, int, int]  # rows from, to; compared with rows from, to
 
 _ROWS, _COLUMNS = 512, 4096  # a tile of products: 8 MiB
 _VALUES = 1 << 22  # converted to float64 at a time
-_LEADERS_FROM = 1024  # fewer rows are sooner compared with one another
+_LEADERS_FROM = 1024  # for fewer rows it is faster to compare all pairs
 _UNIT = 2.0**-24  # float32 rounding
 _NOTHING = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float64))
-_FAR = 60.0  # norms of a tile are held as powers of two up to this: larger ones only let more pairs through
+_FAR = 60.0  # norms of a tile are held as powers of two up to this exponent; the cut only lets more pairs through
 
 
 @dataclass(frozen=True, eq=False)
 class SimilarPairs:
-    """The pairs of different rows with S ≥ preference, both ways round, as a sparse symmetric matrix.
+    """The pairs of different rows with S ≥ preference, in both directions, as a sparse symmetric matrix.
 
-    Rows are in an order of their own, in which similar ones stand near one another. 12 bytes an entry.
+    Rows are reordered so that similar ones are near one another. An entry takes 12 bytes.
 
     Attributes:
-        order: ``(n,)`` int64: the row that stands at each place.
+        order: ``(n,)`` int64: the row at each place.
         indptr: ``(n + 1,)`` int64: the entries of place i are ``indptr[i]`` up to ``indptr[i + 1]``.
-        indices: int32: the similar places, ascending within each row; a place is not among its own.
+        indices: int32: the similar places, ascending within each row, without the place itself.
         values: float64: their S.
     """
 
@@ -63,15 +63,14 @@ class SimilarPairs:
 
 @torch.no_grad()
 def similar_pairs(W: Tensor, preference: float) -> SimilarPairs:
-    """Every pair of different rows with ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²) ≥ preference``.
+    """Find every pair of different rows with ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²) ≥ preference``.
 
     S is computed in float64, safe from overflow and underflow, and is exactly symmetric; sums are taken in another
-    order than in :func:`torch_growl.row_similarity`, so the last digit can differ. The order of equal-looking rows
-    aside, the result depends on the rows and their order alone: it is the same on every run.
+    order than in :func:`torch_growl.row_similarity`, so the last digit can differ. The result is the same on every run.
 
     Memory beyond W: a float32 copy of it (for float64 and half types also one in float64 or float32), 40 bytes for
     every pair found (i < j), and 32 MiB. Time: n² · row_length / 2 float32 products at most; n · cells · row_length
-    where rows are tied, in few cells.
+    for tied rows in few cells.
 
     Args:
         W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed on the CPU; not
@@ -95,21 +94,21 @@ def similar_pairs(W: Tensor, preference: float) -> SimilarPairs:
     indices, values, filled = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float64), indptr[:-1].copy()
     for at, block in enumerate(found):
         _screening.fill(*block, filled, indices, values)
-        found[at] = _NOTHING  # let it go
+        found[at] = _NOTHING  # frees its memory
     return SimilarPairs(rows.order, indptr, indices, values)
 
 
 class _Rows:
-    """The rows, their directions in float32, their sizes, and the order they are compared in.
+    """The rows, their directions in float32, their sizes, and the order in which they are compared.
 
     Attributes:
-        exact: ``(n, d)`` float32 or float64, in W's order; float64 rows brought to size 1 by ``2^−exponent``.
-        exponent: ``(n,)`` float64, in W's order; 0 where nothing was scaled.
+        exact: ``(n, d)`` float32 or float64, in W's order; float64 rows scaled by ``2^−exponent``.
+        exponent: ``(n,)`` float64, in W's order; 0 for rows that were not scaled.
         inverse: ``(n,)`` float64, in W's order: 1 / ‖exact‖², 1 for zero rows.
         order: ``(n,)``: by size at first.
         direction: ``(n, d)`` float32, rows of norm 1, in this order.
         size: ``(n,)`` log2 of the norms, in this order.
-        margin: the most a product of directions can be wrong by, anywhere below the true cosine.
+        margin: the largest error of a product of directions.
     """
 
     def __init__(self, rows: Tensor, preference: float) -> None:
@@ -121,7 +120,7 @@ class _Rows:
         double = rows.dtype == torch.float64
         exact = torch.empty(rows.shape, dtype=rows.dtype) if double else rows.float().contiguous()
         for some in _slices(n, d):
-            part = rows[some].to(torch.float64).contiguous()  # sums of one order
+            part = rows[some].to(torch.float64).contiguous()  # so that sums are taken in one order
             scaled, e, nonzero = to_unit_size(part)
             square = scaled.square().sum(dim=1)
             norm = torch.where(nonzero, square, 1.0).sqrt()
@@ -138,7 +137,7 @@ class _Rows:
         self.direction, self.size = direction[self.order], size[self.order]
 
     def reorder(self, by: Ints) -> None:
-        """Put what stands at ``by[k]`` at place k."""
+        """Move the row at place ``by[k]`` to place k, for every k."""
         self.order, self.direction, self.size = self.order[by], self.direction[by], self.size[by]
 
 
@@ -148,7 +147,7 @@ def _slices(n: int, d: int) -> Iterator[slice]:
 
 
 def _within_norms(rows: _Rows) -> Iterator[Span]:
-    """Blocks of rows in the order of size, each with those from its own on that are not too large for it."""
+    """Pair each block of rows, in the order of size, with the rows from itself on that are not too large for it."""
     n = len(rows.size)
     reach = 1e-9 - math.log2(rows.preference)
     for start in range(0, n, _ROWS):
@@ -157,15 +156,15 @@ def _within_norms(rows: _Rows) -> Iterator[Span]:
 
 
 def _near_cells(rows: _Rows) -> list[Span] | None:
-    """Rows put into narrow cells about leaders, and the cells near enough for similar pairs; None if that is no gain.
+    """Divide the rows into narrow cells about leaders and find the cells near enough for similar pairs.
 
-    Reorders the rows, cell by cell.
+    Reorders the rows, cell by cell. Returns None, with the rows as they were, if the cells would save too little.
     """
     from torch_growl.mathematics.similarity import _screening
 
     n, V = len(rows.size), rows.direction
     most = n // 8  # more cells save too little
-    apart = math.acos(min(1.0, rows.preference)) + 1e-6  # similar rows are at most so far from one another
+    apart = math.acos(min(1.0, rows.preference)) + 1e-6  # the largest angle between similar rows
     radius = max(math.radians(5), (math.radians(80) - apart) / 2)  # unrelated directions are at about 90°
     least = math.cos(radius)
     leaders, cell, cosine = np.empty(0, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
@@ -184,7 +183,7 @@ def _near_cells(rows: _Rows) -> list[Span] | None:
     by = np.lexsort((np.arange(n), cell))
     sizes = np.bincount(cell, minlength=len(leaders))
     begin = np.concatenate([[0], np.cumsum(sizes)])
-    wide = np.zeros(len(leaders))  # each cell's radius, and a little
+    wide = np.zeros(len(leaders))  # each cell's radius, rounded up
     np.maximum.at(wide, cell, np.arccos(np.clip(cosine.astype(np.float64) - rows.margin, -1, 1)))
     spans: list[Span] = []
     area, L = 0, V[leaders]
@@ -204,7 +203,7 @@ def _near_cells(rows: _Rows) -> list[Span] | None:
 
 
 def _collect(rows: _Rows, spans: Iterable[Span]) -> Iterator[tuple[Ints32, Ints32, Floats]]:
-    """The similar pairs of all spans: lower place, higher place, S; the first ascending within a tile."""
+    """Yield the similar pairs of all spans: lower place, higher place, S; the first ascending within a tile."""
     from torch_growl.mathematics.similarity import _screening
 
     tile = np.empty(_ROWS * _COLUMNS, np.float32)
@@ -243,6 +242,6 @@ def _collect(rows: _Rows, spans: Iterable[Span]) -> Iterator[tuple[Ints32, Ints3
 
 
 def _powers(size: Floats) -> tuple[Floats32, Floats32]:
-    """2^size and 2^−size; large ones cut off, so that products of two are finite and none is too large."""
+    """Return 2^size and 2^−size, cut off at 2^60, so that products of two are finite and none is too large."""
     up, down = np.exp2(np.minimum(size, _FAR)), np.exp2(np.minimum(-size, _FAR))
     return up.astype(np.float32), down.astype(np.float32)

@@ -1,15 +1,15 @@
-"""Affinity propagation on a sparse graph, component by component, and the choice among what it and others find.
+"""Affinity propagation on a sparse graph, component by component, and the choice of the best solution.
 
-It stands under :mod:`torch_growl.mathematics.clustering.clusters`; the problem is stated in
-:mod:`torch_growl.mathematics.clustering._local_search`. Messages (Frey and Dueck 2007, eq. 1 to 3; damped) run along
-the known pairs only: an unknown one has gain −∞, which is exact, as it belongs to no optimum. With r the
+Used by :mod:`torch_growl.mathematics.clustering.clusters`; the problem is stated in
+:mod:`torch_growl.mathematics.clustering._local_search`. Messages (Frey and Dueck 2007, eq. 1 to 3; damped) pass along
+the known pairs only: an unknown pair has gain −∞, which is exact, because it belongs to no optimum. With r the
 responsibilities and a the availabilities,
 
     r(i, k) ← G(i, k) − max_{k'≠k} (a(i, k') + G(i, k')),    a(k, k) ← Σ_{i≠k} max(0, r(i, k)),
     a(i, k) ← min(0, r(k, k) + Σ_{i'∉{i,k}} max(0, r(i', k))),
 
-and row k is an exemplar while a(k, k) + r(k, k) > 0. The messages of a pair are float32, sums and those of a row to
-itself float64: what rounding costs is below what the local search afterwards, in float64, puts right.
+and row k is an exemplar while a(k, k) + r(k, k) > 0. The messages of a pair are float32; sums, and the messages of a
+row to itself, are float64. The local search that follows, in float64, removes the effect of the rounding.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Messages = NDArray[Any]  # float32 or float64
 
-_STABLE = 15  # iterations without a change of exemplars: converged, as scikit-learn has it
+_STABLE = 15  # iterations without a change of exemplars until convergence, as in scikit-learn
 _BOTH = 50_000  # entries of a component up to which kicks start from both solutions
-_NOISE = 2.0**-16  # relative, of the gains: breaks ties, on which propagation would oscillate
+_NOISE = 2.0**-16  # relative noise on the gains: breaks ties, on which propagation would oscillate
 
 
 def new_state(n: int) -> State:
-    """Room for a search over n rows."""
+    """Allocate the state of a search over n rows."""
     floats, ints = np.zeros((4, n)), np.zeros((3, n), np.int32)
     work = np.zeros(1, np.int64)
     return State(np.zeros(n, np.bool_), floats[0], floats[1], ints[0], ints[1], floats[2], floats[3], ints[2], work)
 
 
 def components(graph: Graph) -> tuple[Ints, Ints]:
-    """The connected components: their rows, one component behind another, ascending in each; where each begins."""
+    """Return the connected components: their rows, concatenated and ascending in each; where each begins."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
@@ -65,22 +65,22 @@ def solve(
     messages: type = np.float32,
     effort: float = 1.0,
 ) -> tuple[Ints, Floats, Ints]:
-    """The best exemplars found for every component.
+    """Find good exemplars for every component.
 
-    Where they can be tried one by one, the optimum (:mod:`torch_growl.mathematics.clustering._enumeration`). Else the
-    better of affinity propagation and a greedy choice, each improved by local search, and that once more by kicks out
-    of local optima. Deterministic.
+    If all sets that could be best can be tried, this is the optimum
+    (:mod:`torch_growl.mathematics.clustering._enumeration`). Else it is the better of affinity propagation and a greedy
+    choice, each improved by local search and by kicks out of local optima. Deterministic.
 
     Args:
-        graph: of n distinct rows.
-        members: ``(n,)``: the rows of each component, one component behind another, ascending within it.
-        starts: ``(n_components + 1,)``: where they begin.
-        messages: type of the messages.
-        effort: a factor for the patience of the last step; 0: no kicks.
+        graph: the graph of n distinct rows.
+        members: ``(n,)``: the rows of each component, concatenated, ascending within it.
+        starts: ``(n_components + 1,)``: where the components begin.
+        messages: the type of the messages.
+        effort: a factor on the number of kicks; 0: no kicks.
 
     Returns:
-        Each row's exemplar; each component's J; the iterations of affinity propagation on each: 0 where it was not
-        needed, the exemplars being proven best, −1 where it did not converge.
+        Each row's exemplar; each component's J; the iterations of affinity propagation on each component: 0 if it was
+        not needed, because the exemplars are proven best; −1 if it did not converge.
     """
     n, n_components = len(graph.own), len(starts) - 1
     exemplar, value, iterations = np.arange(n), np.empty(n_components), np.zeros(n_components, np.int64)
@@ -142,7 +142,7 @@ def _solve(
 
 @jit
 def _patience(rows: int, pairs: int, groups: int) -> int:
-    """How many pairs may be looked at without a gain: the more groups, the more local optima; within a moment."""
+    """Return the number of pairs that kicks may read without a gain: more groups have more local optima."""
     return 2000 * rows + 20 * pairs + min(min(5 * groups**3, 1000) * pairs, 20_000_000)
 
 
@@ -169,19 +169,19 @@ def propagate(
     sums: Floats,
     chosen: Flags,
 ) -> int:
-    """Affinity propagation on one component.
+    """Run affinity propagation on one component.
 
-    It has converged when for 15 iterations the exemplars were the same, at least one, and every row was one or
-    similar to one.
+    It has converged when for 15 iterations there was at least one exemplar, the exemplars did not change, and every row
+    was an exemplar or similar to one.
 
     Args:
         members: the component's rows, ascending.
-        messages: ``(n,)`` of the messages' type, scratch.
+        messages: ``(n,)``, scratch of the messages' type.
         sums: ``(2, n)``, scratch.
         chosen: ``(n,)``, written for the members: the exemplars.
 
     Returns:
-        Iterations it took, −1 if it did not converge.
+        The number of iterations, or −1 if it did not converge.
     """
     m, q = len(members), messages
     edges = 0

@@ -1,10 +1,10 @@
-"""The proven optimum of a component where so few sets of exemplars can be best that all of them are tried.
+"""The proven optimum of a component for which all sets of exemplars that could be best can be tried.
 
-It stands under :mod:`torch_growl.mathematics.clustering._affinity`; the problem and the graph are those of
-:mod:`torch_growl.mathematics.clustering._local_search`. Two ways: all sets of a handful of rows; or, of a tight
+Used by :mod:`torch_growl.mathematics.clustering._affinity`; the problem and the graph are those of
+:mod:`torch_growl.mathematics.clustering._local_search`. Either all sets of a few rows are tried, or, for a tight
 component of any size, all sets that could beat a known one. With ``M_i`` the most that row i can count, ``J(E) ≤ Σ_i
-M_i − Σ_{k∈E} (M_k − own_k)``: where rows are much alike every exemplar costs nearly 1 − preference, and hardly any set
-of more than two or three is left.
+M_i − Σ_{k∈E} (M_k − own_k)``: if rows are very similar, every exemplar costs nearly 1 − preference, and hardly any set
+of more than two or three exemplars is left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEEPEST = 6
 
 @jit
 def _dense(members: Ints, graph: Graph, other: float) -> Floats:
-    """The component's gains ``(m, m)``; ``other`` where a pair is not known, own on the diagonal."""
+    """Return the component's gains ``(m, m)``: ``other`` for a pair that is not known, own on the diagonal."""
     m = len(members)
     G = np.full((m, m), other)
     for t in range(m):
@@ -40,7 +40,7 @@ def _dense(members: Ints, graph: Graph, other: float) -> Floats:
 
 @jit
 def try_all(members: Ints, graph: Graph, table: Floats, chosen: Flags) -> None:
-    """The optimum of a component of up to ``ALL`` rows; of equally good sets, one of the smallest.
+    """Choose the optimum of a component of up to ``ALL`` rows; of equally good sets, one of the smallest.
 
     Args:
         table: ``(2^ALL, ALL)``, scratch: for each set, each row's best gain from the set.
@@ -87,9 +87,9 @@ def try_few(members: Ints, graph: Graph, chosen: Flags, known: float, work: int)
     """Set ``chosen`` to the optimum, if the sets that could beat ``known`` are few enough to try.
 
     Args:
-        chosen: ``(n,)``; left as it is where no set beats ``known``, which is then the optimum.
+        chosen: ``(n,)``; unchanged if no set beats ``known``, which is then the optimum.
         known: J of ``chosen``.
-        work: additions it may take at most.
+        work: the largest number of additions.
 
     Returns:
         Whether ``chosen`` is now proven best (to 1e-12 of J).
@@ -107,7 +107,7 @@ def try_few(members: Ints, graph: Graph, chosen: Flags, known: float, work: int)
     spare *= 1 - 1e-12
     order = np.argsort(cost)
     least, deepest, sets = 0.0, 0, 1.0
-    while deepest < m and least + cost[order[deepest]] <= spare:  # the most exemplars that could pay
+    while deepest < m and least + cost[order[deepest]] <= spare:  # the most exemplars that a better set can have
         least += cost[order[deepest]]
         deepest += 1
         sets *= (m - deepest + 1) / deepest
@@ -115,7 +115,7 @@ def try_few(members: Ints, graph: Graph, chosen: Flags, known: float, work: int)
             return False
     if deepest == 0:
         return True
-    G = _dense(members, graph, -np.inf).T.copy()  # column k, what rows gain from k, in one piece
+    G = _dense(members, graph, -np.inf).T.copy()  # column k, the gains from k, in contiguous memory
     best = np.empty((deepest + 1, m))
     for t in range(m):
         best[0, t] = graph.own[members[t]]  # alone
@@ -130,7 +130,7 @@ def try_few(members: Ints, graph: Graph, chosen: Flags, known: float, work: int)
         k = order[at]
         paid[depth] = paid[depth - 1] + cost[k]
         total = _better(best[depth - 1], G[k], best[depth])
-        for d in range(1, depth + 1):  # an exemplar counts as itself, whatever would serve it better
+        for d in range(1, depth + 1):  # an exemplar counts own, even if another would serve it better
             e = order[picked[d]]
             total -= best[depth, e] - graph.own[members[e]]
         if total > top:

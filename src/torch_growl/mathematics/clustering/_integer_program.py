@@ -1,12 +1,12 @@
 """The proven optimum of one component: an integer program, solved by HiGHS.
 
-It stands under :mod:`torch_growl.mathematics.clustering.clusters`; the problem is stated in
-:mod:`torch_growl.mathematics.clustering._local_search`. It is that of uncapacitated facility location, in its strong
-form, whose relaxation is nearly always whole already:
+Used by :mod:`torch_growl.mathematics.clustering.clusters`; the problem is stated in
+:mod:`torch_growl.mathematics.clustering._local_search`. It is uncapacitated facility location in its strong form, whose
+relaxation is nearly always integral:
 
     max Σ_k own(k) y_k + Σ_{(i,k)} G(i, k) x_ik,   y_i + Σ_k x_ik = 1,   0 ≤ x_ik ≤ y_k,   y_k ∈ {0, 1}.
 
-Only pairs with ``G(i, k) > own(i)`` take part: in any other, row i is as well off as an exemplar itself.
+Only pairs with ``G(i, k) > own(i)`` are variables: else row i counts at least as much when it is an exemplar.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ __all__ = ["optimum", "prove"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_PAIRS = 200_000  # of a component: more would take HiGHS hours
+_PAIRS = 200_000  # of a component; HiGHS would take hours for more
 
 
 def prove(
     graph: Graph, members: Ints, starts: Ints, iterations: Ints, exemplar: Ints, value: Floats, seconds: float
 ) -> None:
-    """Make the solution of every component that is not proven best yet the optimum.
+    """Replace the solution of every component that is not proven best yet by the optimum.
 
     Args:
         graph, members, starts: as for :func:`torch_growl.mathematics.clustering._affinity.solve`.
-        iterations, exemplar, value: what it returned; the last two are changed where a better solution is found.
-        seconds: that one component may take.
+        iterations, exemplar, value: what ``solve`` returned; the last two are changed for better solutions.
+        seconds: the time limit of one component.
 
     Raises:
-        InvalidValueError: a component is too large, or took too long.
+        InvalidValueError: a component is too large, or its time limit passed.
     """
     state = new_state(len(graph.own))
     for c in np.flatnonzero(iterations):
@@ -58,9 +58,9 @@ def prove(
 
 
 def optimum(members: Ints, graph: Graph, seconds: float) -> Ints | None:
-    """The exemplars of the component ``members`` (ascending), or None if they could not be proven best in that time.
+    """Return the best exemplars of the component ``members`` (ascending), or None if the time limit passed.
 
-    Best up to HiGHS's tolerance, 1e-6 of J.
+    They are best up to HiGHS's tolerance, 1e-6 of J.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array

@@ -1,8 +1,8 @@
-"""Out of local optima: the groups about one row are taken apart, put together anew near by, and kept if J grew.
+"""Kicks out of local optima: the groups about one row are dissolved and rebuilt, and the result is kept if J grew.
 
-It stands under :mod:`torch_growl.mathematics.clustering._affinity`; the problem and the state are those of
-:mod:`torch_growl.mathematics.clustering._local_search`. An iterated local search whose steps cost what they touch:
-after a kick only rows near a change are looked at again, and a kick that led to nothing is undone flip by flip.
+Used by :mod:`torch_growl.mathematics.clustering._affinity`; the problem and the state are those of
+:mod:`torch_growl.mathematics.clustering._local_search`. This is an iterated local search with local cost: after a kick
+only rows near a change are examined again, and a kick that led to no gain is undone flip by flip.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["shake", "unlike"]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-_NOTICED = 1e-9  # a gain that is worth more patience
+_NOTICED = 1e-9  # a gain from which patience starts again
 
 
 @jit
 def unlike(number: int) -> np.uint64:
-    """A 64-bit number for each whole one, as good as random (splitmix64)."""
+    """Map an integer to a pseudo-random 64-bit number (splitmix64)."""
     z = np.uint64(number) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -32,14 +32,15 @@ def unlike(number: int) -> np.uint64:
 
 @jit
 def shake(members: Ints, graph: Graph, state: State, queued: Flags, queue: Ints, log: Ints, patience: int) -> float:
-    """Kick the set ``chosen`` and let local search repair it, again and again; returns what the component then counts.
+    """Kick the set ``chosen`` and improve it by local search, repeatedly; returns J of the component at the end.
 
-    A kick flips a random row and drops the exemplars similar to it: all of them, or each with an even chance.
+    A kick flips a random row and drops the exemplars similar to it: all of them, or each with probability ½.
 
     Args:
-        members: ``(m,)``, ascending; the state must be in line with ``chosen``, and is so afterwards.
-        queued, queue: ``(n,)``, scratch. log: scratch; no more than its length is flipped after one kick.
-        patience: pairs looked at without a gain before it ends.
+        members: ``(m,)``, ascending; the state must agree with ``chosen``, and does so afterwards.
+        queued, queue: ``(n,)``, scratch.
+        log: scratch; its length is the largest number of flips after one kick.
+        patience: the number of pairs read without a gain after which the search ends.
     """
     m = len(members)
     least = least_gain(members, graph)
@@ -66,7 +67,7 @@ def shake(members: Ints, graph: Graph, state: State, queued: Flags, queue: Ints,
                 ):
                     first = graph.indices[begin + t]
                 t += 1
-            elif waiting > 0:  # what pays near to what was flipped
+            elif waiting > 0:  # gains near the flipped rows
                 k = queue[head]
                 head = (head + 1) % m
                 waiting -= 1
@@ -86,7 +87,7 @@ def shake(members: Ints, graph: Graph, state: State, queued: Flags, queue: Ints,
                 log[flips] = k
                 flips += 1
                 near = graph.indptr[k + 1] - graph.indptr[k]
-                for e in range(-1, near):  # from another one on each time: the first that pays is taken
+                for e in range(-1, near):  # from another start each time, as the first gain is taken
                     i = k if e < 0 else graph.indices[graph.indptr[k] + (e + turn) % near]
                     if not queued[i]:
                         queued[i] = True

@@ -1,17 +1,17 @@
-"""Which rows of one component are exemplars: a greedy choice and local search.
+"""The choice of the exemplars of one component: a greedy choice and local search.
 
-It stands under :mod:`torch_growl.mathematics.clustering._affinity`. The problem: choose a non-empty set E of the
+Used by :mod:`torch_growl.mathematics.clustering._affinity`. The problem is to choose a non-empty set E of the
 component's distinct rows, row i standing for m_i bit-equal ones, that maximises
 
     J(E) = Σ_{k∈E} (preference + m_k − 1) + Σ_{i∉E} m_i max_{k∈E} S(i, k):
 
-an exemplar counts as the preference, its m_k − 1 copies are as similar to it as can be. Bit-equal rows belong to one
-group in every optimum (preference ≤ 1), so this is the problem over all rows. Written below with the gains
-``G(i, k) = m_i S(i, k)`` and ``own(k) = preference + m_k − 1``. Only pairs with S ≥ preference are known: any other has
-``G(i, k) ≤ own(i)``, so row i is at least as well off as an exemplar itself.
+an exemplar counts the preference, and each of its m_k − 1 copies counts 1. Bit-equal rows belong to one group in every
+optimum (preference ≤ 1), so this is the problem over all rows. Below, the gains are ``G(i, k) = m_i S(i, k)`` and
+``own(k) = preference + m_k − 1``. Only pairs with S ≥ preference are known: any other has ``G(i, k) ≤ own(i)``, so
+row i counts at least as much when it is an exemplar itself.
 
-The search therefore takes a row that no exemplar serves better than ``own`` as *alone*, which gives every set a value,
-the same as J of the set with the lonely rows added.
+The search therefore treats a row that gains no more than ``own`` from any exemplar as *alone*, which gives every set a
+value: J of the set with the rows that are alone added.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ALONE = -1
 
 
 class Graph(NamedTuple):
-    """Similar pairs of n distinct rows, both ways round (``similarity.sparse.SimilarPairs``), and what rows count.
+    """The similar pairs of n distinct rows, in both directions (``similarity.sparse.SimilarPairs``), and their weights.
 
     ``copies`` is m, ``own`` is preference + m − 1, both ``(n,)`` float64.
     """
@@ -59,11 +59,11 @@ class Graph(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where a search stands: every array is ``(n,)``, and only the searched component's places are used.
+    """The state of a search: every array but ``work`` is ``(n,)``; only the places of the component are used.
 
-    ``best`` is what a row counts now and ``owner`` the exemplar that gives it (itself, or −1: alone), ``second`` what
-    it would count without that exemplar, and ``loss`` what dropping an exemplar adds, ≤ 0 mostly. ``change`` and
-    ``touched`` are scratch.
+    ``best`` is what a row counts now, ``owner`` the exemplar that gives it (the row itself, or −1: alone), ``second``
+    what the row would count without that exemplar, ``runner`` the exemplar that would give it, and ``loss`` what
+    dropping an exemplar adds to J, mostly ≤ 0. ``change`` and ``touched`` are scratch; ``work[0]`` counts pairs read.
     """
 
     chosen: Flags
@@ -79,7 +79,7 @@ class State(NamedTuple):
 
 @jit
 def _look(i: int, graph: Graph, state: State) -> None:
-    """Find row i's best and second best among the exemplars."""
+    """Find the best and the second best exemplar of row i."""
     own = graph.own[i]
     best, second, owner, runner = own, own, _ALONE, _ALONE
     if state.chosen[i]:
@@ -103,7 +103,7 @@ def _look(i: int, graph: Graph, state: State) -> None:
 
 @jit
 def _look_again(i: int, graph: Graph, state: State) -> float:
-    """The same, keeping ``loss`` right; returns by how much the row's part of J changes."""
+    """Find the exemplars of row i again and update ``loss``; returns the change of the row's part of J."""
     before = state.best[i]
     if state.owner[i] != _ALONE:
         state.loss[state.owner[i]] -= state.second[i] - before
@@ -117,7 +117,7 @@ def _look_again(i: int, graph: Graph, state: State) -> float:
 
 @jit
 def use(members: Ints, graph: Graph, state: State) -> None:
-    """Bring the state in line with ``chosen``."""
+    """Compute the state of the set ``chosen``."""
     for i in members:
         state.loss[i] = 0.0
         state.change[i] = 0.0
@@ -129,7 +129,7 @@ def use(members: Ints, graph: Graph, state: State) -> None:
 
 @jit
 def flip(k: int, graph: Graph, state: State) -> float:
-    """Make row k an exemplar, or no longer one; returns what that adds to J."""
+    """Add row k to the exemplars, or drop it; returns the change of J."""
     comes = not state.chosen[k]
     state.chosen[k] = comes
     gained = _look_again(k, graph, state)
@@ -145,15 +145,15 @@ def flip(k: int, graph: Graph, state: State) -> float:
 
 @jit
 def come(k: int, graph: Graph, state: State) -> tuple[float, int]:
-    """The most that making row k an exemplar can gain, alone or instead of another, and that other one or −1.
+    """Return the largest gain of making row k an exemplar, added or in place of another, and that other one or −1.
 
-    Instead of an exemplar that serves none of k's similar rows, nor k, is no more than to drop that one and to add k.
+    Replacing an exemplar that serves neither k nor a row similar to k is not tried: it gains as much as two flips.
     """
     state.work[0] += graph.indptr[k + 1] - graph.indptr[k]
     n_touched = 0
     add = graph.own[k] - state.best[k]
     o = state.owner[k]
-    if o != _ALONE:  # k itself loses nothing when its exemplar goes
+    if o != _ALONE:  # k itself loses nothing when its exemplar is dropped
         state.touched[n_touched] = o
         n_touched += 1
         state.change[o] -= state.second[k] - state.best[k]
@@ -180,7 +180,7 @@ def come(k: int, graph: Graph, state: State) -> tuple[float, int]:
 
 @jit
 def least_gain(members: Ints, graph: Graph) -> float:
-    """What rounding could do, and so is no gain."""
+    """Return a bound on rounding errors; a smaller gain is not counted as one."""
     rows = 0.0
     for i in members:
         rows += graph.copies[i]
@@ -189,13 +189,13 @@ def least_gain(members: Ints, graph: Graph) -> float:
 
 @jit
 def improve(members: Ints, graph: Graph, state: State) -> float:
-    """Drop, add and swap exemplars from ``chosen`` on, as long as it pays; returns what the component then counts.
+    """Drop, add and swap exemplars, starting from ``chosen``, while J grows; returns J of the component.
 
-    At the end, no row could be dropped, added or exchanged for another with gain. Re-centring a group is a swap.
+    At the end, no drop, addition or swap of one exemplar gains. Re-centring a group is a swap.
     """
     least = least_gain(members, graph)
     for _ in range(_ROUNDS):
-        use(members, graph, state)  # anew, so that rounding does not add up
+        use(members, graph, state)  # computed again, so that rounding errors do not add up
         changed = False
         for k in members:
             if state.chosen[k]:
@@ -216,7 +216,7 @@ def improve(members: Ints, graph: Graph, state: State) -> float:
 
 @jit
 def net_similarity(members: Ints, graph: Graph, state: State) -> float:
-    """J of what ``chosen`` says, lonely rows being exemplars; the state must be in line with it."""
+    """Return J of the set ``chosen`` with the rows that are alone added; the state must agree with ``chosen``."""
     total = 0.0
     for i in members:
         total += state.best[i]
@@ -225,7 +225,7 @@ def net_similarity(members: Ints, graph: Graph, state: State) -> float:
 
 @jit
 def greedy(members: Ints, graph: Graph, chosen: Flags) -> None:
-    """Leaders: rows by how much the others gain from them; whoever no earlier leader serves well enough is one."""
+    """Choose exemplars in the order of the others' gains from them: each row that no earlier one serves well enough."""
     useful = np.empty(len(members), np.float64)
     for t in range(len(members)):
         k = members[t]
@@ -246,7 +246,7 @@ def greedy(members: Ints, graph: Graph, chosen: Flags) -> None:
 
 @jit
 def settle_owners(members: Ints, graph: Graph, state: State, exemplar: Ints) -> float:
-    """Write each row's exemplar, lonely rows being exemplars too; returns J."""
+    """Write each row's exemplar, after making rows that are alone exemplars; returns J."""
     for i in members:
         if state.owner[i] == _ALONE:
             state.chosen[i] = True

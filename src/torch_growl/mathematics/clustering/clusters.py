@@ -1,11 +1,11 @@
-"""Groups of alike rows: affinity propagation on the row similarity, taken apart into exact, independent pieces.
+"""Groups of similar rows: affinity propagation on the row similarity, in exact, independent parts.
 
 The paper (ICLR 2018, section 4) ties the rows of a layer by affinity propagation on
 ``S(i, j) = ⟨w_i, w_j⟩ / max(‖w_i‖², ‖w_j‖²)``. It maximises the net similarity: every group has one of its rows as
 exemplar, which counts ``preference``, and every other row counts its similarity to its exemplar. A row less similar
-than ``preference`` to all others does better alone, so a solution needs only the pairs with S ≥ preference and never
-joins across the connected components they make, and bit-equal rows are never apart: all three are used here, and are
-exact. What :func:`find_tying` asks layer by layer.
+than ``preference`` to all others is better off alone. So only pairs with S ≥ preference matter, no group joins two of
+their connected components, and bit-equal rows are in one group. All three facts are exact and are used here.
+:func:`torch_growl.find_tying` calls this for every layer.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from torch_growl.mathematics.similarity import as_matrix, similar_pairs
 
 __all__ = ["Clustering", "cluster_rows"]
 
-_VALUES = 1 << 21  # rows are read so many values at a time
+_VALUES = 1 << 21  # read at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
-    """Which rows are alike.
+    """The groups of similar rows found by :func:`cluster_rows`.
 
     Attributes:
         labels: ``(n_rows,)`` int64 on W's device: −1 for an all-zero row, else its group, numbered by first appearance.
-        exemplars: for each group, the row that stands for it (of bit-equal ones the first).
+        exemplars: for each group, its exemplar (of bit-equal rows the first).
         objective: the net similarity over nonzero rows: ``preference`` for every group plus, for every row that is not
             an exemplar, its similarity to its exemplar; 0 without nonzero rows.
-        converged: False when affinity propagation ran out of iterations somewhere; the groups are then the best that
+        converged: False if affinity propagation did not converge on some component; its groups are then the best that
             greedy choice and local search found.
     """
 
@@ -50,7 +50,7 @@ class Clustering:
 
     @property
     def n_groups(self) -> int:
-        """Number of groups, single rows included."""
+        """The number of groups, single rows included."""
         return len(self.exemplars)
 
     @property
@@ -71,34 +71,40 @@ def cluster_rows(
     """Group the rows of a matrix by the net similarity.
 
     Maximises ``Σ_{i not an exemplar} S(i, e(i)) + preference · #exemplars`` over nonzero rows. Bit-equal rows are
-    merged and connected components of {S ≥ preference} solved one by one, which changes no optimum: those of up to 12
-    distinct rows, and larger ones so tight that few sets of exemplars come into question, exactly; the others by
-    affinity propagation and a greedy choice, the better of them improved by local search and by kicks out of local
-    optima. Deterministic; rows are put in an order that depends on their content alone, so permuting the rows permutes
-    the groups with them.
+    merged and connected components of {S ≥ preference} are solved one by one, which changes no optimum. Components of
+    up to 12 distinct rows, and larger ones so tight that few sets of exemplars can be best, are solved exactly; the
+    others by affinity propagation and a greedy choice, of which the better is improved by local search and by kicks out
+    of local optima. Deterministic; rows are put in an order that depends on their content alone, so permuting the rows
+    permutes the groups with them.
 
     Memory beyond W: about a copy of W's distinct rows, 40 bytes for every pair of them with S ≥ preference, and 24 more
-    for those of the largest component; never n² numbers, unless so many pairs are that similar. Similarities are
-    float64, the messages of affinity propagation float32.
+    for those of the largest component; n² numbers only if all pairs are that similar. Similarities are float64, the
+    messages of affinity propagation float32.
 
     Args:
         W: ``(n_rows, …)``, two dimensions or more, rows along dim 0; any real floating type; computed on the CPU; not
             modified.
-        preference: what an exemplar counts, in (0, 1]: rows join an exemplar only at a similarity of at least this.
-        damping: of affinity propagation, in [0.5, 1). Below 0.9 it fails on tightly tied rows.
-        max_iter: of affinity propagation, ≥ 1.
+        preference: the value of an exemplar, in (0, 1]: rows join an exemplar only at a similarity of at least this.
+        damping: damping factor of affinity propagation, in [0.5, 1). Below 0.9 it fails on tightly tied rows.
+        max_iter: most iterations of affinity propagation, ≥ 1.
         method: ``"affinity"``, or ``"exact"``: every component is solved to proven optimality, to 1e-6 of the
             objective, by an integer program (HiGHS). Meant for components of up to some hundred distinct rows: at most
             200,000 similar pairs.
         time_limit: seconds that ``"exact"`` may spend on one component, > 0.
 
     Raises:
-        InvalidTypeError: ``W`` is not a floating-point tensor, or an option not a number.
+        InvalidTypeError: ``W`` is not a floating-point tensor, or an option is not a number.
         InvalidValueError: ``W`` has fewer than two dimensions or NaN or infinite values, an option is outside its
             range, or ``"exact"`` could not prove the optimum of a component within its limits.
 
     Warns:
-        GrowlWarning: affinity propagation did not converge on a component; its size is named.
+        GrowlWarning: affinity propagation did not converge on a component; the message names its size.
+
+    Example:
+        >>> import torch, torch_growl as tg
+        >>> found = tg.cluster_rows(torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 0.0], [1.1, 1.9]]), preference=0.8)
+        >>> found.labels.tolist(), found.n_groups, round(found.objective, 3)
+        ([0, 1, -1, 0], 2, 2.58)
     """
     _check_options(preference, damping, max_iter, method, time_limit)
     rows = as_matrix(W).cpu()
@@ -110,7 +116,7 @@ def cluster_rows(
     if stuck:
         warnings.warn(
             f"affinity propagation did not converge within {max_iter} iterations on {len(stuck)} component(s), the "
-            f"largest of {max(stuck)} distinct rows; the best grouping found otherwise is used "
+            f"largest of {max(stuck)} distinct rows; the best groups of greedy choice and local search are used there "
             "(raise max_iter or damping)",
             GrowlWarning,
             stacklevel=2,
@@ -131,9 +137,9 @@ def _solve(
     max_iter: int,
     exact: float | None,
 ) -> tuple[NDArray[np.int64], float, list[int]]:
-    """Each distinct row's exemplar, the objective, and the sizes of the components where propagation got stuck.
+    """Return each distinct row's exemplar, the objective, and the sizes of components that did not converge.
 
-    ``exact`` is the time a component may take to be proven best, if that is asked for.
+    ``exact`` is the time limit in seconds for the proof of one component, or None for no proofs.
     """
     from torch_growl.mathematics.clustering._affinity import components, solve
     from torch_growl.mathematics.clustering._integer_program import prove
@@ -155,7 +161,7 @@ def _solve(
 def _by_content(
     rows: Tensor, first: NDArray[np.int64], copies: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Put distinct rows in an order that their content alone decides; the last is the way back."""
+    """Order distinct rows by their content; returns the rows, their copies, and the place of each in the new order."""
     codes = np.empty(len(first), np.int64)
     step = max(1, _VALUES // max(rows.shape[1], 1))
     for start in range(0, len(first), step):

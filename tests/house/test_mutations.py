@@ -61,8 +61,8 @@ MUTATIONS = {
     ),
     "momentum is averaged": (
         "networks/tying/parametrization.py",
-        "total[:-1] / self.root",
-        "total[:-1] / self.root**2",
+        "total[:-1] / self.root.double()",
+        "total[:-1] / self.root.double() ** 2",
         "networks/tying/test_parametrization.py",
     ),
     "groups of channels are mixed up": (

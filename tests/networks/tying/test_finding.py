@@ -43,7 +43,7 @@ def test_it_finds_pruned_rows_and_groups() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_layer_that_would_hardly_share_is_left_untied_and_says_so() -> None:
+def test_a_layer_that_would_hardly_share_is_left_untied_and_marked_so() -> None:
     tying = tg.find_tying(trained(), ["a", "b"], preference=0.9)
     assert not tying["b"].tied
     assert tying["b"].partition.n_groups == 20
@@ -80,9 +80,11 @@ def test_bad_arguments_are_named() -> None:
         tg.find_tying(None)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="preference must be in \\(0, 1\\], got 1.5"):
         tg.find_tying(model, preference=1.5)
-    with pytest.raises(InvalidValueError, match="max_ratio must be in"):
+    with pytest.raises(InvalidValueError, match="max_ratio must be in \\(0, 1\\], got 0"):
         tg.find_tying(model, max_ratio=0)
-    with pytest.raises(InvalidValueError, match="method must be"):
+    with pytest.raises(InvalidTypeError, match="preference must be a number, got str"):
+        tg.find_tying(model, overrides={"a": "0.5"})  # type: ignore[dict-item]
+    with pytest.raises(InvalidValueError, match="method must be 'affinity', 'exact', 'ward' or 'none', got 'kmeans'"):
         tg.find_tying(model, method="kmeans")  # type: ignore[arg-type]
     model.a.weight.data[0, 0] = float("nan")
     with pytest.raises(LayerError, match="layer 'a' has NaN or infinite weights"):
@@ -136,7 +138,7 @@ def test_ward_merges_down_to_numbers_and_shares() -> None:
     assert tying["0"].partition.nonzero == 15
     assert tying["2"].partition.n_groups == 8
     tied = tg.tie_(model, tying)
-    again = tg.find_tying(tg.untie_(tied), ["0"], method="ward", groups=3)  # goes on from rows that are equal already
+    again = tg.find_tying(tg.untie_(tied), ["0"], method="ward", groups=3)  # continues from rows that are equal already
     coarse = dict(zip(tying["0"].partition.labels, again["0"].partition.labels, strict=True))
     assert [coarse[label] for label in tying["0"].partition.labels] == list(again["0"].partition.labels)
 
@@ -146,9 +148,10 @@ def test_ward_merges_down_to_numbers_and_shares() -> None:
     [
         ({"method": "ward"}, "go together"),
         ({"groups": 3}, "go together"),
-        ({"method": "ward", "groups": 0}, "groups"),
-        ({"method": "ward", "groups": 1.5}, "groups"),
-        ({"method": "ward", "groups": {"nowhere": 3}}, "nowhere"),
+        ({"method": "ward", "groups": 0}, "groups must be a whole number ≥ 1 or a share between 0 and 1, got 0"),
+        ({"method": "ward", "groups": 1.5}, "groups must be a whole number ≥ 1 or a share .*, got 1.5"),
+        ({"method": "ward", "groups": "3"}, "groups must be a number, got str"),
+        ({"method": "ward", "groups": {"nowhere": 3}}, "unknown layer 'nowhere'"),
     ],
 )
 def test_bad_groups_are_refused(given: dict[str, object], words: str) -> None:

@@ -94,19 +94,18 @@ class GrOWL:
         >>> import torch_growl as tg
         >>> _ = torch.manual_seed(0)
         >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> growl = tg.GrOWL(model, strength=20.0)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        >>> growl = tg.GrOWL(model, min_rows=1)
         >>> growl.layers, growl.left_out
         (('0',), {'2': "the network's last layer"})
         >>> handle = growl.attach(optimizer)  # from here on every optimizer.step() is followed by the prox
-        >>> for _ in range(50):
+        >>> for _ in range(150):
+        ...     x = torch.randn(64, 8)
         ...     optimizer.zero_grad()
-        ...     x = torch.randn(32, 8)
-        ...     loss = torch.nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long())  # one input matters
-        ...     loss.backward()
+        ...     torch.nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long()).backward()  # one input matters
         ...     optimizer.step()
-        >>> growl.nonzero()
-        {'0': 4}
+        >>> (model[0].weight != 0).any(dim=0).tolist()
+        [True, False, False, False, False, False, False, False]
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The tying of a given network: found among similar rows, or read from rows that are equal already."""
+"""The tying of a network: found by grouping similar rows, or read from rows that are equal already."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.mathematics.clustering import PRUNED, Partition, cluster_rows, merge_rows
 from torch_growl.networks.layers import Side, choose_layers, inspect_layers, matching, rows_of
@@ -29,40 +30,51 @@ def find_tying(
     groups: int | float | Mapping[str, int | float] | None = None,
     side: Side = "input",
 ) -> Tying:
-    """Identify the significant rows of every layer and the groups among them (the paper's stage (i)).
+    """Find the nonzero rows of every layer and the groups of similar ones among them (the paper's stage (i)).
 
     Args:
         model: a trained network; not modified.
         layers: names or patterns, as for :class:`torch_growl.GrOWL`; ``growl.layers`` gives the penalised ones.
-        preference: rows are tied to an exemplar only at similarity ≥ preference, in (0, 1]; the paper takes 0.6 for
-            MNIST and 0.8 for VGG. Larger: fewer ties, less lost by tying.
-        overrides: another preference for some layers, by name or pattern, later ones first; 1 ties equal rows only.
-        max_ratio: a layer whose groups / nonzero rows exceeds this is left untied, for little would be shared (the
-            paper: 0.95); 1 ties every layer.
+        preference: rows are tied to an exemplar only at similarity ≥ preference, in (0, 1]; the paper uses 0.6 for
+            MNIST and 0.8 for VGG. A larger one ties fewer rows and loses less accuracy.
+        overrides: another preference for some layers, by name or pattern, later ones take precedence; 1 ties equal
+            rows only.
+        max_ratio: a layer whose groups / nonzero rows exceeds this is left untied, because little would be shared; in
+            (0, 1], the paper uses 0.95. 1 ties every layer.
         method: ``"affinity"``: affinity propagation on the row similarity; ``"exact"``: the proven best groups, for
-            components of some hundred rows (:func:`torch_growl.cluster_rows`); ``"ward"``: the rows of likest direction
-            are merged until ``groups`` are left, for tying in steps: merge a little, :func:`torch_growl.tie_`, retrain,
-            :func:`torch_growl.untie_`, merge on; rows that are equal already stay so. ``"none"``: zero rows only.
-        groups: with ``"ward"``: how many groups are left of a layer, a whole number ≥ 1, or as a share of its nonzero
-            rows, below 1; or one for each layer, by name or pattern, later ones first. Layers without one are not tied.
+            components of some hundred rows (:func:`torch_growl.cluster_rows`); ``"ward"``: rows of the most similar
+            direction are merged until ``groups`` are left, for tying in steps: merge some rows,
+            :func:`torch_growl.tie_`, retrain, :func:`torch_growl.untie_`, merge more; rows that are equal already stay
+            equal. ``"none"``: no groups, pruned rows only.
+        groups: with ``"ward"``: the number of groups to leave in a layer, a whole number ≥ 1, or a share of its nonzero
+            rows, below 1; or one for each layer, by name or pattern, later ones take precedence. Layers without one
+            are not tied.
         side: which side's rows are grouped.
 
     Raises:
-        LayerError: an unknown or ineligible layer is named, or weights are NaN or infinite (the layer is named).
-        InvalidValueError: ``preference``, ``max_ratio``, ``method`` or ``groups`` is not one that is allowed, or of
-            ``"ward"`` and ``groups`` one is given without the other.
+        LayerError: an unknown or ineligible layer is named, or a layer has NaN or infinite weights.
+        InvalidValueError, InvalidTypeError: ``preference``, ``max_ratio``, ``method`` or ``groups`` is outside its
+            range or of the wrong type, or one of ``"ward"`` and ``groups`` is given without the other.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(5, 2))
+        >>> rows = [[3.0, 4.0], [3.1, 4.0], [0.0, 0.0], [4.0, -3.0], [4.0, -3.1]]  # one for each input
+        >>> model[0].weight.data = torch.tensor(rows).T
+        >>> tying = tg.find_tying(model, ["0"], preference=0.9)
+        >>> tying["0"].partition.labels  # row 2 is pruned, two pairs share a value
+        (0, 0, -1, 1, 1)
+        >>> tying.compression()
+        2.5
     """
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if method not in ("affinity", "exact", "ward", "none"):
-        raise InvalidValueError(f"method must be 'affinity', 'exact', 'ward' or 'none', got {method!r}")
+    check_type("model", model, nn.Module)
+    check_choice("method", method, ("affinity", "exact", "ward", "none"))
     if (method == "ward") != (groups is not None):
-        raise InvalidValueError("method='ward' and groups= go together: it merges until so many groups are left")
-    if not 0 < max_ratio <= 1:
-        raise InvalidValueError(f"max_ratio must be in (0, 1], got {max_ratio}")
+        raise InvalidValueError("method='ward' and groups= go together: rows are merged until so many groups are left")
+    check_number("max_ratio", max_ratio, above=0, most=1)
     for value in (preference, *(overrides or {}).values()):
-        if not 0 < value <= 1:
-            raise InvalidValueError(f"preference must be in (0, 1], got {value}")
+        check_number("preference", value, above=0, most=1)
     chosen = choose_layers(model, layers, side)
     preferences = {info.name: preference for info in chosen}
     for pattern, value in (overrides or {}).items():
@@ -101,7 +113,7 @@ def _number_of_groups(wanted: int | float, W: torch.Tensor) -> int:
 
 
 def _untied(W: torch.Tensor) -> Partition:
-    """Every nonzero row alone."""
+    """The partition in which every nonzero row is alone in its group."""
     zero = (W == 0).all(dim=1)
     return Partition.from_labels(torch.where(zero, PRUNED, torch.arange(len(W), device=W.device)))
 

@@ -3,7 +3,7 @@
 Tied rows are equal by construction, pruned rows zero. A group of s rows with common value c is stored as √s · c: the
 gradient of √s · c is the sum over the group divided by √s, so a plain SGD step on it, momentum and weight decay
 included, *is* a step on every row followed by averaging the group (the paper's stage (ii)). Adam's steps are not
-linear in the gradient; with it the rows stay tied all the same, but the equality is not claimed.
+linear in the gradient: with Adam the rows stay tied too, but its steps are not claimed to be those of the paper.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from torch_growl.errors import InvalidTypeError, LayerError
+from torch_growl.arguments import check_type
+from torch_growl.errors import LayerError
 from torch_growl.networks.layers import (
     Side,
     clean_name,
@@ -33,10 +34,10 @@ __all__ = ["TiedRows", "tie_", "untie_"]
 
 
 class TiedRows(nn.Module):
-    """The parametrization: centroids ``(n_groups, row_length)`` to the layer's weight.
+    """The parametrization that maps centroids ``(n_groups, row_length)`` to the layer's weight.
 
     Its buffers are ``labels`` (int64 ``(n_rows,)``, −1 pruned) and ``root`` (``(n_groups, 1)``, √group size); they
-    are in the state_dict, so that a checkpoint says what is tied.
+    are in the state_dict, so that a checkpoint contains the tying.
     """
 
     labels: Tensor
@@ -54,11 +55,11 @@ class TiedRows(nn.Module):
         self._channels_last = (
             weight.ndim == 4 and weight.is_contiguous(memory_format=last) and not weight.is_contiguous()
         )
-        # The layer says how rows lie in its weight; inside a tuple it does not become a submodule of its own part.
+        # The layer defines the rows of its weight; inside a tuple it does not become a submodule of its own part.
         self._layer = (layer,)
 
     def forward(self, centroids: Tensor) -> Tensor:
-        """The layer's weight: the rows of a group are the same numbers, pruned rows are exactly zero."""
+        """The layer's weight; the rows of a group are bit-equal, pruned rows are exactly zero."""
         values = torch.cat([centroids / self.root, centroids.new_zeros(1, centroids.shape[1])])
         rows = values[self.labels]  # label −1 is the last row, zero
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
@@ -71,7 +72,7 @@ class TiedRows(nn.Module):
         return self.sums(weight).to(weight.dtype).contiguous()
 
     def sums(self, weight: Tensor) -> Tensor:
-        """Σ over each group's rows divided by √s, float64 ``(n_groups, row_length)``; of weights or of momenta."""
+        """Each group's sum of rows divided by √s, float64 ``(n_groups, row_length)``; of weights or of momenta."""
         rows = rows_of(self._layer[0], self.side, weight).double()
         total = rows.new_zeros(len(self.root) + 1, rows.shape[1])
         total.index_add_(0, self.labels.masked_fill(self.labels < 0, len(self.root)), rows)
@@ -86,18 +87,36 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
 
     Args:
         model: the network; modified in place and returned.
-        tying: what to enforce; layers it does not name are left as they are.
+        tying: the tying, from :func:`torch_growl.find_tying`; layers that it does not name are left as they are.
         optimizer: one that trains the network already. Parameters keep their identity but change shape: SGD's momentum
-            is carried over exactly, the state of any other optimizer is cleared for the tied layers. Without it,
+            is converted exactly, the state of any other optimizer is cleared for the tied layers. If none is given,
             build the optimizer afterwards.
 
     Raises:
-        LayerError: a layer is unknown, not eligible, or has another number of rows; nothing is changed then.
+        InvalidTypeError: ``model`` or ``tying`` is of the wrong type.
+        LayerError: a layer is unknown, not eligible, has another number of rows, or has NaN or infinite weights;
+            nothing is changed then.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(5, 2))
+        >>> rows = [[3.0, 4.0], [3.1, 4.0], [0.0, 0.0], [4.0, -3.0], [4.0, -3.1]]  # one for each input
+        >>> model[0].weight.data = torch.tensor(rows).T
+        >>> tying = tg.find_tying(model, ["0"], preference=0.9)
+        >>> _ = tg.tie_(model, tying)
+        >>> [tuple(parameter.shape) for parameter in model.parameters()]  # the bias, and 2 centroids for 5 rows
+        [(2,), (2, 2)]
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> for _ in range(3):
+        ...     model(torch.randn(8, 5)).square().mean().backward()
+        ...     optimizer.step()
+        >>> tying["0"].partition.holds(model[0].weight.T)
+        True
     """
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not isinstance(tying, Tying):
-        raise InvalidTypeError(f"tying must be a Tying (see find_tying), got {type(tying).__name__}")
+    check_type("model", model, nn.Module)
+    check_type("tying", tying, Tying)
     todo = []
     for layer in tying:
         infos = inspect_layers(model, layer.side)
@@ -132,7 +151,7 @@ def _carry_state(optimizer: Optimizer, parameter: Tensor, carry: Callable[[Tenso
     if set(state) <= {"momentum_buffer"}:
         if isinstance(momentum, Tensor):
             state["momentum_buffer"] = carry(momentum)
-    else:  # second moments are not linear in the gradient: they start afresh
+    else:  # second moments are not linear in the gradient, so they restart from zero
         optimizer.state.pop(parameter)
 
 
@@ -145,6 +164,18 @@ def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
 
     Raises:
         LayerError: no layer is tied.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> model[0].weight.data = torch.tensor([[4.0, 4.5, 0.0, 5.0], [4.0, 4.5, 0.0, -5.0]])  # rows are its columns
+        >>> _ = tg.tie_(model, tg.find_tying(model, ["0"], preference=0.8))
+        >>> [name for name, _ in model.named_parameters()]
+        ['0.bias', '0.parametrizations.weight.original']
+        >>> _ = tg.untie_(model)
+        >>> model[0].weight.round(decimals=3).tolist()  # rows 0 and 1 were similar: now they are equal
+        [[4.25, 4.25, 0.0, 5.0], [4.25, 4.25, 0.0, -5.0]]
     """
     tied = list(tied_layers(model).items())
     if not tied:
@@ -158,7 +189,7 @@ def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
 
 
 def tied_layers(model: nn.Module) -> dict[str, tuple[nn.Module, TiedRows]]:
-    """Every tied layer of a network by name, with its parametrization."""
+    """The tied layers of a network by name, each with its parametrization."""
     found = {}
     for name, module in plain_model(model).named_modules():
         if parametrize.is_parametrized(module, "weight"):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from torch_growl.arguments import check_choice
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.layers import Side
@@ -30,7 +31,7 @@ class LayerTying:
         partition: its rows' labels.
         row_length: weights in a row.
         side: which side's rows they are.
-        tied: False when grouping was tried and given up, because hardly any rows would have shared a value.
+        tied: False if the layer was left untied, for example because hardly any rows would have shared a value.
     """
 
     name: str
@@ -62,10 +63,23 @@ class LayerTying:
 
 @dataclass(frozen=True)
 class Tying:
-    """The tyings of some layers, in the network's order; index it by a layer's name.
+    """The tyings of some layers, in the network's order; indexed by a layer's name.
 
     Raises:
         InvalidValueError: two entries name the same layer.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> model[0].weight.data = torch.tensor([[1.0, 1.0, 0.0, 2.0]]).expand(3, 4).clone()  # rows are its columns
+        >>> tying = tg.find_tying(model, ["0"], preference=1.0)
+        >>> tying.sparsity, tying.sharing, tying.compression()
+        (0.25, 1.5, 2.0)
+        >>> tying.counts()["layers"]
+        {'0': {'rows': 4, 'nonzero': 3, 'distinct': 2}}
+        >>> tg.Tying.from_json(tying.to_json()) == tying
+        True
     """
 
     layers: tuple[LayerTying, ...]
@@ -162,10 +176,10 @@ class Tying:
 
     @classmethod
     def from_json(cls, text: str) -> Tying:
-        """Read what :meth:`to_json` wrote.
+        """Read a tying from the JSON text that :meth:`to_json` writes.
 
         Raises:
-            InvalidValueError: it is not JSON, of another schema, or a field is missing or of the wrong type.
+            InvalidValueError: the text is not JSON or of another schema, or a field is missing or of the wrong type.
         """
         try:
             data = json.loads(text)
@@ -183,8 +197,7 @@ def _layer_from(entry: Any, number: int) -> LayerTying:
     for field, kind in wanted.items():
         if type(entry.get(field)) is not kind:
             raise InvalidValueError(f"layer {number} of the tying: {field} must be {kind.__name__}")
-    if entry["side"] not in ("input", "output"):
-        raise InvalidValueError(f"layer {entry['name']!r} of the tying: side must be 'input' or 'output'")
+    check_choice(f"layer {entry['name']!r} of the tying: side", entry["side"], ("input", "output"))
     if not all(type(label) is int for label in entry["labels"]):
         raise InvalidValueError(f"layer {entry['name']!r} of the tying: labels must be integers")
     partition = Partition(tuple(entry["labels"]))

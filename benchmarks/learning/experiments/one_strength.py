@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 import torch_growl as tg
 from benchmarks.harness import results, timing
@@ -32,10 +31,8 @@ from benchmarks.learning.training.fitting import (
     accuracy,
     example_of,
     file_name,
-    fit,
-    keep_state,
-    state_of,
 )
+from benchmarks.learning.training.resuming import fit_resumed
 from benchmarks.learning.training.tasks import TASKS, Task
 from torch_growl.application.data.datasets import Splits
 
@@ -55,40 +52,23 @@ def resumed(
     growl: tg.GrOWL | None = None,
     teacher: nn.Module | None = None,
 ) -> nn.Module:
-    """Train one phase, from its last epoch if it was interrupted."""
-    path = work / f"{name}.pt"
-    state = state_of(path)
-    held: list[Optimizer] = []
-
-    def attach(optimizer: Optimizer) -> None:
-        held.append(optimizer)
-        if growl is not None:
-            growl.attach(optimizer, every=task.every)
-
-    def after_epoch(epoch: int, loss: float) -> None:
-        kept = {"model": model.state_dict(), "optimizer": held[0].state_dict(), "epoch": epoch}
-        keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
-        print(f"{name}: epoch {epoch}, loss {loss:.4f}", flush=True)
-
-    if state is not None:
-        model.load_state_dict(state["model"])
-        if growl is not None:
-            growl.load_state_dict(state["growl"])
-    if teacher is not None and task.bfloat16:
-        teacher = Bfloat16(teacher)
-    fit(
-        Bfloat16(model) if task.bfloat16 else model,
+    """Train one phase, or resume it."""
+    return fit_resumed(
+        work / f"{name}.pt",
+        model,
         splits.train,
         how,
         seed,
-        attach=attach,
-        after_epoch=after_epoch,
-        first=state["epoch"] if state else 0,
-        state=state["optimizer"] if state else None,
+        wrap=Bfloat16 if task.bfloat16 else _plain,
+        growl=growl,
+        every=task.every,
+        teacher=Bfloat16(teacher) if teacher is not None and task.bfloat16 else teacher,
         make_optimizer=task.optimizer,
-        teacher=teacher,
     )
-    return model.eval()
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    return network
 
 
 def job(

@@ -23,14 +23,14 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 import torch_growl as tg
 from benchmarks.harness import results
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted, ratio
-from benchmarks.learning.training.fitting import Bfloat16, Fit, file_name, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import Bfloat16, Fit, file_name, keep_state, state_of
 from benchmarks.learning.training.on_device import DeviceSplit
+from benchmarks.learning.training.resuming import fit_resumed
 from benchmarks.learning.training.rising import Rise, press
 from torch_growl.application.data.datasets import load_cifar10
 from torch_growl.application.data.splits import TensorSplit
@@ -95,47 +95,28 @@ class Bench:
         compiled: bool = True,
     ) -> nn.Module:
         """Train one phase, or resume it."""
-        path = self.work / f"{name}.pt"
-        state = state_of(path)
-        held: list[Optimizer] = []
         kept_at = time.monotonic()
 
-        def attach(optimizer: Optimizer) -> None:
-            held.append(optimizer)
-            if growl is not None:
-                growl.attach(optimizer, every=every)
+        def keeps(epoch: int) -> bool:
+            now = time.monotonic()
+            return epoch == how.epochs or now >= min(kept_at + KEEP_EVERY, self.deadline)
 
-        def after_epoch(epoch: int, loss: float) -> None:
+        def after_kept(epoch: int, loss: float) -> None:
             nonlocal kept_at
-            now, last = time.monotonic(), epoch == how.epochs
-            if not last and now < min(kept_at + KEEP_EVERY, self.deadline):
-                return
-            kept: dict[str, Any] = {"model": model.state_dict(), "optimizer": held[0].state_dict(), "epoch": epoch}
-            keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
-            kept_at = now
-            print(f"{name}: {epoch} of {how.epochs} epochs, loss {loss:.4f}", flush=True)
-            if now > self.deadline and not last:
+            kept_at = time.monotonic()
+            if kept_at > self.deadline and epoch < how.epochs:
                 raise OutOfTime(f"{name}: {epoch} of {how.epochs} epochs")
 
-        if state is not None:
-            model.load_state_dict(state["model"])
-            if growl is not None:
-                growl.load_state_dict(state["growl"])
-        if state is None or state["epoch"] < how.epochs:
+        def wrap(network: nn.Module) -> nn.Module:
             if time.monotonic() > self.deadline:
                 raise OutOfTime(name)
-            fit(
-                self.fast(model, compiled),
-                self.train,
-                how,
-                seed,
-                attach=attach,
-                after_epoch=after_epoch,
-                first=state["epoch"] if state else 0,
-                state=state["optimizer"] if state else None,
-                teacher=teacher,
-            )
-        return model.eval()
+            return self.fast(network, compiled)
+
+        path = self.work / f"{name}.pt"
+        settings: dict[str, Any] = {"growl": growl, "every": every, "teacher": teacher}
+        return fit_resumed(
+            path, model, self.train, how, seed, wrap=wrap, keeps=keeps, after_kept=after_kept, **settings
+        )
 
     def fast(self, model: nn.Module, compiled: bool = True) -> nn.Module:
         """Wrap a network: bfloat16, and compiled on a GPU."""

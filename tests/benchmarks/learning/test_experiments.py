@@ -83,7 +83,7 @@ def test_one_strength_trains_only_what_is_left(tmp_path: Path, capsys: pytest.Ca
 
     def job() -> tuple[dict[str, Any], list[str]]:
         found = one_strength.job(name, "GrOWL", 0, splits, tmp_path, tmp_path, 50)
-        return {**found, "seconds": 0}, re.findall(r"(\w+)-0: epoch \d+", capsys.readouterr().out)
+        return {**found, "seconds": 0}, re.findall(r"(\w+)-0: \d+ of", capsys.readouterr().out)
 
     found, trained = job()
     assert list(dict.fromkeys(trained)) == ["dense", "GrOWL", "small"]

@@ -1,0 +1,79 @@
+"""Trains a network in epochs that are kept, so that an interrupted training resumes from its last kept epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+import torch_growl as tg
+from benchmarks.learning.training.fitting import Fit, fit, keep_state, state_of
+
+__all__ = ["fit_resumed"]
+
+
+def fit_resumed(
+    path: Path,
+    model: nn.Module,
+    train: Any,
+    how: Fit,
+    seed: int,
+    *,
+    wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
+    growl: tg.GrOWL | None = None,
+    every: int = 1,
+    keeps: Callable[[int], bool] = lambda epoch: True,
+    after_kept: Callable[[int, float], None] | None = None,
+    **others: Any,
+) -> nn.Module:
+    """Train a network in place, from its checkpoint if there is one; return it in eval mode.
+
+    Args:
+        path: the checkpoint: the network, its optimizer, the number of epochs, the penalty.
+        model: the network at the start.
+        train, how, seed: as for :func:`fit`.
+        wrap: called with the network; its result is trained (in bfloat16, compiled).
+        growl: the penalty, attached to the optimizer.
+        every: steps from one application of the penalty to the next.
+        keeps: called with the number of finished epochs; True writes the checkpoint.
+        after_kept: called after the checkpoint is written, with the number of epochs and the mean loss.
+        others: further arguments of :func:`fit`.
+    """
+    state = state_of(path)
+    held: list[Optimizer] = []
+
+    def attach(optimizer: Optimizer) -> None:
+        held.append(optimizer)
+        if growl is not None:
+            growl.attach(optimizer, every=every)
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        if not keeps(epoch):
+            return
+        kept: dict[str, Any] = {"model": model.state_dict(), "optimizer": held[0].state_dict(), "epoch": epoch}
+        keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
+        print(f"{path.stem}: {epoch} of {how.epochs} epochs, loss {loss:.4f}", flush=True)
+        if after_kept is not None:
+            after_kept(epoch, loss)
+
+    if state is not None:
+        model.load_state_dict(state["model"])
+        if growl is not None:
+            growl.load_state_dict(state["growl"])
+    if state is None or state["epoch"] < how.epochs:
+        first, optimizer = (state["epoch"], state["optimizer"]) if state else (0, None)
+        fit(
+            wrap(model),
+            train,
+            how,
+            seed,
+            attach=attach,
+            after_epoch=after_epoch,
+            first=first,
+            state=optimizer,
+            **others,
+        )
+    return model.eval()

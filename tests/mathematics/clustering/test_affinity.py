@@ -43,7 +43,7 @@ def test_where_every_pair_is_known_it_is_affinity_propagation(seed: int, kind: t
     assert abs(took - iterations) <= 2
 
 
-def test_it_says_when_it_does_not_converge() -> None:
+def test_non_convergence_is_returned() -> None:
     graph = graph_of(grouped_rows(60, 4, 0.5, 8, seed=0), 0.2)[0]
     took, _ = spread(graph)
     assert took > 15
@@ -52,7 +52,7 @@ def test_it_says_when_it_does_not_converge() -> None:
         assert (spread(graph, max_iter)[0] == -1) != converged
 
 
-def test_it_has_not_converged_while_a_row_is_served_by_none() -> None:
+def test_it_has_not_converged_while_a_row_has_no_exemplar() -> None:
     graph, members = random_graph(3, 40), np.arange(40)
     G = gains(graph)
     rng = np.random.default_rng(0)

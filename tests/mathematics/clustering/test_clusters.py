@@ -1,4 +1,4 @@
-"""Groups of alike rows: the best there are where that can be computed, never worse than scikit-learn's elsewhere."""
+"""Groups of similar rows: optimal if the optimum can be computed, else never worse than scikit-learn's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_up_to_ten_rows_it_is_the_optimum(rows: list[tuple[int, int]], preferenc
     assert found.converged
 
 
-def test_where_all_sets_can_still_be_tried_the_optimum_is_found() -> None:
+def test_the_optimum_of_fourteen_rows_is_found() -> None:
     """Fourteen rows, mostly one component. Measured: all of 40 optimal."""
     for seed in range(8):
         W = grouped_rows(14, 1 + seed % 3, 0.1 + 0.1 * (seed % 4), 3, seed=seed)
@@ -204,7 +204,7 @@ def test_at_preference_one_only_equal_rows_tie() -> None:
 
 
 @pytest.mark.parametrize("max_iter", [1, 14])
-def test_non_convergence_is_said_and_the_result_is_still_good(max_iter: int) -> None:
+def test_non_convergence_warns_and_the_result_is_still_good(max_iter: int) -> None:
     W = torch.cat([grouped_rows(80, 1, 0.4), 5 + grouped_rows(3, 3, 0.1)])
     good = cluster_rows(W, 0.5)
     assert good.converged
@@ -217,7 +217,7 @@ def test_non_convergence_is_said_and_the_result_is_still_good(max_iter: int) -> 
     assert poor.objective >= 0.98 * good.objective
 
 
-def test_what_is_proven_best_needs_no_propagation() -> None:
+def test_proven_components_need_no_propagation() -> None:
     W = grouped_rows(64, 4, 0.05, 256)  # four tight groups of sixteen
     found = cluster_rows(W, 0.8, max_iter=1)
     assert found.converged

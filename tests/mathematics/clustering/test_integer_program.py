@@ -1,4 +1,4 @@
-"""The proven optimum: what method="exact" finds, and what it refuses."""
+"""The proven optimum: the results and the errors of method="exact"."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_proof_mends_a_poor_solution() -> None:
     assert value.sum() == pytest.approx(J(graph, np.unique(poor), members), abs=1e-9)
 
 
-def test_exact_says_what_is_too_large() -> None:
+def test_exact_refuses_components_that_are_too_large() -> None:
     W = grouped_rows(700, 1, 0.3, 4)
     with pytest.raises(InvalidValueError, match=r"at most 200000 similar .* of 700 distinct rows with 2.*raise"):
         cluster_rows(W, 0.3, method="exact")

@@ -1,4 +1,4 @@
-"""The search for exemplars: every step does what it says, on graphs small enough to try everything."""
+"""The search for exemplars: every step against its definition, on graphs small enough to try every set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N = 15
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_state_is_what_its_definition_says_through_any_flips(seed: int) -> None:
+def test_the_state_agrees_with_its_definition_after_any_flips(seed: int) -> None:
     graph, members = random_graph(seed, N), np.arange(N)
     rng = np.random.default_rng(seed)
     E = rng.choice(N, 4, replace=False)
@@ -75,7 +75,7 @@ def test_local_search_never_loses_and_ends_where_no_drop_add_or_swap_pays(seed: 
                 assert max(J(graph, np.append(E[out != E], k)) for out in E) <= total + 1e-9
 
 
-def test_the_greedy_choice_serves_every_row() -> None:
+def test_the_greedy_choice_gives_every_row_an_exemplar() -> None:
     graph, members = random_graph(0, 40), np.arange(40)
     state = state_of(graph, members, np.arange(40))
     greedy(members, graph, state.chosen)

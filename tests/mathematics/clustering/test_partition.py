@@ -1,4 +1,4 @@
-"""The partition of a layer's rows: canonical labels, reading one off a matrix, and whether a matrix keeps to it."""
+"""The partition of a layer's rows: canonical labels, finding one in a matrix, and whether a matrix satisfies it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_labels_tensors_and_lists_are_one(labels: list[int]) -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(labels, st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]), st.integers(1, 4))
-def test_a_partition_is_read_off_the_rows_that_keep_to_it(labels: list[int], dtype: torch.dtype, length: int) -> None:
+def test_a_partition_is_found_in_rows_that_satisfy_it(labels: list[int], dtype: torch.dtype, length: int) -> None:
     found = Partition.from_labels(labels)
     centroids = (torch.arange(found.n_groups * length).reshape(found.n_groups, length) + 1).to(dtype)
     W = torch.zeros(len(labels), length, dtype=dtype)
@@ -79,7 +79,7 @@ def test_close_rows_are_not_equal_rows() -> None:
     assert Partition((0, 1, 2)).holds(W), "equal rows may be in different groups"
 
 
-def test_rows_with_one_code_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_rows_with_one_code_are_in_different_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition, "row_codes", lambda W: torch.zeros(len(W), dtype=torch.int64))
     W = torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0], [1.0, 2.0]])
     assert Partition.from_rows(W).labels == (0, 1, -1, 0)

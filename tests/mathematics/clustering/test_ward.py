@@ -1,4 +1,4 @@
-"""Merging rows by direction, against scipy on the same directions and by what it promises."""
+"""Ward's method on the directions of rows: against scipy, and on rows whose groups are known."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ import pytest
 import torch
 from scipy.cluster.hierarchy import ward
 
+from tests.support.rows import grouped_rows
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering.ward import merge_rows
 
 
-def bundles(groups: int = 5, rows: int = 8, length: int = 20) -> torch.Tensor:
-    """Rows in bundles of like direction and unlike length; every third bundle's last row is zero."""
-    g = torch.Generator().manual_seed(0)
-    centres = torch.randn(groups, length, generator=g).repeat_interleave(rows, 0)
-    W = (centres + 0.02 * torch.randn(groups * rows, length, generator=g)) * (
-        0.1 + 10 * torch.rand(groups * rows, 1, generator=g)
-    )
-    W[rows - 1 :: 3 * rows] = 0
-    return W
-
-
-def test_bundles_of_one_direction_are_found_whatever_the_lengths() -> None:
-    W = bundles()
+def test_rows_of_one_direction_and_any_length_are_one_group() -> None:
+    W = grouped_rows(40, 5, 0.02, 20, spread=1.5)  # row i belongs to group i mod 5
+    W[[7, 31]] = 0
     partition = merge_rows(W, 5)
     assert partition.n_groups == 5
-    labels = np.array(partition.labels).reshape(5, 8)
-    assert all(len(set(row[row >= 0])) == 1 for row in labels)
-    assert [i for i, label in enumerate(partition.labels) if label < 0] == [7, 31]  # the zero rows are in no group
+    assert [i for i, label in enumerate(partition.labels) if label < 0] == [7, 31]  # zero rows are in no group
+    labels = np.array(partition.labels).reshape(8, 5)
+    assert all(len(set(column[column >= 0])) == 1 for column in labels.T)
 
 
 @pytest.mark.parametrize("groups", [1, 3, 9, 20])

@@ -1,4 +1,4 @@
-"""What is true of the OWL prox for every v and λ: its certificate of optimality, and the theorems about it."""
+"""Properties of the OWL norm and its prox for every v and λ: the certificate of optimality, and theorems."""
 
 from __future__ import annotations
 

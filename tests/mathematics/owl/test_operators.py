@@ -1,4 +1,4 @@
-"""The OWL norm, its dual and its prox on chosen cases: fixtures, types, shapes, gradients, errors."""
+"""The OWL norm, its dual and its prox on chosen cases: fixtures, types, shapes, errors."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ VALUES: dict[str, Callable[[int], Tensor]] = {
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("shape", LAMBDAS)
 @pytest.mark.parametrize("kind", VALUES)
-def test_it_is_the_isotonic_regression_whatever_the_size(n: int, shape: str, kind: str) -> None:
+def test_it_is_the_isotonic_regression_for_every_size(n: int, shape: str, kind: str) -> None:
     v, lam = VALUES[kind](n), LAMBDAS[shape](n)
     before, lam_before = v.clone(), lam.clone()
     x = prox_owl(v, lam)

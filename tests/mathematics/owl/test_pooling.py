@@ -1,7 +1,7 @@
 """Every fast path of the prox against the one written out in Python, on tens of thousands of random ragged batches.
 
-Where both sum in the same order they must agree bit for bit. In float32 the kernel sums the same float64 values and
-rounds once, so there, too.
+Both sum in the same order, so they must agree bit for bit; in float32 too, where the kernel sums the same float64
+values and rounds once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def crowded(rng: Rng, n: int) -> Floats:
 
 
 def as_trained(rng: Rng, n: int) -> Floats:
-    """A few tied norms, some rows dead, the rest spread."""
+    """A few tied norms, some zero rows, the rest spread."""
     v = rng.gamma(4.0, 0.25, n)
     v[rng.random(n) < 0.4] = 1.25
     v[rng.random(n) < 0.3] = 0.0
@@ -122,7 +122,7 @@ def all_paths(vectors: list[tuple[Floats, Floats]], rng: Rng) -> None:
 
 
 def single(vectors: list[tuple[Floats, Floats]]) -> None:
-    """The float32 paths, on what float32 can hold."""
+    """Compare the float32 paths, on the values that float32 can represent."""
     with np.errstate(over="ignore", under="ignore"):
         narrow = [(v.astype(np.float32), lam.astype(np.float32)) for v, lam in vectors]
         narrow = [(v, lam) for v, lam in narrow if np.isfinite(v).all() and np.isfinite(lam).all()]

@@ -1,4 +1,4 @@
-"""Similar pairs: the same as the dense similarity has, of any scale and type, without ever holding n² numbers."""
+"""Similar pairs: equal to the dense similarity for every scale and type, without holding n² numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch_growl.mathematics.similarity.sparse import SimilarPairs, similar_pair
 
 
 def dense(found: SimilarPairs) -> np.ndarray:
-    """As a matrix over the rows, 0 where there is no pair; asserts what must hold of any result."""
+    """Return a matrix over the rows, 0 for no pair; asserts the invariants of every result."""
     n = len(found.order)
     assert sorted(found.order.tolist()) == list(range(n))
     assert found.indptr[0] == 0

@@ -124,16 +124,18 @@ def _folders(folder: Path) -> list[str]:
 
 
 def every_module_lies_in_a_room(house: House) -> list[str]:
-    """A module lies in a room, unless at least two rings import it: then it lies beside the rings."""
+    """A module lies in a room, or, if several rooms or the package itself import it, beside the rings."""
     found = []
-    used: dict[str, set[int]] = {}
-    for _, place, target, _ in house.inner():
-        used.setdefault(target, set()).add(place.ring)
+    used: dict[str, set[str]] = {}
+    for each in house.imports:
+        if each.top == PACKAGE:
+            user = house.place(each.by).room or each.by or PACKAGE
+            used.setdefault(each.module.removeprefix(f"{PACKAGE}."), set()).add(user)
     for module in house.files:
         depth = len(module.split("."))
         if module and depth == 1 and module not in house.rings:
-            if module != "__main__" and len(used.get(module, set()) - {0}) < 2:
-                found.append(f"{module} lies beside the rings, and fewer than two rings import it")
+            if module != "__main__" and len(used.get(module, ())) < 2:
+                found.append(f"{module} lies beside the rings, and fewer than two rooms import it")
         elif module and depth != 3 and module not in (*house.rings, *house.doors):
             found.append(f"{module} lies in no room")
     return found
@@ -262,15 +264,20 @@ def third_parties(house: House, ring: str) -> list[str]:
 
 
 def third_parties_are_those_listed(house: House) -> list[str]:
-    """Every ring imports the packages that its docstring lists; extras need no listing; beside the rings: none."""
+    """Every ring imports the packages that its docstring lists; extras need no listing.
+
+    Modules beside the rings may import what every ring lists.
+    """
     found = []
+    common = set.intersection(*(set(third_parties(house, ring)) for ring in house.rings))
     met: dict[str, set[str]] = {ring: set() for ring in house.rings}
     for each in _foreign(house):
         ring = house.place(each.by).ring
-        listed = third_parties(house, house.rings[ring - 1]) if 1 <= ring <= len(house.rings) else []
+        inside = 1 <= ring <= len(house.rings)
+        listed = third_parties(house, house.rings[ring - 1]) if inside else common
         if each.top not in (*listed, *house.extras):
             found.append(f"{each} is no third party of its ring")
-        elif each.top in listed:
+        elif inside and each.top in listed:
             met[house.rings[ring - 1]].add(each.top)
     for ring, seen in met.items():
         found += [

@@ -30,14 +30,29 @@ def _channels_last(groups: int = 1) -> nn.Module:
     return nn.Conv2d(6, 8, 3, groups=groups).to(memory_format=torch.channels_last)
 
 
+class Conv1D(nn.Module):
+    """A stand-in for ``transformers.pytorch_utils.Conv1D``: a Linear that stores its weight as (inputs, outputs)."""
+
+    def __init__(self, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
+        return y.reshape(*x.shape[:-1], len(self.bias))
+
+
+Conv1D.__module__ = "transformers.pytorch_utils"  # the library knows the type by this name
+
 LAYERS = [
     Case("linear", lambda: nn.Linear(6, 8), (3, 6), 6, 8),
     Case("linear-no-bias", lambda: nn.Linear(6, 8, bias=False), (3, 5, 6), 6, 8),
     Case("linear-one-input", lambda: nn.Linear(1, 8), (3, 1), 1, 8),
     Case("linear-one-output", lambda: nn.Linear(6, 1), (3, 6), 6, 1),
+    Case("transformers-conv1d", lambda: Conv1D(8, 6), (3, 6), 6, 8),
     Case("conv1d", lambda: nn.Conv1d(6, 8, 3), (2, 6, 9), 6, 8),
     Case("conv2d", lambda: nn.Conv2d(6, 8, 3, padding=1), (2, 6, 5, 5), 6, 8),
-    Case("conv2d-1x1", lambda: nn.Conv2d(6, 8, 1), (2, 6, 5, 5), 6, 8),
+    Case("conv2d-1x1", lambda: nn.Conv2d(6, 8, 1, bias=False), (2, 6, 5, 5), 6, 8),
     Case("conv2d-one-input", lambda: nn.Conv2d(1, 8, (3, 2)), (2, 1, 5, 5), 1, 8),
     Case("conv2d-channels-last", _channels_last, (2, 6, 5, 5), 6, 8),
     Case("conv2d-grouped", lambda: nn.Conv2d(6, 8, 3, groups=2), (2, 6, 5, 5), 6, 8),

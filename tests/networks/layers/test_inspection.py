@@ -1,27 +1,13 @@
-"""Every parametric layer is listed, eligible or with its reason; the default choice; unknown names."""
+"""Every layer with parameters is listed, eligible or with its reason."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
-from torch_growl.errors import LayerError
-from torch_growl.networks.layers.choosing import choose_layers, default_layers
 from torch_growl.networks.layers.inspection import inspect_layers
-from torch_growl.networks.layers.plain import plain_model
-
-
-def net() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Conv2d(4, 8, 3),
-        nn.Flatten(),
-        nn.Linear(8, 5),
-        nn.Linear(5, 2),
-    )
 
 
 def test_every_parametric_layer_is_listed_with_rows_or_a_reason() -> None:
@@ -58,50 +44,43 @@ def test_every_parametric_layer_is_listed_with_rows_or_a_reason() -> None:
         assert words in infos[name].reason, name
 
 
-def test_by_default_the_first_convolution_and_the_last_layer_stay_out() -> None:
-    model = net()
-    assert [info.name for info in choose_layers(model, None)] == ["3", "5"]
-    assert default_layers(inspect_layers(model)) == {
-        "0": "the network's first convolution",
-        "6": "the network's last layer",
-    }
+def _pruned() -> nn.Module:
+    layer = nn.Linear(3, 4)
+    prune.random_unstructured(layer, "weight", amount=0.5)
+    return layer
 
 
-def test_a_first_linear_stays_in() -> None:
-    mlp = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    assert [info.name for info in choose_layers(mlp, None)] == ["0"]
+def _with(weight: torch.Tensor) -> nn.Module:
+    layer = nn.Linear(3, 4)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
 
 
-def test_names_and_patterns_choose_layers_in_network_order() -> None:
-    assert [info.name for info in choose_layers(net(), ["6", "0"])] == ["0", "6"]
-    assert [info.name for info in choose_layers(net(), ["*"])] == ["0", "3", "5", "6"]
-    assert [info.name for info in choose_layers(net(), "5")] == ["5"]
+def _uninitialised() -> nn.Module:
+    layer = nn.Linear(3, 4)
+    layer.weight = nn.UninitializedParameter()
+    return layer
 
 
-def test_unknown_and_ineligible_names_are_errors_that_say_what_to_do() -> None:
-    model = nn.Sequential()
-    model.add_module("fc1", nn.Linear(3, 3))
-    model.add_module("bn1", nn.BatchNorm1d(3))
-    with pytest.raises(LayerError, match=r"unknown layer 'fc11'; did you mean 'fc1'\?"):
-        choose_layers(model, ["fc11"])
-    with pytest.raises(LayerError, match="unknown layer 'zzz'; the network has fc1, bn1"):
-        choose_layers(model, ["zzz"])
-    with pytest.raises(
-        LayerError, match=r"layer 'bn1' \(BatchNorm1d\) is not eligible: type has no registered rows view"
-    ):
-        choose_layers(model, ["bn1"])
-    with pytest.raises(LayerError, match="no layer that matches 'bn\\*' is eligible"):
-        choose_layers(model, ["bn*"])
-    with pytest.raises(LayerError, match="layers is empty"):
-        choose_layers(model, [])
-    with pytest.raises(LayerError, match="no layer to work on .*fc1: the network's last layer"):
-        choose_layers(model, None)
-    with pytest.raises(LayerError, match="side must be 'input' or 'output'"):
-        choose_layers(model, None, "both")
+UNUSABLE = {
+    "has no parameter named weight (weight_norm or a replaced parameter?)": _pruned,
+    "not initialised yet (run the network once first)": _uninitialised,
+    "weight is torch.int8, not floating point": lambda: _with(torch.ones(4, 3, dtype=torch.int8)),
+    "weight is empty": lambda: _with(torch.ones(0, 3)).requires_grad_(True),
+}
 
 
-def test_wrappers_are_looked_through() -> None:
-    model = net()
-    assert plain_model(torch.compile(nn.DataParallel(model))) is model
+@pytest.mark.parametrize("reason", UNUSABLE)
+def test_a_weight_without_usable_rows_is_named_with_its_reason(reason: str) -> None:
+    (info,) = inspect_layers(nn.Sequential(UNUSABLE[reason]()))
+    assert (info.name, info.reason, info.eligible, info.n_rows, info.row_length) == ("0", reason, False, 0, 0)
+
+
+def test_layers_inside_wrappers_have_their_plain_names() -> None:
     nested = nn.Sequential(torch.compile(nn.Linear(3, 4)), nn.Linear(4, 2))
     assert [info.name for info in inspect_layers(nested)] == ["0", "1"]
+
+
+def test_rows_of_the_output_side_are_counted() -> None:
+    (info,) = inspect_layers(nn.Conv2d(2, 4, 3), "output")
+    assert (info.n_rows, info.row_length) == (4, 18)

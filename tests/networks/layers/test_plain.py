@@ -1,0 +1,65 @@
+"""The plain network: inside wrappers, without parametrizations, as a copy."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from torch_growl.errors import CompactionError
+from torch_growl.networks.layers.plain import clean_name, make_plain_, plain_copy, plain_model
+
+
+def test_wrappers_are_looked_through() -> None:
+    model = nn.Linear(3, 4)
+    assert plain_model(torch.compile(nn.DataParallel(model))) is model
+    assert clean_name("a._orig_mod.b") == "a.b"
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return 2 * weight
+
+
+def doubled() -> nn.Linear:
+    layer = nn.Linear(3, 4)
+    parametrize.register_parametrization(layer, "weight", Doubled())
+    return layer
+
+
+def test_a_parametrized_weight_becomes_a_plain_parameter_of_its_value() -> None:
+    layer = doubled()
+    value = layer.weight.detach().clone()
+    make_plain_(layer, "weight")
+    assert isinstance(layer.weight, nn.Parameter)
+    assert torch.equal(layer.weight, value)
+    assert type(layer) is nn.Linear
+
+
+def test_copies_that_share_a_parametrized_class_do_not_break_each_other() -> None:
+    layer = doubled()
+    twin = copy.deepcopy(layer)
+    make_plain_(twin, "weight")
+    assert parametrize.is_parametrized(layer, "weight")
+    assert torch.equal(layer.weight, twin.weight)
+
+
+def test_a_plain_copy_has_no_wrappers_and_no_parametrizations_and_shares_nothing() -> None:
+    model = nn.Sequential(torch.compile(doubled()), nn.Linear(4, 2))
+    plain = plain_copy(nn.DataParallel(model))
+    assert [type(module) for module in plain.modules()] == [nn.Sequential, nn.Linear, nn.Linear]
+    assert torch.equal(plain[0].weight, model[0].weight)
+    assert parametrize.is_parametrized(model[0]._orig_mod, "weight")
+    assert not {p.data_ptr() for p in plain.parameters()} & {p.data_ptr() for p in model.parameters()}
+
+
+def test_a_network_that_cannot_be_copied_is_an_error() -> None:
+    class Stuck(nn.Linear):
+        def __deepcopy__(self, memo: object) -> object:
+            raise RuntimeError("a lock\nis held")
+
+    with pytest.raises(CompactionError, match=r"the network cannot be copied: a lock$"):
+        plain_copy(Stuck(2, 2))

@@ -18,6 +18,7 @@ from tests.support.clusterings import assert_clustering, best_net_similarity, ne
 from tests.support.component_graph import graph_of
 from tests.support.rows import grouped_rows
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.mathematics.clustering import clusters
 from torch_growl.mathematics.clustering._affinity import solve
 from torch_growl.mathematics.clustering.clusters import cluster_rows
 from torch_growl.mathematics.clustering.partition import Partition
@@ -129,6 +130,19 @@ def test_permuting_rows_permutes_the_groups(case: str) -> None:
     again = cluster_rows(W, preference)
     assert again.exemplars == straight.exemplars
     assert torch.equal(again.labels, straight.labels)
+
+
+def test_the_inner_order_of_rows_depends_on_their_content_alone() -> None:
+    W = grouped_rows(50, 50, 0.0)
+    W[:, 3] = 0.0
+    order = torch.randperm(50)
+    permuted = W[order]
+    permuted[::2, 3] = -0.0
+    first, copies, back = clusters._by_content(W, np.arange(50), np.arange(50))
+    again, _, _ = clusters._by_content(permuted, np.arange(50), np.arange(50))
+    assert torch.equal(W[first], permuted[again])
+    assert (copies == first).all()
+    assert (first[back] == np.arange(50)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.clustering import partition
-from torch_growl.mathematics.clustering.partition import PRUNED, Partition
+from torch_growl.mathematics.clustering.partition import PRUNED, Partition, first_rows, row_codes
 
 labels = st.lists(st.integers(-1, 5), max_size=20)
 
@@ -62,6 +63,22 @@ def test_a_partition_is_found_in_rows_that_satisfy_it(labels: list[int], dtype: 
         assert found.holds(broken) == single
         if not single:
             assert Partition.from_rows(broken) != found
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_codes_are_equal_for_bit_equal_rows_only(dtype: torch.dtype) -> None:
+    W = torch.randn(200, 5).to(dtype)
+    W[100:] = W[:100]
+    codes = row_codes(W)
+    assert codes.dtype == torch.int64
+    assert torch.equal(codes[:100], codes[100:])
+    assert codes.unique().numel() == 100
+
+
+def test_first_rows_of_groups() -> None:
+    assert first_rows(Partition((-1, 0, 1, 0, -1, 2, 1))).tolist() == [1, 2, 5]
+    assert first_rows(Partition((-1, -1))).tolist() == []
+    assert first_rows(Partition(())).dtype == np.int64
 
 
 def test_signed_zeros_are_equal() -> None:

@@ -195,7 +195,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
         assert source.parent == target.parent == tmp_path
         raise OSError("disk full")
 
-    monkeypatch.setattr("torch_growl.networks.storage.compact_file.os.replace", fails)
+    monkeypatch.setattr("torch_growl.files.os.replace", fails)
     with pytest.raises(OSError, match="disk full"):
         save(MLP(), tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == b"old"

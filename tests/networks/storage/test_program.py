@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from tests.support.compact_battery import MLP, NETS, Net, Untraceable, vgg
 from tests.support.pruned_networks import zero_and_tie_
-from torch_growl.errors import CompactionError, FileFormatError, GrowlWarning, InvalidValueError
+from torch_growl.errors import ExportError, FileFormatError, GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.storage.compact_file import load, save
 from torch_growl.networks.storage.program import load_program
@@ -85,18 +86,59 @@ class OneSize(nn.Module):
         return self.a(x).reshape(2, -1, 8)[0]
 
 
-def test_where_the_batch_size_is_fixed_that_is_said(tmp_path: Path) -> None:
-    model, x = OneSize().eval(), torch.randn(4, 4)
-    with pytest.warns(GrowlWarning, match="takes the batch size of example_inputs only; any other: "):
-        save(model, tmp_path / "m.safetensors", example_inputs=x)
+class FewOnly(nn.Module):
+    """Traced for any batch size, it gives other outputs for more than four examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) * (2 if not torch.compiler.is_exporting() and len(x) > 4 else 1)
+
+
+class Scalar(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 8)
+
+    def forward(self, scale: Tensor, x: Tensor) -> Tensor:
+        return self.a(x) * scale
+
+
+FIXED: dict[str, tuple[nn.Module, tuple[Tensor, ...], str]] = {
+    "another size cannot be traced": (
+        OneSize(),
+        (torch.randn(4, 4),),
+        "fixed at 4: torch.export cannot trace another one: ",
+    ),
+    "another size gives other outputs": (
+        FewOnly(),
+        (torch.randn(4, 4),),
+        "fixed at 4: the outputs in torch.export",
+    ),
+    "no batch dimension": (
+        Scalar(),
+        (torch.tensor(2.0), torch.randn(4, 4)),
+        "fixed at that of example_inputs: they have no",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_fixed_batch_size_gives_a_warning(name: str, tmp_path: Path) -> None:
+    model, inputs, message = FIXED[name]
+    with pytest.warns(GrowlWarning, match=message) as said:
+        save(model.eval(), tmp_path / "m.safetensors", example_inputs=inputs)
+    assert [warning.filename for warning in said] == [__file__]
     with torch.no_grad():
-        close(load_program(tmp_path / "m.pt2")(x), model(x))
+        close(load_program(tmp_path / "m.pt2")(*inputs), model(*inputs))
 
 
 def test_what_cannot_be_exported_writes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CompactionError, match="the network cannot be exported: torch.export says: .*data-dependent"):
+    with pytest.raises(ExportError, match="torch.export cannot trace the network: .*data-dependent"):
         save(Untraceable(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 8))
-    with pytest.raises(CompactionError, match="the network does not run on example_inputs"):
+    with pytest.raises(ExportError, match="the network does not run on inputs of batch size 3: "):
         save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 8))
     assert not os.listdir(tmp_path)
     assert "def forward" not in "".join(capfd.readouterr())
@@ -133,7 +175,7 @@ def test_an_interrupted_save_leaves_both_old_files(tmp_path: Path, monkeypatch: 
     def fails(source: Path, target: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("torch_growl.networks.storage.compact_file.os.replace", fails)
+    monkeypatch.setattr("torch_growl.files.os.replace", fails)
     with pytest.raises(OSError, match="disk full"):
         save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
@@ -144,7 +186,7 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     good = (tmp_path / "m.pt2").read_bytes()
     with pytest.raises(FileFormatError, match="there is no such file; save"):
         load_program(tmp_path / "other.pt2")
-    for data in (b"", b"PK\x03\x04", good[: len(good) // 2], good[:-40], os.urandom(500)):
+    for data in (b"", b"PK\x03\x04", good[: len(good) // 2], good[:-40], random.Random(0).randbytes(500)):
         (tmp_path / "m.pt2").write_bytes(data)
         with pytest.raises(FileFormatError, match="not a torch.export program, or a damaged one"):
             load_program(tmp_path / "m.pt2")

@@ -1,5 +1,16 @@
-"""Compact networks as ONNX, ``torch.export`` and ExecuTorch files, each tried in its runtime before it is kept."""
+"""Compact networks as ONNX, ``torch.export`` and ExecuTorch files, each checked in its runtime before it is written."""
 
-from torch_growl.networks.exporting.exported import export_executorch, export_onnx, export_program
+from torch_growl.networks.exporting.executorch import export_executorch
+from torch_growl.networks.exporting.onnx import export_onnx
+from torch_growl.networks.exporting.torch_export import checked_program, export_program
+from torch_growl.networks.exporting.traced import Traced, quiet, warn_fixed_batch
 
-__all__ = ["export_executorch", "export_onnx", "export_program"]
+__all__ = [
+    "Traced",
+    "checked_program",
+    "export_executorch",
+    "export_onnx",
+    "export_program",
+    "quiet",
+    "warn_fixed_batch",
+]

@@ -1,20 +1,23 @@
-"""What every export begins and ends with: a network traced by ``torch.export``, and its outputs compared elsewhere.
+"""The start and the end of every export: tracing a network with ``torch.export``, and comparing outputs with it.
 
-A copy is traced: in eval mode, on the CPU, parametrizations made permanent. The given network is not touched.
+A copy is traced: in eval mode, on the CPU, parametrizations made permanent. The given network is not modified.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from torch_growl.errors import ExportError, GrowlWarning, InvalidTypeError, InvalidValueError, first_line
+from torch_growl.arguments import check_number, check_type
+from torch_growl.errors import ExportError, GrowlWarning, InvalidValueError, first_line
 from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.execution import (
     Inputs,
@@ -27,38 +30,48 @@ from torch_growl.networks.execution import (
 )
 from torch_growl.networks.layers import plain_copy
 
-__all__ = ["Traced", "quiet"]
+__all__ = ["Run", "Traced", "quiet", "warn_fixed_batch"]
+
+Run = Callable[[Inputs], list[Tensor]]
 
 
 class Traced:
-    """A network's program, and what the network answers to inputs that the program is tried on.
+    """A network traced by ``torch.export``, and the comparison of a runtime's outputs with the network's.
 
     Args:
         model: the network; not modified, and not run (a copy is).
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones.
-        dynamic_batch: leave dimension 0 of the first tensor, and of all that are as long there, open. Where the
-            network's code does not allow that, it is left as it is in the example, with a warning.
+        dynamic_batch: allow any size of dimension 0 of the first tensor, and of all tensors that have the same size
+            there. Where the network's code does not allow that, the example's size is kept, with a warning.
         tolerance: largest difference allowed, as a part of the largest output, in (0, 1).
-        scatter_free: write the sums of tied inputs without any scatter (see
-        :class:`torch_growl.networks.compaction.inputs.SumInputs`).
+        scatter_free: compute the sums of tied inputs without any scatter (see
+            :class:`torch_growl.networks.compaction.inputs.SumInputs`).
+        stacklevel: the stack level of the warning; 3 is the caller of the function that makes this object.
 
     Attributes:
-        program: what ``torch.export`` made of it.
-        dynamic_batch: whether the batch size is open.
+        network: the copy that was traced.
+        example: the inputs it was traced with.
+        program: the program that ``torch.export`` made.
+        dynamic_batch: whether the program takes any batch size.
 
     Raises:
-        InvalidTypeError: ``model`` is no module, or the inputs are of another kind.
-        InvalidValueError: the tolerance is out of range, or the inputs hold no batch.
+        InvalidTypeError: ``model`` is no module, or the inputs are of another type.
+        InvalidValueError: the tolerance is out of range, or the inputs have no batch dimension.
         ExportError: the network cannot be run or traced.
     """
 
     def __init__(
-        self, model: nn.Module, example_inputs: Any, *, dynamic_batch: bool, tolerance: float, scatter_free: bool
+        self,
+        model: nn.Module,
+        example_inputs: Any,
+        *,
+        dynamic_batch: bool,
+        tolerance: float,
+        scatter_free: bool,
+        stacklevel: int = 3,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        if not 0 < tolerance < 1:
-            raise InvalidValueError(f"tolerance must be in (0, 1), got {tolerance}")
+        check_type("model", model, nn.Module)
+        check_number("tolerance", tolerance, above=0, below=1)
         given: Inputs = pytree.tree_map_only(Tensor, lambda x: x.detach().cpu(), split_inputs(example_inputs))
         size = batch_size(given)
         if dynamic_batch and not size:
@@ -71,25 +84,23 @@ class Traced:
             if isinstance(module, SumInputs):
                 module.scatter_free = scatter_free
         self.example = given
-        self.expected(given)  # a network that does not run is said to be that, and not blamed on an exporter
+        self.expected(given)  # a network that does not run is reported as that, not as a failed export
         self.dynamic_batch = False
+        reason = ""
         if dynamic_batch:
-            wide = given if size > 1 else batch_of(given, 2)  # a dimension of 1 would be taken for a constant
+            wide = given if size > 1 else batch_of(given, 2)  # torch.export takes a dimension of 1 for a constant
             try:
                 self.program = self._trace(wide, _batch_dimension(wide))
                 self.example, self.dynamic_batch = wide, True
                 return
-            except Exception as error:  # whatever a user's forward does to torch.export
-                reason = first_line(error)
-            warnings.warn(
-                f"the batch size is fixed at {size}, for the network's code does not leave it open: {reason}",
-                GrowlWarning,
-                stacklevel=3,
-            )
+            except Exception as error:  # code that torch.export cannot trace with an open batch size
+                reason = f"torch.export cannot trace another one: {first_line(error)}"
         try:
             self.program = self._trace(given, None)
         except Exception as error:
             raise ExportError(f"torch.export cannot trace the network: {first_line(error)}") from error
+        if dynamic_batch:
+            warn_fixed_batch(size, reason, stacklevel=stacklevel + 1)
 
     def _trace(self, inputs: Inputs, dynamic: Any) -> torch.export.ExportedProgram:
         args, kwargs = inputs
@@ -113,7 +124,7 @@ class Traced:
         return found
 
     def batches(self) -> list[Inputs]:
-        """Inputs to compare on: the example, random ones, and with an open batch size random ones of two others."""
+        """Return inputs to compare on: the example, random ones, and random ones of two other batch sizes if open."""
         generator = torch.Generator().manual_seed(0)
         found = [self.example, random_like(self.example, generator)]
         if self.dynamic_batch:
@@ -121,48 +132,71 @@ class Traced:
             found += [random_like(batch_of(self.example, other), generator) for other in (1, size + 1)]
         return found
 
-    def compare(self, where: str, run: Callable[[Inputs], list[Tensor]]) -> float:
-        """Hold what was exported against the network.
+    def compare(self, where: str, load: Callable[[], Run]) -> float:
+        """Load the exported network into its runtime and compare its outputs with the network's.
 
         Args:
             where: the runtime's name, for messages.
-            run: gives its outputs, in the network's order.
+            load: loads it and returns a function of inputs that gives its outputs, in the network's order.
 
         Returns:
             The largest difference of any output, as a part of that output's largest value.
 
         Raises:
-            ExportError: it fails there, or the difference is beyond the tolerance.
+            ExportError: it cannot be loaded or run, or the difference is beyond the tolerance.
         """
+        try:
+            run = load()
+        except Exception as error:  # any error of the runtime
+            raise ExportError(f"{where} does not load what was exported: {first_line(error)}") from error
         worst = 0.0
         for inputs in self.batches():
             expected = self.expected(inputs)
             try:
                 found = run(inputs)
-            except Exception as error:  # a runtime's own
+            except Exception as error:  # any error of the runtime
                 raise ExportError(f"{where} fails on what was exported: {first_line(error)}") from error
             if len(found) != len(expected):
                 raise ExportError(f"{where} gives {len(found)} outputs, the network {len(expected)}")
             for (path, wanted), value in zip(expected, found, strict=True):
                 here = difference(path, value, wanted, self.tolerance)
                 if here.fault:
-                    raise ExportError(
-                        f"the outputs in {where} differ from the network's: {here.fault}; nothing was written"
-                    )
+                    raise ExportError(f"the outputs in {where} differ from the network's: {here.fault}")
                 worst = max(worst, here.relative)
         return worst
 
 
-@contextmanager
+def warn_fixed_batch(size: int, reason: str, *, stacklevel: int) -> None:
+    """Warn that what is exported takes one batch size only.
+
+    Args:
+        size: the batch size; 0 where the example has no batch dimension.
+        reason: why no other size is allowed.
+        stacklevel: as for ``warnings.warn``, counted from this function.
+    """
+    fixed = size or "that of example_inputs"
+    warnings.warn(f"the batch size is fixed at {fixed}: {reason}", GrowlWarning, stacklevel=stacklevel)
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters warn about their own insides; nothing of that is for the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Hide the warnings and messages of torch and of exporters; their errors are raised all the same.
+
+    torch prints whole graphs to stderr for attempts that fail.
+    """
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _batch_dimension(inputs: Inputs) -> Any:
-    """For every input, that dimension 0 is the batch where it is, in the nesting torch.export wants."""
+    """Return ``torch.export``'s ``dynamic_shapes``: dimension 0 of the inputs that have the batch there."""
     size = batch_size(inputs)
     batch = torch.export.Dim("batch")
     args, kwargs = pytree.tree_map(

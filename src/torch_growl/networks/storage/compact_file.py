@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.files import replacing, write_bytes
 from torch_growl.networks.compaction import Structure, expand_, recorded, shrink_
 from torch_growl.networks.layers import plain_copy, plain_model
 from torch_growl.networks.storage import version_1
@@ -55,7 +56,7 @@ def save(
         InvalidTypeError: ``small`` is no module.
         InvalidValueError: ``dtype`` is unknown, or something in its state cannot be stored.
         LayerError: a layer is still parametrized, or has weights that int8 cannot hold.
-        CompactionError: ``torch.export`` cannot export the network; nothing is written then.
+        ExportError: ``torch.export`` cannot export the network; nothing is written then.
 
     Warns:
         GrowlWarning: the program is for the example's batch size only, or one of an earlier save is beside the file.
@@ -73,19 +74,13 @@ def save(
     text, structural = encode(recorded(small) or Structure(()))
     tensors = _stored(small, dtype)
     data = pack(text, {**structural, **tensors})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    program = beside.with_name(f".{beside.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
         if example_inputs is not None:
             as_stored = copy.deepcopy(small)
             _fill_(as_stored, tensors)
-            program.write_bytes(make_program(as_stored, example_inputs, checksum(temporary)))
-            os.replace(program, beside)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        program.unlink(missing_ok=True)
+            # The program is swapped in first: its record of the file's checksum shows when only that happened.
+            write_bytes(beside, make_program(as_stored, example_inputs, checksum(temporary)))
     if example_inputs is None:
         warn_if_stale(beside)
 

@@ -167,7 +167,7 @@ def test_a_weight_transposed_where_it_lies_is_found() -> None:
     assert torch.equal(module.weight, expected.weight)
 
 
-def test_after_a_refusal_the_step_goes_on_with_weights_that_moved_meanwhile() -> None:
+def test_after_a_refusal_the_step_continues_with_weights_that_moved_meanwhile() -> None:
     torch.manual_seed(0)
     modules = [nn.Linear(6, 5), nn.Linear(6, 7)]
     rows = on(modules, lam=0.05)

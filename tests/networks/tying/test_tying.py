@@ -72,7 +72,7 @@ def test_a_layer_that_the_tying_lacks_is_named() -> None:
         chain()["q"]
 
 
-def test_json_goes_out_and_in() -> None:
+def test_json_gives_the_same_tying_again() -> None:
     whole = Tying((*chain(), LayerTying("v", Partition((0, -1)), 3, "output", tied=False)))
     assert Tying.from_json(whole.to_json()) == whole
     assert Tying.from_json(whole.to_json(indent=2)) == whole

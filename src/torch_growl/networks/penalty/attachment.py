@@ -1,7 +1,7 @@
 """The attachment of a penalty to an optimizer: a hook that runs after every ``optimizer.step()``.
 
-:class:`Schedule` says at which steps the prox runs and with which share of the strength; :class:`StepHooks` counts an
-optimizer's steps, runs the prox when it is due, and holds pruned rows at zero after all other steps.
+:class:`Schedule` decides at which steps the prox runs and with which share of the strength. :class:`StepHooks` counts
+an optimizer's steps, runs the prox when it is due, and holds pruned rows at zero after all other steps.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Schedule:
     def share(self, step: int) -> float:
         """The share of the strength with which the prox runs after a step: 1 once the warm-up is over.
 
-        An application stands for the steps since the one before, so its share is the mean of theirs.
+        An application replaces one after each step since the last application, so its share is the mean of theirs.
         """
         if step - self.period >= self.warmup:
             return 1.0

@@ -2,12 +2,12 @@
 
 Rooms in the order of their imports:
 
-* ``recipes``: the fields of a recipe, reading YAML, ``package.module:function``, the built-in recipes
-* ``reports``: the HTML report, its figures and summary, made from a run's files
-* ``data``: the readers of digits, MNIST and CIFAR-10, and their splits
+* ``recipes``: fields and loading of recipes, the table of stages, ``package.module:function``, built-in recipes
+* ``reports``: the HTML report, its figures and summary, made from the files of a run
+* ``data``: digits, MNIST, CIFAR-10 and their splits
 * ``models``: the reference networks
-* ``runs``: the run folder, the stages of a run, training, evaluation, the sweep
-* ``command``: the command line
+* ``runs``: the run folder, the stages, training, evaluation, the sweep
+* ``command``: the command ``growl``
 
 Third parties: accelerate, jinja2, matplotlib, numpy, pydantic, rich, safetensors, sklearn, torch, typer, yaml.
 """

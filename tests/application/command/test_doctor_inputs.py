@@ -49,12 +49,12 @@ def test_a_shape_of_another_form_is_refused(text: str, capsys: pytest.CaptureFix
 def test_input_is_needed_with_a_function_and_refused_with_a_recipe() -> None:
     with pytest.raises(InvalidValueError, match="needs --input, for instance --input 1,3,32,32"):
         network_and_example(FUNCTION, [], None)
-    with pytest.raises(InvalidValueError, match="--input goes with package.module:function"):
+    with pytest.raises(InvalidValueError, match="--input is for package.module:function"):
         network_and_example("digits", ["1,64"], None)
 
 
 def test_a_function_that_fails_or_gives_no_module_is_named() -> None:
     with pytest.raises(InvalidTypeError, match="MODEL = 'torch:zeros': calling it failed: zeros"):
         network_and_example("torch:zeros", ["1"], None)
-    with pytest.raises(InvalidTypeError, match="MODEL = 'builtins:dict': must give a torch.nn.Module, gave dict"):
+    with pytest.raises(InvalidTypeError, match="MODEL = 'builtins:dict': must return a torch.nn.Module, got dict"):
         network_and_example("builtins:dict", ["1"], None)

@@ -15,7 +15,7 @@ from torch_growl.errors import DataError, RecipeError
 
 
 def test_data_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="dataset 'mnist' needs the folder that holds its files: --data DIR"):
+    with pytest.raises(DataError, match="dataset 'mnist' needs the folder with its files: --data DIR"):
         load_data("mnist", None, 0)
     with pytest.raises(DataError, match="dataset 'cifar10': nowhere is not a folder"):
         load_data("cifar10", "nowhere", 0)

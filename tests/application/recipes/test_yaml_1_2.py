@@ -16,15 +16,15 @@ def written(path: Path, text: str) -> Path:
 
 
 BROKEN = {
-    "twice": ("name: x\nseed: 1\nseed: 2\n", "line 3: key 'seed' is there twice"),
-    "inner twice": ("data: {name: a, name: b}\n", "line 1: key 'name' is there twice"),
+    "twice": ("name: x\nseed: 1\nseed: 2\n", "line 3: key 'seed' is given twice"),
+    "inner twice": ("data: {name: a, name: b}\n", "line 1: key 'name' is given twice"),
     "syntax": ("name: x\ndata: [1, 2\n", "line 3: "),
     "list": ("- name\n", "line 1: must be a mapping of fields to values, found list"),
     "empty": ("", "line 1: must be a mapping of fields to values, found NoneType"),
     "number key": ("name: x\n1: 2\n", "line 2: key 1 must be text"),
     "object": ("name: !!python/object/apply:os.system ['true']\n", "line 1: could not determine a constructor"),
     "two documents": ("name: x\n---\nname: y\n", "line 2: but found another document"),
-    "control character": ("name: \x07\n", "no readable YAML"),
+    "control character": ("name: \x07\n", "cannot be read as YAML"),
 }
 
 

@@ -48,7 +48,7 @@ def test_the_figures_on_the_page_are_the_files(made: Path) -> None:
         ("ms at batch 256", "|ms at batch 256|1.290|0.300|4.3x faster"),
         ("test accuracy", "|test accuracy|98.31 %|98.11 %|−0.20 points"),
         ("fc1", "|fc1|64|42|28|34.4 %|1.50|full|64 → 31|30 → 17"),
-        ("fc2", "|fc2|10|6|4|40.0 %|1.50|–|–|–|left untied: its rows are too little alike"),
+        ("fc2", "|fc2|10|6|4|40.0 %|1.50|–|–|–|left untied: its rows are not similar enough"),
         ("features.3", "|features.3|30|20|14|33.3 %|1.43|local|30 → 13|7 → 7|read by add_3 too"),
         ("last", "|last|99|–|–|–|–|none|99 → 99|10 → 10|not regularised"),
     ],
@@ -190,7 +190,7 @@ def test_a_layer_that_died_whole_is_reported(run: Path) -> None:
     edit(run, lambda tying: tying["layers"][0].update(labels=[-1] * 64), "tying.json")
     found = page(run)
     assert found.row("fc1").startswith("|fc1|64|0|0|100.0 %|–|")
-    assert "No row similarity for fc1: fewer than two rows are left" in found.text
+    assert "No figure of row similarity for fc1: fewer than two rows are left" in found.text
 
 
 def test_the_same_files_give_the_same_bytes_and_a_failure_leaves_them(run: Path) -> None:

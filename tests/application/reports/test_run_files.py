@@ -62,7 +62,7 @@ def test_damaged_tensors_are_named(run: Path, name: str, values: np.ndarray | No
         (lambda r: r.pop("macs"), "macs: Field required"),
         (lambda r: r["bytes"].update(dense="many"), "bytes.dense: .*number"),
         (lambda r: r["layers"][1].pop("rows"), "layers.1.rows: Field required"),
-        (lambda r: r["layers"][1].update(rows=31), "tying.json: layer 'features.3' must have 31 labels .* found 30"),
+        (lambda r: r["layers"][1].update(rows=31), "tying.json: layer 'features.3' must have 31 labels, .* found 30"),
         (lambda r: r["latency_ms"]["compact"].update(big=1.0), "latency_ms.compact.big"),
     ],
 )

@@ -32,11 +32,11 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         RunFolder(tmp_path / "notes.txt").create(recipe)
 
 
-def test_a_run_is_only_gone_on_with_on_request_and_with_its_own_recipe(tmp_path: Path) -> None:
+def test_a_run_is_resumed_only_on_request_and_with_its_own_recipe(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(load_recipe("digits", {}))
     before = folder.recipe_file.read_bytes()
-    with pytest.raises(RunFolderError, match="is in use by another run; go on with it"):
+    with pytest.raises(RunFolderError, match="is in use by another run; continue it"):
         folder.create(load_recipe("digits", {}))
     other = load_recipe("digits", {"train.epochs": 1234})
     with pytest.raises(RunFolderError, match=r"holds a run with train.epochs = \d+, not 1234"):
@@ -45,7 +45,7 @@ def test_a_run_is_only_gone_on_with_on_request_and_with_its_own_recipe(tmp_path:
     assert folder.recipe_file.read_bytes() == before
 
 
-def test_what_is_not_a_run_folder_says_so(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is not a run folder: it has no recipe.yaml"):
         RunFolder(tmp_path).recipe()
     with pytest.raises(RunFolderError, match=r"has no result.json yet"):

@@ -1,4 +1,4 @@
-"""The sweep: a path of runs, each whole, warm from the one before; stopped and gone on with; nothing overwritten."""
+"""The sweep: complete runs, each trained from the weights of the previous one; resumed, and nothing overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tying in steps in a run: stages between, compact form, distillation; stopped and gone on with, the same."""
+"""Tying in several steps: trainings between, compact form, distillation; a stopped run ends the same when resumed."""
 
 from __future__ import annotations
 

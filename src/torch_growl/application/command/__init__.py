@@ -1,4 +1,4 @@
-"""The command line ``growl``."""
+"""The command ``growl``: its commands, options and output."""
 
 from torch_growl.application.command.app import main
 

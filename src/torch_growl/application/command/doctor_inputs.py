@@ -1,4 +1,4 @@
-"""What ``growl doctor`` is pointed at: a recipe, a run's folder, or a user's function with the shapes of its inputs."""
+"""The argument of ``growl doctor``: a recipe, a run folder, or a user's function with the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["network_and_example", "parse_shape"]
 
 
 def parse_shape(text: str) -> Tensor:
-    """An example input: ``1,3,32,32`` (normal, float32) or ``1,16:int64`` (zeros of another type).
+    """Make an example input: ``1,3,32,32`` (normal, float32) or ``1,16:int64`` (zeros of that type).
 
     Raises:
-        InvalidValueError: it has another form.
+        InvalidValueError: the text has another form.
     """
     sizes, _, name = text.partition(":")
     dtype = getattr(torch, name or "float32", None)
@@ -38,10 +38,10 @@ def parse_shape(text: str) -> Tensor:
 def network_and_example(
     model: str, shapes: Sequence[str], data: Path | None
 ) -> tuple[nn.Module, Any, tuple[str, ...] | None, Side]:
-    """The network, an example for it, and the layers and side that a recipe works on.
+    """Build the network with an example input, and the layers and side of the recipe.
 
     Raises:
-        GrowlError: it names nothing that can be built, or ``--input`` is missing or not wanted.
+        GrowlError: the network cannot be built, or ``--input`` is missing, or given with a recipe or run.
     """
     if ":" in model:
         if not shapes:
@@ -52,10 +52,10 @@ def network_and_example(
         except TypeError as error:
             raise InvalidTypeError(f"MODEL = {model!r}: calling it failed: {error}") from error
         if not isinstance(network, nn.Module):
-            raise InvalidTypeError(f"MODEL = {model!r}: must give a torch.nn.Module, gave {type(network).__name__}")
+            raise InvalidTypeError(f"MODEL = {model!r}: must return a torch.nn.Module, got {type(network).__name__}")
         return network, examples, None, "input"
     if shapes:
-        raise InvalidValueError("--input goes with package.module:function; a recipe or run brings its own data")
+        raise InvalidValueError("--input is for package.module:function; a recipe or run has its own data")
     from torch_growl.application.recipes import load_recipe
     from torch_growl.application.runs import Run, RunFolder
 

@@ -1,4 +1,4 @@
-"""What a run shows on the terminal: one live line per stage, and a line kept per finished stage."""
+"""Progress of a run on the terminal: a live line for the current stage, and a line for each finished one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TerminalWatcher:
     """Shows stage, epoch, loss, accuracy, nonzero and distinct rows, and the time left.
 
     Args:
-        console: where to; a live line only on a terminal, else a line now and then.
+        console: the output; if it is no terminal, a line is printed every ten seconds in place of the live line.
     """
 
     def __init__(self, console: Console) -> None:
@@ -32,7 +32,7 @@ class TerminalWatcher:
         self._accuracy = ""
 
     def stage(self, name: str, epochs: int, epoch: int) -> None:
-        """A stage begins, or goes on after ``epoch`` of its epochs."""
+        """Begin a stage, or continue it after ``epoch`` of its epochs."""
         self.close()
         title = f"{name:8} {title_of(name)}"
         if not epochs:
@@ -42,7 +42,7 @@ class TerminalWatcher:
         self._started = self._shown = time.monotonic()
         self._rows = self._accuracy = ""
         if epoch:
-            self.console.print(f"{title}: going on after epoch {epoch} of {epochs}", highlight=False)
+            self.console.print(f"{title}: continued after epoch {epoch} of {epochs}", highlight=False)
         if self.console.is_terminal:
             columns = (
                 TextColumn("[bold]{task.description}"),
@@ -56,14 +56,14 @@ class TerminalWatcher:
             self.console.print(f"[bold]{title}[/bold], {epochs} epochs", highlight=False)
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Some steps of an epoch are done."""
+        """Show the loss after some steps of an epoch."""
         done = epoch - 1 + step / steps
         text = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}{self._accuracy}{self._rows}  {self._left(done)}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """An epoch is done; its metrics record."""
+        """Show the record of an epoch."""
         layers = record["layers"].values()
         rows, nonzero = sum(layer["rows"] for layer in layers), sum(layer["nonzero"] for layer in layers)
         distinct = sum(layer["distinct"] for layer in layers)
@@ -88,7 +88,7 @@ class TerminalWatcher:
         return f"{seconds // 60}:{seconds % 60:02d} left"
 
     def close(self) -> None:
-        """End the live line."""
+        """Stop the live line."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = self._task = None

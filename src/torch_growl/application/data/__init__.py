@@ -1,4 +1,4 @@
-"""Readers of digits, MNIST and CIFAR-10 into train, validation and test splits."""
+"""Datasets: digits, MNIST, CIFAR-10 and users' own, as training, validation and test splits."""
 
 from torch_growl.application.data.datasets import load_data
 from torch_growl.application.data.splits import TensorSplit

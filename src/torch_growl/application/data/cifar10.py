@@ -33,21 +33,22 @@ def load_cifar10(
     padding: int = 2,
     limit: int | None = None,
 ) -> Splits:
-    """45,000 training, 5,000 validation (500 of every class, always the same) and 10,000 test images.
+    """Load 45,000 training, 5,000 validation (500 of each class, always the same) and 10,000 test images.
 
-    Images are kept as uint8 and become float32 ``(3, 32, 32)`` batch by batch.
+    Images are stored as uint8 and converted to float32 ``(3, 32, 32)`` in batches.
 
     Args:
-        root: a folder with ``cifar-10-batches-bin/`` or ``cifar-10-batches-py/`` (the binary one is preferred), or one
-            of these folders itself. The Python batches are pickles; nothing in them is executed.
+        root: a folder that contains ``cifar-10-batches-bin/`` (preferred) or ``cifar-10-batches-py/``, or one of these
+            folders itself. The Python batches are pickles; no code in them is executed.
         normalize: ``"per-image"``: every image to mean 0 and deviation 1, as in the paper; ``"channels"``: pixels in
-            [0, 1], minus .485, .456, .406, over .229, .224, .225.
-        augment: training images are padded with black, cropped at a random place and mirrored at random.
-        padding: pixels of black at each side, 0 to 16; 2 makes the paper's 36×36.
-        limit: use only the first so many training images, in the files' order; None: all.
+            [0, 1] minus (.485, .456, .406), divided by (.229, .224, .225).
+        augment: training images are padded with black, cropped at random and mirrored at random.
+        padding: black pixels at each side, 0 to 16; 2 gives the paper's 36×36.
+        limit: number of training images used, in the order of the files; None: all.
 
     Raises:
-        DataError: a file is missing, of another size, corrupt, or would execute something; an option is out of range.
+        DataError: a file is missing, of another size or corrupt, or would execute code.
+        InvalidTypeError, InvalidValueError: an option has another type or is out of range.
     """
     check_choice("normalize", normalize, ("per-image", "channels"))
     check_count("padding", padding, least=0, most=16, unit="pixels")
@@ -71,7 +72,7 @@ def load_cifar10(
 
 
 def _load_batches(root: Path) -> list[tuple[Tensor, Tensor]]:
-    """Images ``(10000, 3, 32, 32)`` uint8 and classes of the five training batches and the test batch."""
+    """Read images ``(10000, 3, 32, 32)``, uint8, and classes of five training batches and the test batch."""
     stems = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     for folder in (root / _BINARY, root):
         if (folder / f"{stems[0]}.bin").is_file():
@@ -92,13 +93,13 @@ def _existing(path: Path) -> Path:
 
 
 def read_binary_batch(path: Path) -> tuple[Tensor, Tensor]:
-    """Read one binary batch: 10,000 times a label byte and 3,072 bytes, red plane first.
+    """Read a binary batch: 10,000 records of a label byte and 3,072 bytes of pixels, red plane first.
 
     Returns:
         Images ``(10000, 3, 32, 32)``, uint8, and classes ``(10000,)``, int64.
 
     Raises:
-        DataError: its size is not exactly 30,730,000 bytes, or a label is not 0 to 9.
+        DataError: its size is not 30,730,000 bytes, or a label is not in 0 to 9.
     """
     expected, found = _ROWS * _RECORD, path.stat().st_size
     if found != expected:
@@ -119,11 +120,11 @@ def _checked(path: Path, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x.reshape(-1, *_SHAPE), y.to(torch.int64)
 
 
-# ── what the network sees ───────────────────────────────────────────────────────────────────────────────────────────
+# ── inputs of the network ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _transform(normalize: Normalize, padding: int | None) -> Transform:
-    """From uint8 images to the network's input; with a padding, training images are augmented."""
+    """Make a transform from uint8 images to inputs of a network; with a padding it augments them."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
 
     def transform(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -133,7 +134,7 @@ def _transform(normalize: Normalize, padding: int | None) -> Transform:
         if normalize == "channels":
             return x.sub_(mean).div_(std)
         spread, centre = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
-        least = 1 / (255 * _PIXELS**0.5)  # a plain image is not blown up: as TensorFlow's, which counts from 0 to 255
+        least = 1 / (255 * _PIXELS**0.5)  # a uniform image stays 0; TensorFlow's bound, there for pixels from 0 to 255
         return x.sub_(centre).div_(spread.clamp_min(least))
 
     return transform
@@ -147,7 +148,7 @@ def _augmented(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
 
 
 def cropped(x: Tensor, padding: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Pad images with black and crop each at a place of its own.
+    """Pad images with black and crop each at its own place.
 
     Args:
         x: images, ``(b, c, h, w)``, any type; not modified.

@@ -1,4 +1,4 @@
-"""Datasets: the built-in ones, and users' own by ``package.module:function``. Nothing is ever downloaded."""
+"""Datasets by name: the built-in ones, and users' own by ``package.module:function``. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ["Splits", "TensorSplit", "load_cifar10", "load_data", "load_digits_sp
 
 _FROM_FILES: dict[str, Callable[..., Splits]] = {"mnist": load_mnist, "cifar10": load_cifar10}
 _NAMES = ("digits", *_FROM_FILES)
-_WANTED = "a Splits, a dict with 'train', 'test' and perhaps 'validation', or a tuple (train[, validation], test)"
+_WANTED = "a Splits, a dict with 'train', 'test' and optionally 'validation', or a tuple (train[, validation], test)"
 
 
 def load_data(spec: str, data_dir: str | Path | None = None, seed: int = 0, /, **options: Any) -> Splits:
     """Load a dataset by name.
 
-    What is not an option is given by position, so that an option may have any name.
+    The first three arguments are positional, so that an option may have any name.
 
     Args:
         spec: ``digits``, ``mnist``, ``cifar10``, or ``package.module:function``. The function is called with the
-            options, and with ``data_dir`` and ``seed`` if it has parameters of these names. It returns a
-            :class:`Splits`, a dict of map-style datasets ``train``, ``test`` and perhaps ``validation``, or a tuple
-            (train, test) or (train, validation, test). Without a validation set, a tenth of the training set, drawn by
-            ``seed``, is held out for it.
-        data_dir: the folder that holds MNIST or CIFAR-10; not needed for digits.
-        seed: draws the validation set of a user's dataset that has none. Built-in splits never depend on it.
+            options, and with ``data_dir`` and ``seed`` if it has parameters of these names. It must return a
+            :class:`Splits`, a dict of map-style datasets ``train``, ``test`` and optionally ``validation``, or a tuple
+            (train, test) or (train, validation, test). Without a validation set, a tenth of the training set, drawn
+            with ``seed``, is used for validation.
+        data_dir: the folder with the files of MNIST or CIFAR-10; not needed for digits.
+        seed: seed of the validation set that is drawn for a user's dataset; built-in splits do not depend on it.
         options: passed on; see :func:`load_digits_splits`, :func:`load_mnist`, :func:`load_cifar10`.
 
     Raises:
@@ -63,7 +63,7 @@ def load_data(spec: str, data_dir: str | Path | None = None, seed: int = 0, /, *
 
 def _folder(name: str, data_dir: str | Path | None) -> Path:
     if data_dir is None:
-        raise DataError(f"dataset {name!r} needs the folder that holds its files: --data DIR (data_dir in Python)")
+        raise DataError(f"dataset {name!r} needs the folder with its files: --data DIR (data_dir in Python)")
     if not Path(data_dir).is_dir():
         raise DataError(f"dataset {name!r}: {data_dir} is not a folder; give the one with its files: --data DIR")
     return Path(data_dir)
@@ -77,7 +77,7 @@ def _accepted(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[
     return {name: value for name, value in offered.items() if name in parameters}
 
 
-# ── what a user's function may return ───────────────────────────────────────────────────────────────────────────────
+# ── results of users' functions ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def _as_splits(found: Any, spec: str, seed: int) -> Splits:
@@ -111,7 +111,7 @@ def _check(dataset: Any, part: str, spec: str) -> Dataset[Any]:
 
 
 def _quick(dataset: Any) -> Any:
-    """A plain TensorDataset is read a batch at a time."""
+    """Turn a plain TensorDataset into a TensorSplit, which is read in batches."""
     if type(dataset) is TensorDataset:
         x, y = dataset.tensors
         if y.ndim == 1 and y.dtype == torch.int64:

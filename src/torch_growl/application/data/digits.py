@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: 1,797 images of 8×8 pixels, so that a first run needs no download."""
+"""The handwritten digits of scikit-learn: 1,797 images of 8×8 pixels, which need no download."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _TEST, _VALIDATION, _SEED = 360, 180, 0
 
 
 def load_digits_splits(*, limit: int | None = None) -> Splits:
-    """1,257 training, 180 validation and 360 test images, with the same shares of the digits, always the same ones.
+    """Load 1,257 training, 180 validation and 360 test images: fixed splits, stratified by digit.
 
-    Pixels are divided by 16, so they are in [0, 1]; inputs are flat, ``(64,)``, float32.
+    Inputs are float32, ``(64,)``, in [0, 1].
 
     Args:
-        limit: use only the first so many training images; None: all.
+        limit: number of training images used, from the first; None: all.
 
     Raises:
-        DataError: ``limit`` is not from 1 to 1,257.
+        InvalidTypeError, InvalidValueError: ``limit`` is not an integer from 1 to 1,257.
     """
     from sklearn.datasets import load_digits
 

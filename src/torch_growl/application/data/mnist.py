@@ -1,7 +1,7 @@
 """MNIST from its four official idx files, gzipped or not (LeCun, Cortes, Burges).
 
 An idx file is a magic number (0, 0, type of the values, number of dimensions), the dimensions as big-endian 32-bit
-numbers, and the values. Files are read up to the size they must have and one byte more, whatever they claim.
+numbers, and the values. At most one byte more than the expected size is read of a file, whatever its header says.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ _CHUNK = 1 << 20
 
 
 def load_mnist(root: str | Path, *, flat: bool = True, shift: int = 0, limit: int | None = None) -> Splits:
-    """55,000 training, 5,000 validation (the last of the training file) and 10,000 test images, pixels in [0, 1].
+    """Load 55,000 training, 5,000 validation (the last of the training file) and 10,000 test images, in [0, 1].
 
     Args:
         root: a folder with the idx files in ``mnist/``, in ``MNIST/raw/`` or in itself, each gzipped or not.
-        flat: inputs are ``(784,)``, else ``(1, 28, 28)``; float32 both.
-        shift: training images are moved by up to so many pixels along both axes at random, 0 to 8.
-        limit: use only the first so many training images; None: all.
+        flat: inputs are ``(784,)``; otherwise ``(1, 28, 28)``; float32.
+        shift: training images are shifted at random by up to this many pixels along each axis, 0 to 8.
+        limit: number of training images used, from the first; None: all.
 
     Raises:
-        DataError: a file is missing, cut off, too long, corrupt or of another shape, or an option is out of range.
+        DataError: a file is missing, cut off, too long, corrupt or of another shape.
+        InvalidTypeError, InvalidValueError: an option has another type or is out of range.
     """
     root = Path(root)
     shape = (_SIDE * _SIDE,) if flat else (1, _SIDE, _SIDE)
@@ -58,7 +59,7 @@ def load_mnist(root: str | Path, *, flat: bool = True, shift: int = 0, limit: in
 
 
 def _shifted(by: int) -> Transform:
-    """Images moved by up to ``by`` pixels, black moving in."""
+    """Make a transform that shifts images by up to ``by`` pixels and fills with black."""
     side = _SIDE + 2 * by
     corner = torch.arange(side * side).view(side, side)
     starts = range(2 * by + 1)
@@ -79,7 +80,7 @@ def _scaled(x: Tensor) -> Tensor:
 
 
 def _load_pair(root: Path, part: str, count: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Images (uint8) and classes (int64) of one part."""
+    """Read images (uint8) and classes (int64) of one part."""
     x = read_idx(_find(root, f"{part}-images", 3), (count, _SIDE, _SIDE))
     path = _find(root, f"{part}-labels", 1)
     y = read_idx(path, (count,))
@@ -102,17 +103,17 @@ def _find(root: Path, stem: str, dimensions: int) -> Path:
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Read one idx file of bytes, checked against the shape it must have.
+    """Read an idx file of bytes and check it against an expected shape.
 
     Args:
-        path: the file; one whose name ends in ``.gz`` is decompressed.
-        shape: what its header must say, and its length must bear out.
+        path: the file; decompressed if its name ends in ``.gz``.
+        shape: the shape that its header and its length must have.
 
     Returns:
         A tensor of that shape, uint8.
 
     Raises:
-        DataError: the file cannot be read, is cut off, corrupt or too long, or its header says otherwise.
+        DataError: the file cannot be read, is cut off, corrupt or too long, or has another header.
     """
     header = 4 + 4 * len(shape)
     expected = header + math.prod(shape)
@@ -131,7 +132,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
 
 
 def _read_bounded(path: Path, expected: int) -> bytearray:
-    """The file's content, decompressed: all of it, or one byte more than it may have."""
+    """Read and decompress a file, up to one byte more than expected."""
     content = bytearray()
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""CIFAR-10's Python batches read without executing anything.
+"""CIFAR-10's Python batches, read without executing code.
 
-A pickle is a program. Here every function it may name is replaced by a stand-in that only notes how it was called, so
-numpy is never called either; what was noted is then read as an array. Anything else that it names is refused.
+A pickle is a program that calls functions by name. Here the functions that an array needs are replaced by objects that
+record their arguments, so not even numpy is called; the array is built from the records. All other names are refused.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _ARRAY = {
 
 
 class _Forbidden(Exception):
-    """The pickle names something that is not in the list."""
+    """The pickle names a function that is not in the list."""
 
 
 class _Noted:
-    """Stands for a function, or for what calling it would have given: name, arguments, state. Does nothing."""
+    """Record of a function, or of a call of it: name, arguments, state."""
 
     __slots__ = ("args", "name", "state")
 
@@ -53,23 +53,23 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ARRAY:
             return _Noted(name)
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in an old protocol
+        if (module, name) == ("_codecs", "encode"):  # Python 3 writes bytes thus in protocol 2
             return lambda text, encoding: str.encode(text, "latin1")
         raise _Forbidden(f"{module}.{name}")
 
 
 def read_python_batch(path: Path) -> tuple[Tensor, Tensor]:
-    """Read one Python batch: a pickled dict with ``data``, a numpy array of bytes, and ``labels``, a list of numbers.
+    """Read a Python batch: a pickled dict with ``data``, a numpy array of bytes, and ``labels``, a list of integers.
 
     Args:
         path: the file; at most 64 MB.
 
     Returns:
-        Images, uint8, and labels, int64, in the shapes the file has.
+        Images, uint8, and labels, int64, in the shapes of the file.
 
     Raises:
-        DataError: the file is too long, cut off, not such a pickle, or names a function that an array does not need
-            (the message says which).
+        DataError: the file is too long, cut off, not such a pickle, or names another function than those of an array
+            (the message has its name).
     """
     size = path.stat().st_size
     if size > _LARGEST:
@@ -79,7 +79,7 @@ def read_python_batch(path: Path) -> tuple[Tensor, Tensor]:
         _check_memo(content)
         batch = _Reader(io.BytesIO(content), encoding="bytes").load()
     except _Forbidden as error:
-        raise DataError(f"{path} names {error}, which a CIFAR-10 batch does not need; refused, not executed") from error
+        raise DataError(f"{path} names {error}, which a CIFAR-10 batch does not need; it was not executed") from error
     except Exception as error:  # a malformed pickle can raise nearly anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path} is cut off or is no pickle ({reason}); found {size:,} bytes") from error
@@ -93,14 +93,14 @@ def read_python_batch(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def _check_memo(content: bytes) -> None:
-    """A large memo index in a small file would make the reader claim memory for all the indices below it."""
+    """Refuse memo indices beyond the file's length: the unpickler allocates memory for all smaller indices."""
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name.endswith("PUT") and not 0 <= int(argument or 0) <= len(content):
             raise ValueError(f"memo index {argument}")
 
 
 def _array(noted: Any) -> Tensor:
-    """What numpy would have made of it: state is (version, shape, dtype, whether in Fortran order, bytes)."""
+    """Build the array of a record, whose state is (version, shape, dtype, whether in Fortran order, bytes)."""
     if not isinstance(noted, _Noted) or noted.name != "_reconstruct":
         raise TypeError(f"data is a {type(noted).__name__}")
     _, shape, dtype, fortran, raw = noted.state
@@ -112,5 +112,5 @@ def _array(noted: Any) -> Tensor:
 
 def _labels(labels: Any) -> Tensor:
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise TypeError("labels are not a list of whole numbers")
+        raise TypeError("labels are not a list of integers")
     return torch.tensor(labels, dtype=torch.int64)

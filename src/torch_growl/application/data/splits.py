@@ -1,4 +1,4 @@
-"""Training, validation and test examples, and how rows are dealt out to them."""
+"""Splits of a dataset: training, validation and test examples."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Transform = Callable[[Tensor, torch.Generator | None], Tensor]
 
 
 class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
-    """Examples held in memory, given out in whole batches.
+    """Examples in memory, read in batches.
 
     Args:
-        x: inputs, ``(n, *shape)``, any type; kept as it is, not copied.
+        x: inputs, ``(n, *shape)``, any type; not copied.
         y: classes, ``(n,)``, int64.
-        transform: called with a batch of ``x`` and a CPU generator, or None for the version of an example that has
-            nothing random in it; gives the network's input.
+        transform: a function of a batch of ``x`` and a CPU generator that returns inputs of the network; without a
+            generator (None) it must not be random.
 
     Raises:
         DataError: the lengths differ, there are no examples, or classes are not int64.
@@ -46,21 +46,21 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """One example, without random augmentation: the input and its class as a scalar tensor."""
+        """Read one example without augmentation: the input, and its class as a scalar tensor."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         x, y = self.batch(torch.tensor([index % len(self)]))
         return x[0], y[0]
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Some examples at once.
+        """Read several examples.
 
         Args:
-            indices: which, ``(b,)``, int64, on CPU.
+            indices: their indices, ``(b,)``, int64, on CPU.
             generator: a CPU generator for augmentation; None: no augmentation.
 
         Returns:
-            Inputs ``(b, …)`` as the network takes them, and classes ``(b,)``, int64.
+            Inputs of the network ``(b, …)`` and classes ``(b,)``, int64.
         """
         x, y = self.x[indices], self.y[indices]
         return (x if self.transform is None else self.transform(x, generator)), y
@@ -71,14 +71,14 @@ class Splits:
     """The data of a run.
 
     Attributes:
-        name: the dataset's.
-        train: what the network is fitted to. Any map-style dataset of (input, class) pairs; the built-in ones are
+        name: the dataset's name.
+        train: examples for training: a map-style dataset of (input, class) pairs; the built-in ones are
             :class:`TensorSplit`.
-        validation: what settings are chosen by.
-        test: what is reported, and nothing else is done with.
-        input_shape: of one input, without the batch dimension.
-        n_classes: how many classes there are; None when it is not known (a user's own dataset that does not say).
-        pixel_shape: height and width when the flat inputs are the pixels of one image, row by row; else None.
+        validation: examples for choosing settings.
+        test: examples for the reported figures only.
+        input_shape: the shape of one input, without the batch dimension.
+        n_classes: the number of classes; None if a user's dataset does not tell it.
+        pixel_shape: height and width if inputs are flattened images, row by row; None otherwise.
     """
 
     name: str
@@ -91,15 +91,15 @@ class Splits:
 
 
 def stratified(y: Tensor, held_out: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Deal rows out to two parts, each with the same shares of the classes, always the same for the same seed.
+    """Split examples into two parts with equal shares of the classes.
 
     Args:
         y: classes, ``(n,)``.
         held_out: size of the second part.
-        seed: any.
+        seed: the same seed gives the same parts.
 
     Returns:
-        The rows of each part, int64, in ascending order.
+        The indices of each part, int64, ascending.
     """
     from sklearn.model_selection import train_test_split
 
@@ -108,7 +108,7 @@ def stratified(y: Tensor, held_out: int, *, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def limited(rows: int, limit: int | None) -> int:
-    """How many training rows are used: all, or the first ``limit``; validation and test sets always stay whole.
+    """Check the number of training examples that are used; None: all of them.
 
     Raises:
         InvalidTypeError, InvalidValueError: ``limit`` is not an integer from 1 to ``rows``.

@@ -1,4 +1,4 @@
-"""The reference networks that recipes name, and their initialisation."""
+"""Reference networks that recipes name, and their initial weights."""
 
 from torch_growl.application.models.registry import build_network
 

@@ -15,17 +15,17 @@ __all__ = ["lenet5", "vgg16"]
 
 
 def lenet5(*, channels: Sequence[int] = (20, 50), hidden: int = 500, n_classes: int = 10) -> nn.Sequential:
-    """Caffe's LeNet-5 for ``(1, 28, 28)``: two 5×5 convolutions, each max-pooled by 2, and two fully connected layers.
+    """Build Caffe's LeNet-5 for ``(1, 28, 28)``: two 5×5 convolutions with 2×2 max-pools, two fully connected layers.
 
-    The one nonlinearity beside the pooling is the ReLU after ``fc1``, as in Caffe's.
+    As in Caffe's, the only ReLU is after ``fc1``.
 
     Args:
-        channels: of the two convolutions, each ≥ 1.
+        channels: outputs of the two convolutions, each ≥ 1.
         hidden: width of ``fc1``, ≥ 1.
         n_classes: outputs, ≥ 1.
 
     Raises:
-        InvalidValueError: a width is not a whole number ≥ 1, or there are not two convolutions.
+        InvalidTypeError, InvalidValueError: a width is not an integer ≥ 1, or there are not two convolutions.
     """
     if len(channels) != 2:
         raise InvalidValueError(f"channels must be the widths of two convolutions, got {channels!r}")
@@ -50,17 +50,17 @@ _VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 
 
 
 def vgg16(*, width: float = 1.0, n_classes: int = 10) -> nn.Sequential:
-    """The paper's VGG-16 for ``(3, 32, 32)``: 13 × conv3-BN-ReLU, five 2×2 max-pools, fc512-BN-ReLU, fc10.
+    """Build the paper's VGG-16 for ``(3, 32, 32)``: 13 × conv3-BN-ReLU, five 2×2 max-pools, fc512-BN-ReLU, fc10.
 
-    Its 14,977,728 weights (without batch normalisation and the last bias) are in ``conv1`` … ``conv13``, ``fc1``,
-    ``fc2``. Weights are He-normal by outputs.
+    Its 14,977,728 weights, without batch normalisation and the last bias, are in ``conv1`` … ``conv13``, ``fc1``,
+    ``fc2``. Initial weights are He-normal by outputs. Layers before a batch normalisation have no bias.
 
     Args:
-        width: every hidden width is multiplied by it, > 0.
+        width: factor of every hidden width, > 0.
         n_classes: outputs, ≥ 1.
 
     Raises:
-        InvalidValueError: an argument is out of range.
+        InvalidTypeError, InvalidValueError: an argument has another type or is out of range.
     """
     check_number("width", width, above=0)
     check_count("n_classes", n_classes)

@@ -32,7 +32,7 @@ def paper_normal_(linear: nn.Linear) -> nn.Linear:
 
 
 def load_weights_(network: nn.Module, path: Path) -> nn.Module:
-    """Read all weights and buffers of a network, but for batch normalisation's counters, from a safetensors file.
+    """Load all weights and buffers, except the counters of batch normalisation, from a safetensors file.
 
     Raises:
         InvalidValueError: the file cannot be read, or its names and shapes are not the network's.

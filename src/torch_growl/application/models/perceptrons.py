@@ -16,16 +16,16 @@ __all__ = ["digits_mlp", "mlp", "mnist_mlp"]
 
 
 def mlp(sizes: Sequence[int], *, batch_norm: bool = True, init: str = "torch") -> nn.Sequential:
-    """A multilayer perceptron ``fc1, relu1, bn1, fc2, …, fcN`` that gives class scores.
+    """Build a multilayer perceptron ``fc1, relu1, bn1, fc2, …, fcN`` whose outputs are class scores.
 
     Args:
-        sizes: inputs, hidden widths, outputs: at least two numbers, all ≥ 1.
-        batch_norm: a BatchNorm1d after every ReLU, as in the paper.
-        init: ``"torch"``: its own; ``"paper"``: weights normal with variance 2 / (the layer's outputs), biases 0.1, as
-            in the paper's code.
+        sizes: numbers of inputs, hidden units and outputs: two or more integers ≥ 1.
+        batch_norm: add a BatchNorm1d after every ReLU, as in the paper.
+        init: ``"torch"``: torch's initial weights; ``"paper"``: normal with variance 2 / (outputs of the layer), biases
+            0.1, as in the paper's code.
 
     Raises:
-        InvalidValueError: ``sizes`` is not such a list, or ``init`` is neither.
+        InvalidValueError: ``sizes`` or ``init`` is something else.
     """
     check_choice("init", init, ("torch", "paper"))
     if isinstance(sizes, str) or len(sizes) < 2 or not all(type(size) is int and size >= 1 for size in sizes):
@@ -44,10 +44,10 @@ def mlp(sizes: Sequence[int], *, batch_norm: bool = True, init: str = "torch") -
 
 
 def mnist_mlp(*, hidden: Sequence[int] = (300,), batch_norm: bool = True, init: str = "paper") -> nn.Sequential:
-    """The paper's 784-300-10 for flat MNIST: fc300-ReLU-BN-fc10. ``hidden``: widths between input and output."""
+    """Build the paper's 784-300-10 for flat MNIST: fc300-ReLU-BN-fc10; ``hidden``: widths of the hidden layers."""
     return mlp([784, *hidden, 10], batch_norm=batch_norm, init=init)
 
 
 def digits_mlp(*, hidden: Sequence[int] = (300, 100), batch_norm: bool = True) -> nn.Sequential:
-    """64-300-100-10 for scikit-learn's 8×8 digits. ``hidden``: widths between input and output."""
+    """Build 64-300-100-10 for scikit-learn's 8×8 digits; ``hidden``: widths of the hidden layers."""
     return mlp([64, *hidden, 10], batch_norm=batch_norm)

@@ -1,4 +1,4 @@
-"""The networks that recipes name: the built-in ones, and users' own by ``package.module:function``."""
+"""Networks by name: the built-in ones, and users' own by ``package.module:function``."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ BUILTIN: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_network(spec: str, /, **options: Any) -> nn.Module:
-    """Build a network by name, freshly initialised from torch's global generator.
+    """Build a network by name; initial weights are drawn from torch's global generator.
 
     Args:
         spec: ``mlp``, ``mnist_mlp``, ``digits_mlp``, ``lenet5``, ``vgg16``, ``resnet_cifar``, or
-            ``package.module:function`` for something callable that returns a network.
-        options: passed on.
+            ``package.module:function`` for a callable that returns a network.
+        options: keyword arguments of the function.
 
     Raises:
-        RecipeError: the name is unknown, cannot be imported, does not take the options, or gives no ``nn.Module``.
-        InvalidValueError: an option of a built-in network is out of range.
+        RecipeError: the name is unknown, cannot be imported, does not take the options, or returns no ``nn.Module``.
+        InvalidTypeError, InvalidValueError: an option of a built-in network has another type or is out of range.
     """
     function = BUILTIN.get(spec)
     if function is None and ":" not in spec:

@@ -17,7 +17,7 @@ __all__ = ["resnet_cifar"]
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut without weights (option A: every second pixel, zero channels around)."""
+    """Two 3×3 convolutions and a shortcut without weights (option A: every second pixel, padded with zero channels)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         self.extra = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: ``(b, inputs, h, w)``; gives ``(b, outputs, h / stride, w / stride)``."""
+        """x: ``(b, inputs, h, w)``; returns ``(b, outputs, h / stride, w / stride)``."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.stride != 1:
@@ -60,7 +60,7 @@ class CifarResNet(nn.Module):
         return nn.Sequential(first, *(ResidualBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: ``(b, 3, h, w)``; gives class scores ``(b, n_classes)``."""
+        """x: ``(b, 3, h, w)``; returns class scores ``(b, n_classes)``."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return cast(Tensor, self.linear(self.flatten(self.pool(x))))
@@ -69,17 +69,18 @@ class CifarResNet(nn.Module):
 def resnet_cifar(
     *, depth: int = 20, width: float = 1.0, n_classes: int = 10, weights: str | os.PathLike[str] | None = None
 ) -> nn.Module:
-    """ResNet-20, -32, -44, -56, -110 for CIFAR, with parameters named as in akamaster/pytorch_resnet_cifar10.
+    """Build a ResNet for CIFAR, with parameters named as in akamaster/pytorch_resnet_cifar10.
 
     Args:
-        depth: layers: 6 n + 2 for n blocks in each of the three stages, ≥ 8.
-        width: the stages' 16, 32, 64 channels are multiplied by it, > 0.
+        depth: number of layers: 6 n + 2 for n blocks in each of the three stages, ≥ 8.
+        width: factor of the 16, 32, 64 channels of the stages, > 0.
         n_classes: outputs, ≥ 1.
-        weights: a safetensors file of that repository's weights, for images normalised by ImageNet's mean and standard
-            deviation; None: random ones.
+        weights: a safetensors file with that repository's weights, for images normalised by ImageNet's mean and
+            standard deviation; None: random weights.
 
     Raises:
-        InvalidValueError: an argument is out of range, or the file's weights are not this network's.
+        InvalidTypeError, InvalidValueError: an argument has another type or is out of range, or the file's weights are
+            of another network.
     """
     if type(depth) is not int or depth < 8 or (depth - 2) % 6:
         raise InvalidValueError(f"depth must be 6 n + 2 (8, 14, 20, …, 56), got {depth!r}")

@@ -1,4 +1,4 @@
-"""Recipes: the schema of their fields, reading them from YAML, and the objects that they name."""
+"""Recipes: their fields, loading them from YAML, the table of stages, and the penalty and tying that they describe."""
 
 from torch_growl.application.recipes.building import build_penalty, find_step, recipe_layers, row_side
 from torch_growl.application.recipes.entry_points import check_options, load_object

@@ -1,4 +1,4 @@
-"""What a recipe describes, built on a network: the penalty, the layers it is on, the tying of one step."""
+"""Building of the penalty and the tying that a recipe describes, on a given network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["build_penalty", "find_step", "recipe_layers", "row_side"]
 
 
 def build_penalty(model: nn.Module, recipe: Recipe) -> GrOWL | None:
-    """The recipe's penalty on a network.
+    """Build the recipe's penalty on a network.
 
     Args:
         model: the network; not modified.
@@ -51,12 +51,12 @@ def build_penalty(model: nn.Module, recipe: Recipe) -> GrOWL | None:
 
 
 def row_side(recipe: Recipe) -> Side:
-    """Which side's rows the recipe works on."""
+    """The side of the rows that the recipe penalises and ties."""
     return recipe.growl.side if recipe.growl else "input"
 
 
 def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
-    """Names of the layers that the recipe penalises and ties; those it would penalise when it has no penalty.
+    """Names of the layers that the recipe ties: the penalised ones, or those that ``growl.layers`` matches.
 
     Raises:
         GrowlError: a layer, an override or the sequence does not fit the network.
@@ -74,7 +74,7 @@ def find_step(model: nn.Module, layers: tuple[str, ...], recipe: Recipe, step: i
     Args:
         model: the network; not modified.
         layers: names of the layers to tie.
-        recipe: its ``tying`` says how.
+        recipe: its field ``tying`` has the settings.
         step: index into the steps of ``tying.groups``; −1 is the last.
     """
     settings = recipe.tying

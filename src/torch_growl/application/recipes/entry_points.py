@@ -1,4 +1,4 @@
-"""The one place where a user's own code is imported: ``package.module:function``, as recipes name networks and data."""
+"""Import of users' own code, which recipes name as ``package.module:function``; it happens nowhere else."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ __all__ = ["check_options", "load_object"]
 def load_object(spec: str, *, field: str) -> Callable[..., Any]:
     """Import the function (or class) that ``package.module:function`` names.
 
-    The current folder is importable while the module is imported, before everything else on ``sys.path``, which is as
-    it was afterwards. A module that is imported already is not imported again.
+    During the import the current folder comes first on ``sys.path``; afterwards ``sys.path`` is as before. A module
+    that is in ``sys.modules`` is not imported again.
 
     Args:
-        spec: a dotted module, a colon, and the dotted name of something callable in it.
-        field: the recipe's field it comes from, for messages (``"model.name"``).
+        spec: a dotted module, a colon, and the dotted name of a callable in it.
+        field: the recipe's field, for messages (``"model.name"``).
 
     Raises:
-        RecipeError: it is not of this form, the module cannot be imported (whatever it raises), it has no such name,
-            or what is there cannot be called.
+        RecipeError: the form is wrong, the import raises any exception, the name does not exist, or it is not callable.
     """
     module_name, colon, path = spec.partition(":")
     parts = [*module_name.split("."), *path.split(".")]
@@ -59,21 +58,21 @@ def load_object(spec: str, *, field: str) -> Callable[..., Any]:
 def check_options(
     function: Callable[..., Any], options: Mapping[str, Any], *, spec: str, field: str, positional: tuple[Any, ...] = ()
 ) -> None:
-    """Check by its signature, without calling it, that a function takes these keyword arguments.
+    """Check against its signature that a function takes these keyword arguments; it is not called.
 
     Args:
-        function: anything callable.
+        function: any callable.
         options: the arguments.
         spec: the function's name, for messages.
-        field: the recipe's field the options come from, for messages (``"model.options"``).
-        positional: what it is given before them.
+        field: the recipe's field of the options, for messages (``"model.options"``).
+        positional: the positional arguments that precede them.
 
     Raises:
-        RecipeError: it does not take one of them, or needs one that is not there.
+        RecipeError: an argument is unknown or missing.
     """
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a builtin without a signature: the call will tell
+    except (TypeError, ValueError):  # a builtin without a signature: only the call can show it
         return
     try:
         signature.bind(*positional, **options)

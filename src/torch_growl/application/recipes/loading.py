@@ -1,4 +1,4 @@
-"""From a recipe's name or file, what it extends and ``key=value`` changes to a checked :class:`Recipe`."""
+"""Loading of a recipe from its name or file, the recipe that it extends, and ``key=value`` changes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Load a recipe, apply what it extends and the changes, and check every field.
+    """Load a recipe, merge it with the recipe it extends, apply changes, and check every field.
 
-    A file may say ``extends: other``, a built-in name or a file beside it. Its own fields then change the other's:
-    mappings field by field, except that one which gives a ``name`` (``data``, ``model``, ``sequence``) is a new choice
-    and replaces the other's whole.
+    A file may contain ``extends: other``, where ``other`` is a built-in name or a file in the same folder. Its fields
+    then override the other's. Mappings are merged field by field, except that a mapping with a ``name`` (``data``,
+    ``model``, ``sequence``) replaces the other's as a whole.
 
     Args:
         name_or_path: a built-in recipe's name, or a YAML file.
-        overrides: changes by dotted field, as :func:`parse_overrides` gives them: ``{"train.epochs": 3}``. A mapping
-            replaces what was there.
+        overrides: changes by dotted field, as :func:`parse_overrides` returns them: ``{"train.epochs": 3}``. A mapping
+            replaces the field as a whole.
 
     Raises:
-        RecipeError: there is no such recipe, its file is not valid, or a field is unknown or has a value that is not
-            allowed; one line, with the field, what was found and what is allowed.
+        RecipeError: there is no such recipe, its file is not valid, or a field is unknown or has an invalid value; the
+            message is one line with the field, the value found and the values allowed.
     """
     fields, where = _resolved(str(name_or_path), None, ())
     for key, value in (overrides or {}).items():
@@ -46,15 +46,15 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 
 
 def builtin_recipes() -> dict[str, Recipe]:
-    """Every built-in recipe by name, sorted."""
+    """Load all built-in recipes, sorted by name."""
     return {name: load_recipe(name) for name in _builtin_names()}
 
 
 def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` settings: a dotted field, and a YAML value.
+    """Read ``key=value`` settings: a dotted field and a YAML value.
 
     Raises:
-        RecipeError: one is not of this form, a value is not valid YAML, or a field is given twice.
+        RecipeError: a setting has another form, a value is not valid YAML, or a field is given twice.
     """
     found: dict[str, Any] = {}
     for setting in settings:
@@ -68,7 +68,7 @@ def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-# ── where a recipe is, and what it extends ──────────────────────────────────────────────────────────────────────────
+# ── finding a recipe and those it extends ───────────────────────────────────────────────────────────────────────────
 
 
 def _builtin_names() -> list[str]:
@@ -77,7 +77,7 @@ def _builtin_names() -> list[str]:
 
 
 def _resolved(name: str, beside: Path | None, chain: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """The fields of a recipe with those it extends, and its name for messages."""
+    """Fields of a recipe merged with those it extends, and its name for messages."""
     where, text, folder, stem = _read(name, beside)
     if where in chain:
         raise RecipeError(f"{where} extends itself: {' → '.join((*chain, where))}")
@@ -93,7 +93,7 @@ def _resolved(name: str, beside: Path | None, chain: tuple[str, ...]) -> tuple[d
 
 
 def _read(name: str, beside: Path | None) -> tuple[str, str, Path | None, str]:
-    """A recipe's name for messages, its text, its folder (None for a built-in one), and the name it has by default."""
+    """A recipe's name for messages, its text, its folder (None if built-in), and the default of its field ``name``."""
     if name in _builtin_names():
         file = resources.files(__package__) / "builtin" / f"{name}.yaml"
         return f"recipe {name!r}", file.read_text(encoding="utf-8"), None, name
@@ -132,7 +132,7 @@ def _set(fields: dict[str, Any], key: str, value: Any) -> None:
     place[last] = copy.deepcopy(value)
 
 
-# ── what is wrong, in words ─────────────────────────────────────────────────────────────────────────────────────────
+# ── messages of errors ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _in_words(error: ValidationError, fields: dict[str, Any]) -> str:
@@ -156,10 +156,10 @@ def _in_words(error: ValidationError, fields: dict[str, Any]) -> str:
 
 
 def _hint(loc: tuple[int | str, ...]) -> str:
-    """The name that was meant, or those that there are."""
+    """The end of a message about an unknown field."""
     model: Any = Recipe
     for part in loc[:-1]:
-        if _is_model(model) and part in model.model_fields:  # else a layer's name in a dict of models
+        if _is_model(model) and part in model.model_fields:  # otherwise a layer's name in a dict of models
             model = _model_of(model.model_fields[str(part)].annotation)
     return did_you_mean(str(loc[-1]), model.model_fields if _is_model(model) else [])
 

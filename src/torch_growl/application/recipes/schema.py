@@ -1,4 +1,4 @@
-"""What a recipe is: every field with its type, range and meaning. This is the reference of recipe files."""
+"""The fields of a recipe with their types, ranges and meanings: the reference of recipe files."""
 
 from __future__ import annotations
 
@@ -23,42 +23,43 @@ __all__ = ["Choice", "Compact", "Growl", "LayerOverride", "Measure", "Phase", "R
 
 
 class Settings(BaseModel):
-    """Unknown fields are refused, types are not converted (a whole number may stand for a decimal one)."""
+    """Base of all parts of a recipe: unknown fields are errors, and types are not converted, but for 1 to 1.0."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Choice(Settings):
-    """A dataset or a network, by name."""
+    """A dataset or a network, given by name."""
 
     name: str = Field(min_length=1, description="A built-in name, or package.module:function.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the function.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the dataset or network.")
 
 
 class Phase(Settings):
-    """One phase of training."""
+    """Settings of one training."""
 
-    epochs: int = Field(ge=0, description="Passes over the training data; 0 leaves the phase out.")
-    batch_size: int = Field(default=128, ge=1, description="Examples in one step.")
+    epochs: int = Field(ge=0, description="Passes over the training data; 0: no training.")
+    batch_size: int = Field(default=128, ge=1, description="Examples in one optimizer step.")
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="torch.optim's SGD, Adam or AdamW.")
     lr: float = Field(gt=0, description="Learning rate before the schedule.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD only.")
-    nesterov: bool = Field(default=False, description="Nesterov's momentum; of SGD only, needs momentum > 0.")
-    weight_decay: float = Field(default=0.0, ge=0, description='The "+ l2" of the paper.')
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum, for SGD only.")
+    nesterov: bool = Field(default=False, description="Nesterov momentum, for SGD only; needs momentum > 0.")
+    weight_decay: float = Field(default=0.0, ge=0, description='Weight decay: the "+ l2" of the paper.')
     schedule: Literal["constant", "step", "cosine"] = Field(
-        default="constant", description="step: times gamma every step_size epochs; cosine: down to 0 at the last epoch."
+        default="constant", description="step: multiply by gamma every step_size epochs; cosine: decay to 0."
     )
-    step_size: int = Field(default=10, ge=1, description="Epochs between two steps of the step schedule.")
-    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of one step of the step schedule.")
-    warmup_epochs: int = Field(default=0, ge=0, description="Epochs over which the learning rate first rises.")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of every label spread over all classes.")
+    step_size: int = Field(default=10, ge=1, description="Epochs between two steps of the schedule step.")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of one step of the schedule step.")
+    warmup_epochs: int = Field(default=0, ge=0, description="Epochs over which the learning rate rises at the start.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy loss.")
     distill: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Share of the loss that asks for the dense network's answers in place of the labels (Hinton 2015).",
+        description="Weight of the distillation loss from the dense network's outputs (Hinton 2015); the loss on the "
+        "labels has 1 minus this weight.",
     )
-    temperature: float = Field(default=2.0, gt=0, description="Softens both answers that distill compares.")
+    temperature: float = Field(default=2.0, gt=0, description="Temperature of the distillation loss.")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Phase:
@@ -68,36 +69,36 @@ class Phase(Settings):
 
 
 class TrainPhase(Phase):
-    """Training with the penalty."""
+    """Settings of the training with the penalty."""
 
     start: Literal["fresh", "dense", "given"] = Field(
         default="dense",
-        description="fresh: from new weights; dense: from the dense network's; given: from the weights that were put "
-        "into the run's folder, as `growl sweep` does with those of the strength before.",
+        description="Initial weights. fresh: newly drawn; dense: those of the dense network; given: those in "
+        "checkpoints/given.pt of the run's folder, where `growl sweep` puts the weights of the previous strength.",
     )
 
 
 class RetrainPhase(Phase):
-    """Training with the structure enforced."""
+    """Settings of the training with the tying enforced."""
 
     form: Literal["tied", "compact"] = Field(
         default="tied",
-        description="tied: the dense network, its groups tied (the paper's: every row takes part in decay and step); "
-        " compact: the smaller network itself, as fast as it is small, its centroids as plain weights.",
+        description="tied: train the dense network with its groups tied, as in the paper; compact: train the compact "
+        "network, with the centroids as ordinary weights, which is faster.",
     )
 
 
 class Shape(Settings):
-    """The shape of λ, as tg.pld, tg.lasso, … make it; they check the ranges, and which fields go together."""
+    """The sequence λ, with the parameters of tg.pld, tg.lasso, …, which check them."""
 
     name: Literal["pld", "lasso", "oscar", "slope", "group_slope"] = Field(
-        description="pld: a ramp over the first rows, then flat; oscar: a ramp over all rows; lasso: flat, that is "
-        "group lasso; slope, group_slope: quantiles."
+        description="pld: linear decay over the first rows, then constant; oscar: linear decay over all rows; lasso: "
+        "constant, which gives group lasso; slope, group_slope: quantiles."
     )
-    p: float | None = Field(default=None, description="pld: the part of the rows the ramp goes over, in (0, 1].")
-    floor: float | None = Field(default=None, description="pld, oscar: the ramp falls from 1 to this, 0 to 1.")
-    lambda1: float | None = Field(default=None, description="pld, oscar, in place of floor: λ's last value, ≥ 0.")
-    lambda2: float | None = Field(default=None, description="pld, oscar, with lambda1: the fall from row to row, ≥ 0.")
+    p: float | None = Field(default=None, description="pld: the share of the rows over which λ decays, in (0, 1].")
+    floor: float | None = Field(default=None, description="pld, oscar: λ decays from 1 to this value, in [0, 1].")
+    lambda1: float | None = Field(default=None, description="pld, oscar, in place of floor: the last value of λ, ≥ 0.")
+    lambda2: float | None = Field(default=None, description="pld, oscar, with lambda1: the decay from row to row, ≥ 0.")
     q: float | None = Field(default=None, description="slope, group_slope: false discovery rate, in (0, 1).")
 
     @model_validator(mode="after")
@@ -114,44 +115,46 @@ class Shape(Settings):
 
 
 class LayerOverride(Settings):
-    """What one layer, or all that match a pattern, does differently."""
+    """Settings of one layer, or of all layers that match a pattern, in place of the general ones."""
 
     strength: float | None = Field(default=None, ge=0, description="In place of growl.strength.")
     sequence: Shape | None = Field(default=None, description="In place of growl.sequence.")
-    skip: bool = Field(default=False, description="Leave the layer alone.")
+    skip: bool = Field(default=False, description="Do not penalise the layer.")
 
 
 class Growl(Settings):
-    """The penalty; a recipe without it, or of strength 0, is a baseline."""
+    """The penalty; without it, or with strength 0, a recipe is a baseline."""
 
-    strength: float = Field(default=1.5, ge=0, description="Scales the sequence; 0: no penalty.")
+    strength: float = Field(default=1.5, ge=0, description="Factor of the sequence; 0: no penalty.")
     sequence: Shape = Field(
         default_factory=lambda: Shape(name="pld", p=0.3, floor=0.85),
-        description="The shape of λ.",
+        description="The sequence λ.",
     )
     form: Literal["scale-free", "paper"] = Field(
         default="scale-free",
-        description="scale-free: the penalty over the layer's norm, which the prox holds; paper: as published.",
+        description="scale-free: divided by the layer's norm, which the prox keeps; paper: as published.",
     )
     balance: Literal["weights", "none"] | Annotated[float, Field(ge=0, le=2)] | None = Field(
         default=None,
-        description="weights: a layer's strength is times the root of its share of the penalised weights; none: all "
-        "the same; a number: the power of that share; null: weights in the scale-free form, none in the paper's.",
+        description="Factor of each layer's strength. weights: the square root of its share of the penalised weights; "
+        "none: 1; a number: that power of the share; null: weights for the form scale-free, none for the form paper.",
     )
-    every: int | Literal["epoch"] = Field(default=1, description="The prox runs after so many steps, or 'epoch'.")
-    warmup_epochs: float = Field(default=0, ge=0, description="Epochs over which the strength rises evenly from 0.")
+    every: int | Literal["epoch"] = Field(
+        default=1, description="Optimizer steps between two proximal steps, or 'epoch'."
+    )
+    warmup_epochs: float = Field(default=0, ge=0, description="Epochs over which the strength rises linearly from 0.")
     side: Literal["input", "output"] = Field(
-        default="input", description="input: a row is an input's outgoing weights; output: a neuron or filter."
+        default="input", description="input: a row is the weights of one input; output: a row is one neuron or filter."
     )
     layers: list[str] | None = Field(
         default=None,
         min_length=1,
-        description="Names or patterns; null: every layer but the first convolution and the last layer.",
+        description="Names or patterns of layers; null: all but the first convolution and the last layer.",
     )
     overrides: dict[str, LayerOverride] = Field(
-        default_factory=dict, description="By layer name, pattern (features.*) or type (Conv2d)."
+        default_factory=dict, description="Other settings, by layer name, pattern (features.*) or type (Conv2d)."
     )
-    min_rows: int = Field(default=4, ge=1, description="A layer keeps at least so many rows.")
+    min_rows: int = Field(default=4, ge=1, description="The number of rows that are left in a layer at least.")
 
     @field_validator("every", mode="before")
     @classmethod
@@ -162,62 +165,66 @@ class Growl(Settings):
 
 
 class Tying(Settings):
-    """How the rows of the trained network are grouped."""
+    """Settings of the grouping of rows."""
 
     method: Literal["affinity", "ward", "none"] = Field(
         default="affinity",
-        description="affinity: affinity propagation on the rows' similarity; ward: the likest directions are merged "
-        "until so many groups are left as groups says, in steps if it gives several; none: pruning only.",
+        description="affinity: affinity propagation on the similarity of rows; ward: merge the rows of most similar "
+        "direction down to the number in groups, in several steps if it has several numbers; none: prune only.",
     )
     groups: dict[str, list[int | float]] = Field(
         default_factory=dict,
-        description="Of ward, by layer name or pattern: the groups after every step, a number ≥ 1 or a share of the "
-        "nonzero rows below 1. Layers without an entry are not tied.",
+        description="For ward, by layer name or pattern: groups left after every step, as a number ≥ 1 or as a "
+        "share < 1 of the nonzero rows. Layers without an entry are not tied.",
     )
-    preference: float = Field(default=0.8, gt=0, le=1, description="Higher makes more groups. Paper: 0.6 and 0.8.")
+    preference: float = Field(
+        default=0.8, gt=0, le=1, description="Least similarity of tied rows; the paper: 0.6 and 0.8."
+    )
     overrides: dict[str, float] = Field(
-        default_factory=dict, description="Another preference for some layers, by name or pattern."
+        default_factory=dict, description="Other preferences, by layer name or pattern."
     )
     max_ratio: float = Field(
-        default=0.95, gt=0, le=1, description="A layer with more groups for its nonzero rows is left untied; 1: never."
+        default=0.95, gt=0, le=1, description="Layers with groups / nonzero rows above this are left untied; 1: none."
     )
     chain: bool = Field(
         default=False,
-        description="Count compression.layers as the paper does for VGG: a zero row also removes the filter before it.",
+        description="Count compression.layers as the paper does for VGG: zero rows also remove filters before them.",
     )
 
     @property
     def steps(self) -> int:
-        """In how many steps groups are made."""
+        """The number of steps of tying."""
         return max(map(len, self.groups.values()), default=1)
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Tying:
         if (self.method == "ward") != bool(self.groups):
-            raise ValueError("method 'ward' and groups go together")
+            raise ValueError("method 'ward' needs groups, and groups need method 'ward'")
         for name, steps in self.groups.items():
             if len(steps) != self.steps or not steps:
-                raise ValueError(f"groups: every layer needs as many steps as the others; {name!r} has {len(steps)}")
+                raise ValueError(f"groups must have equally many steps for every layer; {name!r} has {len(steps)}")
             if any(not (0 < value < 1 or (value >= 1 and value == int(value))) for value in steps):
                 raise ValueError(f"groups of {name!r} must be whole numbers ≥ 1 or shares between 0 and 1")
         return self
 
 
 class Compact(Settings):
-    """How the smaller network is made."""
+    """Settings of the compaction."""
 
-    full: bool = Field(default=True, description="Also remove the channels that only fed pruned inputs.")
+    full: bool = Field(default=True, description="Also remove channels that only pruned inputs read.")
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = Field(
         default="float32",
-        description="Of the weights in model.safetensors; compact accuracy and compression.file are those of the file.",
+        description="Type of the weights in model.safetensors, from which the compact accuracy is measured.",
     )
 
 
 class Measure(Settings):
-    """How dense and compact networks are timed."""
+    """Settings of the timing of the dense and the compact network."""
 
-    batch_sizes: list[int] = Field(default=[1, 256], min_length=1, description="Examples in one call, each ≥ 1.")
-    repeats: int = Field(default=20, ge=1, description="Timed calls for each; the median is reported.")
+    batch_sizes: list[int] = Field(default=[1, 256], min_length=1, description="Batch sizes, each ≥ 1.")
+    repeats: int = Field(
+        default=20, ge=1, description="Timed calls for each network and batch size; the median is reported."
+    )
 
     @field_validator("batch_sizes")
     @classmethod
@@ -228,44 +235,46 @@ class Measure(Settings):
 
 
 class Recipe(Settings):
-    """A whole run: data, network, three phases of training, penalty, tying, compaction, measuring."""
+    """All settings of a run: data, network, trainings, penalty, tying, compaction, timing."""
 
-    name: str = Field(min_length=1, description="Of the recipe; also the run folder's name unless --out is given.")
+    name: str = Field(min_length=1, description="Name of the recipe, and of the run folder unless --out is given.")
     description: str = Field(default="", description="One line for lists and reports.")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one.")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: its own choice.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of all random numbers.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA if there is a CUDA device.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: torch's default.")
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision of training.")
     data: Choice = Field(description="The dataset.")
     model: Choice = Field(description="The network.")
     dense: Phase = Field(description="Training of the dense network, without penalty: the baseline.")
     train: TrainPhase = Field(description="Training with the penalty.")
     growl: Growl | None = Field(default=None, description="The penalty; null: none.")
-    tying: Tying = Field(default_factory=Tying, description="How rows are grouped.")
+    tying: Tying = Field(default_factory=Tying, description="Settings of the grouping of rows.")
     merge: Phase | None = Field(
-        default=None, description="Training after every step of tying but the last; null: none, one step goes at once."
+        default=None, description="Training after every step of tying but the last; null: none."
     )
     retrain: RetrainPhase = Field(description="Training of the tied network.")
-    compact: Compact = Field(default_factory=Compact, description="How the smaller network is made.")
-    measure: Measure = Field(default_factory=Measure, description="How networks are timed.")
+    compact: Compact = Field(default_factory=Compact, description="Settings of the compaction.")
+    measure: Measure = Field(default_factory=Measure, description="Settings of the timing.")
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Recipe:
         if self.dense.distill:
-            raise ValueError("dense.distill: the dense network has no other to learn from; set it in a later phase")
+            raise ValueError(
+                "dense.distill must be 0: the dense network is the teacher; set distill in a later training"
+            )
         if self.merge is not None and self.tying.steps == 1:
-            raise ValueError("merge: there is nothing between steps; give tying.groups several numbers for a layer")
+            raise ValueError("merge needs several steps of tying: give tying.groups several numbers for each layer")
         if self.merge is None and self.tying.steps > 1:
-            raise ValueError("merge: tying.groups has several steps; say how the network is trained between them")
+            raise ValueError("tying.groups has several steps: give merge, the settings of the training between them")
         return self
 
     @property
     def trainings(self) -> dict[str, Phase]:
-        """Settings of every training in order: dense, train, a merge between every two steps of tying, retrain."""
+        """The trainings in order: dense, train, a merge between every two steps of tying, retrain."""
         between = {f"merge{step}": self.merge for step in range(1, self.tying.steps)} if self.merge else {}
         return {"dense": self.dense, "train": self.train, **between, "retrain": self.retrain}
 
     def to_yaml(self) -> str:
-        """The whole recipe, every default spelled out, as a file that loads to an equal one."""
+        """Write the recipe as YAML, with all defaults; loading it gives an equal recipe."""
         text: str = yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
         return text

@@ -1,6 +1,6 @@
-"""YAML as recipes use it: YAML 1.2's plain values, no duplicate keys, nothing that makes objects.
+"""YAML for recipes: the plain values of YAML 1.2, no duplicate keys, and no tags that create objects.
 
-PyYAML reads YAML 1.1, where ``1e-3`` is text, ``no`` is false and ``1:30`` is ninety.
+PyYAML alone reads YAML 1.1, in which ``1e-3`` is text, ``no`` is false and ``1:30`` is ninety.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ _PLAIN = [
 
 
 class Loader(yaml.SafeLoader):
-    """Reads plain values only."""
+    """A loader of plain values."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (pyyaml's own attribute)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping with text keys, each once."""
+        """Read a mapping with unique text keys."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} must be text", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what :class:`Loader` and YAML 1.1's readers both read back unchanged: ``'no'`` in quotes."""
+    """A dumper whose output :class:`Loader` and readers of YAML 1.1 read alike: ``'no'`` is in quotes."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Values that are there twice are written twice."""
+        """Write equal values in full, never as aliases."""
         return True
 
 
@@ -65,7 +65,7 @@ def _parse(text: str, where: str) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         raise RecipeError(f"{where}{line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{where}: no readable YAML ({str(error).splitlines()[0]})") from error
+        raise RecipeError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:
@@ -76,7 +76,8 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
         where: its file, for messages.
 
     Raises:
-        RecipeError: it is not valid YAML, a key is there twice or is not text, or it is not a mapping; with the line.
+        RecipeError: the document is not valid YAML or not a mapping, or a key is not text or given twice; the message
+            has the line.
     """
     found = _parse(text, where)
     if not isinstance(found, dict):
@@ -89,7 +90,7 @@ def read_value(text: str, where: str) -> Any:
 
     Args:
         text: the value.
-        where: what it is for, for messages.
+        where: the setting it belongs to, for messages.
 
     Raises:
         RecipeError: it is not valid YAML.

@@ -1,4 +1,4 @@
-"""The picture of accuracy against size."""
+"""The figure of accuracy against size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MARKERS = "osD^vPX*"
 def curve_figure(
     curves: Mapping[str, Sequence[tuple[float, float]]], *, dense: float, lowest: float | None = None
 ) -> Figure:
-    """Accuracy against how many times smaller a network has become, one line for every method.
+    """Draw accuracy against compression, one line for every method.
 
     Args:
-        curves: for every method its points (times smaller ≥ 1, accuracy 0..1), drawn in the order of size.
+        curves: for every method its points (compression ≥ 1, accuracy 0..1), in any order.
         dense: the dense network's accuracy, 0..1.
-        lowest: accuracy at the picture's lower edge, 0..1; None: below the lowest point.
+        lowest: accuracy at the lower edge of the figure, 0..1; None: just below the lowest point.
     """
     figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
     axis = figure.add_subplot()

@@ -1,6 +1,6 @@
-"""The report's figures: plain arrays in, matplotlib ``Figure`` out; no pyplot, so no state is left behind.
+"""Figures of the report: arrays in, matplotlib ``Figure`` out, without pyplot and its global state.
 
-Colours are Okabe and Ito's, safe for the colour-blind; a figure never tells by colour alone what its caption needs.
+The colours are those of Okabe and Ito for the colour-blind, and line styles or numbers repeat what colours show.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Array = NDArray[Any]
 BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"
 GREY, LIGHT, DARK = "#8C8C8C", "#E4E4E4", "#3A3A3A"
 _DPI = 150
-_MOST_LINES, _MOST_ROWS = 80, 400  # of each kind of row; of a similarity map
-# Far apart in hue and in lightness; more groups than colours begin again, and borders tell neighbours apart.
+_MOST_LINES, _MOST_ROWS = 80, 400  # lines for each kind of row; rows of a similarity map
+# Different in hue and in lightness; with more groups than colours, borders separate neighbours of equal colour.
 # fmt: off
 _GROUP_COLOURS = [
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#882255",
@@ -50,10 +50,10 @@ _GROUP_COLOURS = [
 def progress_figure(
     stages: Sequence[str], train: Sequence[float], validation: Sequence[float], compression: Sequence[float]
 ) -> Figure:
-    """Accuracy and compression over the epochs of all stages.
+    """Draw accuracy and compression over the epochs of all stages.
 
     Args:
-        stages: the stage of every epoch, in order; equal neighbours are one stage.
+        stages: the stage of every epoch, in order; equal neighbours belong to one stage.
         train: accuracy on the training batches, 0..1, one value an epoch.
         validation: accuracy on the validation split, 0..1.
         compression: weights over distinct weights of the regularised layers, ≥ 1.
@@ -61,7 +61,7 @@ def progress_figure(
     figure = Figure(figsize=(9, 4), dpi=_DPI, layout="constrained")
     left = figure.add_subplot()
     epochs = np.arange(1, len(stages) + 1)
-    marker = "o" if len(stages) < 8 else ""  # a line needs two points to be seen
+    marker = "o" if len(stages) < 8 else ""  # a line of one point is invisible
     right = left.twinx()
     left.set_zorder(right.get_zorder() + 1)
     left.patch.set_visible(False)
@@ -90,11 +90,11 @@ def progress_figure(
 
 
 def row_norms_figure(norms: Mapping[str, Array], labels: Mapping[str, Sequence[int]]) -> Figure:
-    """Row norms through training with the penalty, a panel for each layer, a line for each row.
+    """Draw row norms through training with the penalty, a panel for each layer, a line for each row.
 
     Args:
         norms: for every layer ``(n_epochs + 1, n_rows)``; the first is before training.
-        labels: for the same layers the final group of every row, −1 pruned.
+        labels: for the same layers the final group of every row; −1: pruned.
     """
     figure, axes = _grid(len(norms), columns=3, width=4.0, height=3.2)
     for axis, (name, values) in zip(axes, norms.items(), strict=True):
@@ -131,11 +131,11 @@ def similarity_figure(
     retrained: Array | None = None,
     input_correlation: Array | None = None,
 ) -> Figure:
-    """Row similarity of one layer's nonzero rows, biggest group first, before tying and beside it after retraining.
+    """Draw the similarity of one layer's nonzero rows, largest group first, before tying and after retraining.
 
     Args:
-        name: the layer's.
-        labels: the group of every row, −1 pruned; at least one row is not.
+        name: the layer's name.
+        labels: the group of every row; −1: pruned; at least one row is not pruned.
         trained: ``(n_rows, row_length)`` after training with the penalty.
         retrained: the same after retraining tied.
         input_correlation: ``(n_rows, n_rows)`` correlation of the layer's inputs over the data.
@@ -168,7 +168,7 @@ def similarity_figure(
 
 
 def similarity_histograms_figure(rows: Mapping[str, Array]) -> Figure:
-    """How alike each layer's nonzero rows are before tying: a histogram over all pairs, a panel for each layer.
+    """Draw the similarity of all pairs of each layer's nonzero rows before tying as a histogram for each layer.
 
     Args:
         rows: for every layer ``(n, row_length)``, n ≥ 2 nonzero rows.
@@ -187,18 +187,18 @@ def similarity_histograms_figure(rows: Mapping[str, Array]) -> Figure:
 
 
 def pixels_figure(name: str, labels: Sequence[int], pixel_shape: tuple[int, int]) -> Figure:
-    """The groups of a first layer drawn on the pixels its rows read.
+    """Draw the groups of a first layer on the pixels that its rows read.
 
     Args:
-        name: the layer's.
-        labels: one for each of ``h·w`` or ``c·h·w`` pixels (channel by channel), −1 pruned.
+        name: the layer's name.
+        labels: the group of each of ``h·w`` or ``c·h·w`` pixels (channel by channel); −1: pruned.
         pixel_shape: ``(h, w)``.
     """
     height, width = pixel_shape
     final = np.asarray(labels)
     images = final.reshape(-1, height, width)
     sizes = np.bincount(final[final != PRUNED], minlength=1)
-    ranked = [int(group) for group in np.argsort(-sizes, kind="stable") if sizes[group] > 1]  # biggest first
+    ranked = [int(group) for group in np.argsort(-sizes, kind="stable") if sizes[group] > 1]  # largest first
     place = {
         PRUNED: 0,
         **dict.fromkeys(np.flatnonzero(sizes == 1).tolist(), 1),
@@ -213,7 +213,7 @@ def pixels_figure(name: str, labels: Sequence[int], pixel_shape: tuple[int, int]
         codes = np.vectorize(place.__getitem__, otypes=[int])(image)
         axis.imshow(codes, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5, interpolation="nearest")
         _borders(axis, codes)
-        if max(height, width) <= 12:  # few enough pixels to carry their group's number too
+        if max(height, width) <= 12:  # few enough pixels for the number of their group
             for (y, x), code in np.ndenumerate(codes):
                 if code >= 2:
                     axis.text(x, y, str(code - 1), ha="center", va="center", fontsize=9, color=_ink(colours[code]))
@@ -237,7 +237,7 @@ def pixels_figure(name: str, labels: Sequence[int], pixel_shape: tuple[int, int]
 def layer_bars_figure(
     names: Sequence[str], rows: Sequence[int], nonzero: Sequence[int], groups: Sequence[int]
 ) -> Figure:
-    """Rows, nonzero rows and groups (distinct nonzero rows) of every layer, as bars with their numbers."""
+    """Draw the numbers of rows, nonzero rows and groups (distinct nonzero rows) of every layer as bars."""
     figure = Figure(figsize=(9, 0.9 + (0.75 if len(names) < 6 else 0.55) * len(names)), dpi=_DPI, layout="constrained")
     axis = figure.add_subplot()
     places = np.arange(len(names))
@@ -257,14 +257,14 @@ def layer_bars_figure(
 
 
 def by_group(labels: Array) -> Array:
-    """Indices of the rows that are not pruned, group by group, the biggest group first; rows keep their order in it."""
+    """Sort the indices of rows that are not pruned by group, the largest group first; stable within a group."""
     kept = np.flatnonzero(labels != PRUNED)
     sizes = np.bincount(labels[kept], minlength=1)
     return kept[np.lexsort((kept, labels[kept], -sizes[labels[kept]]))]
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics."""
+    """Escape dollar signs, between which matplotlib reads mathematics."""
     return text.replace("$", r"\$")
 
 
@@ -273,7 +273,7 @@ def _similarity(W: Array) -> Array:
 
 
 def _spread(n: int, most: int) -> Array:
-    """At most ``most`` of n indices, evenly spread."""
+    """Choose at most ``most`` of n indices, evenly spread."""
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int))
 
 
@@ -283,14 +283,14 @@ def _ink(colour: str) -> str:
 
 
 def _borders(axis: Axes, codes: Array) -> None:
-    """White lines between neighbouring pixels of different groups."""
+    """Draw white lines between neighbouring pixels of different groups."""
     down = [((x - 0.5, y + 0.5), (x + 0.5, y + 0.5)) for y, x in np.argwhere(codes[1:] != codes[:-1])]
     across = [((x + 0.5, y - 0.5), (x + 0.5, y + 0.5)) for y, x in np.argwhere(codes[:, 1:] != codes[:, :-1])]
     axis.add_collection(LineCollection([*down, *across], colors="white", linewidths=1.2))
 
 
 def _grid(n: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with n panels, at most so many in a line."""
+    """Make a figure with n panels, at most ``columns`` in a line."""
     columns = min(n, columns)
     lines = math.ceil(n / columns)
     figure = Figure(figsize=(max(6.0, width * columns), height * lines + 0.4), dpi=_DPI, layout="constrained")

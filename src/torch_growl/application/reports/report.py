@@ -1,7 +1,7 @@
 """The report of a run: ``figures/*.png`` and a self-contained ``report.html``, made from the run folder's files alone.
 
-Everything is read, checked and drawn in memory before anything is written, and each file is swapped in whole, so a
-report that cannot be made leaves the old one as it was. The same files give the same bytes.
+All files are read and checked, and all figures drawn in memory, before anything is written, and every file is written
+whole, so a failure leaves the old report unchanged. The same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MOST_MAPS = 6  # similarity maps on one page
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One figure: its file's name, what it shows and what to see in it, its PNG."""
+    """A figure: the name of its file, title, caption and PNG."""
 
     file: str
     title: str
@@ -50,7 +50,7 @@ class _Drawn:
 
     @property
     def width(self) -> int:
-        """CSS pixels at which letters have the same size in every figure; read from the PNG's header."""
+        """Width in CSS pixels, from the PNG's header, which gives letters the same size in all figures."""
         return int.from_bytes(self.png[16:20], "big") * 18 // 25
 
     @property
@@ -59,7 +59,7 @@ class _Drawn:
 
 
 def make_report(run: Path) -> Path:
-    """Write a run's figures and page; may be called again any time.
+    """Write the figures and the page of a finished run, in place of older ones.
 
     Args:
         run: a run folder whose last stage is done.
@@ -68,7 +68,7 @@ def make_report(run: Path) -> Path:
         The path of ``report.html``.
 
     Raises:
-        RunFolderError: a file the report is made from is missing, malformed or does not fit the others.
+        RunFolderError: a file is missing, malformed or does not fit the others.
     """
     run = Path(run)
     given = read_run(run)
@@ -84,14 +84,14 @@ def make_report(run: Path) -> Path:
 
 @contextmanager
 def _plain_style() -> Iterator[None]:
-    """matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    """Use matplotlib's defaults in place of the user's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
 
 
 def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
-    """All figures there is data for, and a sentence for each that is left out."""
+    """Draw all figures that there are data for; return them, and a sentence for each that is left out."""
     drawn: list[_Drawn] = []
     missing: list[str] = []
 
@@ -109,9 +109,9 @@ def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
             "progress",
             progress_figure(stages, train, validation, compression),
             "Accuracy and compression through training",
-            "The compression climbs while the penalty drives rows to zero in train, and jumps once more where rows are "
-            "tied; the accuracy that tying costs should come back in retrain. The accuracy axis starts just "
-            "below all but the few lowest epochs.",
+            "In train the compression rises while the penalty drives rows to zero; it rises again when rows are tied. "
+            "Accuracy lost by tying should be regained in retrain. The accuracy axis starts just below all "
+            "epochs but the few lowest.",
         )
     else:
         missing.append("No figure of accuracy through training: no epoch was trained.")
@@ -125,8 +125,8 @@ def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
         add(
             "layers",
             layer_bars_figure([layer.name for layer in layers], *counts),
-            "What is left of every layer",
-            "The step from rows to nonzero rows is pruning, the step from there to groups is tying: one row is stored "
+            "Rows, nonzero rows and groups of every layer",
+            "Pruning reduces rows to nonzero rows, and tying reduces nonzero rows to groups: one row is stored "
             "for each group.",
         )
     else:
@@ -143,16 +143,16 @@ def _draw_pixels(given: ReportInput, add: Any, missing: list[str]) -> None:
     if shape is None or first is None:
         return
     if first.side != "input" or len(first.labels) % (shape[0] * shape[1]):
-        missing.append(f"The groups are not drawn on the pixels: the rows of {first.name} are not the pixels.")
+        missing.append(f"No figure of the groups on the pixels: the rows of {first.name} are not the pixels.")
         return
     add(
         "pixels",
         pixels_figure(first.name, first.labels, shape),
         "The groups on the pixels",
-        "Each pixel is one row of the first layer. Light grey pixels are not read at all; pixels of one colour share "
-        "one row of weights, so the network reads only their sum; dark ones keep a row of their own. Pixels that carry "
-        "the same information, neighbours above all, should share a colour. With many groups colours begin again; "
-        "white lines part neighbours of different groups.",
+        "Each pixel is one row of the first layer. Light grey pixels are pruned: the network does not read them. "
+        "Pixels of one colour share one row of weights, so the network reads only their sum; dark grey pixels have "
+        "their own row. Pixels with similar values, such as neighbours, should share a colour. With many groups, "
+        "colours are used several times; white lines separate neighbours of different groups.",
     )
 
 
@@ -169,8 +169,8 @@ def _draw_norms(given: ReportInput, add: Any, missing: list[str]) -> None:
             "row-norms",
             row_norms_figure(norms, labels),
             "Row norms through training with the penalty",
-            "One line for each row, coloured by what became of it. Pruned rows fall to zero and stay there; rows that "
-            "are tied later tend to run together already here.",
+            "One line for each row, coloured by its final state. Pruned rows fall to zero and stay there; rows that "
+            "are tied later often have similar norms already here.",
         )
 
 
@@ -189,7 +189,7 @@ def _draw_similarity(given: ReportInput, add: Any, missing: list[str]) -> None:
                 if trained is None
                 else "fewer than two rows are left"
             )
-            missing.append(f"No row similarity for {layer.name}: {reason}.")
+            missing.append(f"No figure of row similarity for {layer.name}: {reason}.")
             continue
         kept[layer.name] = trained[alive]
         maps.append((layer, trained))
@@ -197,28 +197,28 @@ def _draw_similarity(given: ReportInput, add: Any, missing: list[str]) -> None:
         add(
             "similarity-histograms",
             similarity_histograms_figure(kept),
-            "How alike the rows are before tying",
-            "Similarity ⟨wᵢ, wⱼ⟩ / max(‖wᵢ‖², ‖wⱼ‖²) over all pairs of nonzero rows. What lies near 1 can be tied at "
-            "little cost; a layer with nothing there is better left untied.",
+            "Row similarity before tying",
+            "Similarity ⟨wᵢ, wⱼ⟩ / max(‖wᵢ‖², ‖wⱼ‖²) of all pairs of nonzero rows. Pairs near 1 can be tied with "
+            "little loss; a layer without such pairs is better left untied.",
         )
     if len(maps) > _MOST_MAPS:
         gains = sorted((_tied_rows(layer) for layer, _ in maps), reverse=True)
         maps = [(layer, rows) for layer, rows in maps if _tied_rows(layer) >= gains[_MOST_MAPS - 1]][:_MOST_MAPS]
-        missing.append(f"Row similarity is drawn for the {_MOST_MAPS} layers with the most tied rows.")
+        missing.append(f"Maps of row similarity are drawn for the {_MOST_MAPS} layers with the most tied rows.")
     for number, (layer, trained) in enumerate(maps, start=1):
         more = [given.rows.get(f"{layer.name}|{kind}") for kind in ("retrained", "input_correlation")]
         add(
             f"similarity-{number:02d}-{re.sub(r'[^A-Za-z0-9.-]+', '_', layer.name)[:60]}",
             similarity_figure(layer.name, layer.labels, trained, *more),
             f"Row similarity of {layer.name}",
-            "Black frames are groups, the biggest first; after them come rows that stay alone. Before tying a good "
-            "group is a red square already; after retraining it is exactly 1. Red outside the frames are alike rows "
-            "that were not tied.",
+            "Black frames are groups, the largest first; the rows after them are not tied. A good group is a red "
+            "square before tying; after retraining its similarity is exactly 1. Red outside the frames shows similar "
+            "rows that were not tied.",
         )
 
 
 def _tied_rows(layer: TiedLayer) -> int:
-    """How many rows a layer saves by tying: nonzero rows less groups."""
+    """The number of rows that tying saves: nonzero rows minus groups."""
     kept = [label for label in layer.labels if label != PRUNED]
     return len(kept) - len(set(kept))
 

@@ -1,6 +1,6 @@
-"""The report's input: a run folder's files, read, checked for their form and against one another.
+"""Input of the report: the files of a run folder, each checked, and checked against one another.
 
-Whatever is missing or malformed is a :class:`RunFolderError` of one line that names the file and what to do.
+A missing or malformed file is a :class:`RunFolderError` of one line that names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Model = TypeVar("Model", bound=BaseModel)
 Arrays = dict[str, NDArray[Any]]
 
 
-# ── what the files must look like ───────────────────────────────────────────────────────────────────────────────────
+# ── form of the files ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Open(BaseModel):
-    """Fields beyond these are allowed."""
+    """Base of all parts: other fields are allowed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -124,17 +124,17 @@ class Epoch(_Open):
 
 @dataclass(frozen=True)
 class ReportInput:
-    """What a run folder holds for the report.
+    """The contents of a run folder that the report is made from.
 
     Attributes:
-        result: ``result.json`` as it is.
+        result: ``result.json`` as a dict.
         facts: the same, checked.
-        tying: every regularised layer's labels.
+        tying: the labels of every regularised layer.
         epochs: the lines of ``metrics.jsonl``.
         norms: row norms by layer, ``(n_recorded, n_rows)``; None when there is no such file.
         rows: rows views by ``layer|stage``, ``(n_rows, row_length)``; None when there is no such file.
         recipe: the text of ``recipe.yaml``.
-        chain: whether compression of the layers also counts the filters that zero rows remove.
+        chain: whether the compression of the layers also counts filters that zero rows remove.
     """
 
     result: dict[str, Any]
@@ -148,10 +148,10 @@ class ReportInput:
 
 
 def read_run(run: Path) -> ReportInput:
-    """Read and check everything a report is made from.
+    """Read and check the files that the report is made from.
 
     Raises:
-        RunFolderError: a file is missing, malformed, or does not fit the others.
+        RunFolderError: a file is missing, malformed or does not fit the others.
     """
     text = _text(run / "result.json", "finish the run with `growl run … --resume`")
     facts = _parse(run / "result.json", text, Result, "make it again with `growl eval RUN --again`")
@@ -160,10 +160,10 @@ def read_run(run: Path) -> ReportInput:
     for record in facts.layers:
         if len(labels.get(record.name, ())) != record.rows:
             raise RunFolderError(
-                f"{run / 'tying.json'}: layer {record.name!r} must have {record.rows} labels as result.json has rows, "
-                f"found {len(labels.get(record.name, ()))}; make both again with `growl tie RUN --again`"
+                f"{run / 'tying.json'}: layer {record.name!r} must have {record.rows} labels, as many as its rows in "
+                f"result.json, found {len(labels.get(record.name, ()))}; make both again with `growl tie RUN --again`"
             )
-    recipe = _text(run / "recipe.yaml", "a run folder keeps the recipe it was started with; put it back")
+    recipe = _text(run / "recipe.yaml", "put back the recipe that the run was started with")
     return ReportInput(
         result=json.loads(text),
         facts=facts,
@@ -197,18 +197,18 @@ def _parse(path: Path, text: str | None, model: type[Model], remedy: str, where:
 
 
 def _epochs(path: Path, expected: int) -> list[Epoch]:
-    if not expected and not path.exists():  # a run without any epoch writes no metrics
+    if not expected and not path.exists():  # without any epoch there are no metrics
         return []
-    remedy = "the run's log is lost; do the stages again with `growl train RUN --again`"
+    remedy = "the log of the run is lost; do its stages again with `growl train RUN --again`"
     lines = enumerate(_text(path, remedy).splitlines(), start=1)
     return [_parse(path, line, Epoch, remedy, f", line {n}") for n, line in lines if line.strip()]
 
 
 def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | None:
-    """An optional file's tensors of the layers that were tied, each with one value or line for every row."""
+    """Tensors of an optional file, for layers of the tying, each with the layer's number of rows along ``axis``."""
     if not path.exists():
         return None
-    remedy = "delete it to have a report without it"
+    remedy = "delete it to make a report without it"
     try:
         found: Arrays = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -224,10 +224,10 @@ def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | Non
 
 
 def _chain(path: Path, text: str) -> bool:
-    """Whether the recipe counts a zero row as removing the filter before it too (the paper's VGG counting)."""
+    """Whether a zero row also counts as the removal of the filter that makes it, as the paper counts for VGG."""
     try:
         recipe = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise RunFolderError(f"{path} is not YAML; put back the recipe the run was started with") from None
+        raise RunFolderError(f"{path} is not YAML; put back the recipe that the run was started with") from None
     tying = recipe.get("tying") if isinstance(recipe, dict) else None
     return bool(tying.get("chain")) if isinstance(tying, dict) else False

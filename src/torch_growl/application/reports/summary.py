@@ -1,7 +1,6 @@
-"""What a run came to, in plain words: the headline and the before/after lines, shared by the command and the page.
+"""Summary of a run for the command and the report: a headline, and a table of dense and compact network.
 
-Reads a ``result.json`` (as a dict), computes nothing but ratios, and says it where something did not shrink or got
-slower.
+It is made from ``result.json`` as a dict; only ratios are computed. Figures that became worse are named as such.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from rich.text import Text
 
 __all__ = ["Comparison", "comparisons", "count", "headline", "percent", "summary_table", "times"]
 
-_SAME_COUNT, _SAME_TIME = 0.005, 0.05  # relative differences too small to be called smaller or faster
+_SAME_COUNT, _SAME_TIME = 0.005, 0.05  # relative differences that do not count as smaller or faster
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the before/after table.
+    """One line of the table of dense and compact network.
 
     Attributes:
-        label: what is compared.
-        dense: the dense network's value, as text.
-        compact: the compact network's.
-        change: how many times smaller, fewer or faster, or points of accuracy; says when it is worse.
-        worse: whether the compact network is worse here.
+        label: name of the figure.
+        dense: its value for the dense network, as text.
+        compact: its value for the compact network, as text.
+        change: the ratio, or the difference of accuracies in points, with a word such as faster or slower.
+        worse: whether the compact network is worse.
     """
 
     label: str
@@ -38,7 +37,7 @@ class Comparison:
 
 
 def times(ratio: float | None) -> str:
-    """A ratio as ``18.2x``; two decimals within a tenth of 1, where one would hide the difference; – for none."""
+    """Format a ratio as ``18.2x``, with two decimals if it is within 0.1 of 1 or below 0.1; None is ``–``."""
     if ratio is None or not math.isfinite(ratio):
         return "–"
     if ratio >= 1000:
@@ -47,17 +46,17 @@ def times(ratio: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """A share of 1 as ``98.31 %``; – for none."""
+    """Format a share in [0, 1] as ``98.31 %``; None is ``–``."""
     return "–" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
 
 
 def count(number: float | None) -> str:
-    """A count as ``12,345``; – for none."""
+    """Format a count as ``12,345``; None is ``–``."""
     return "–" if number is None else f"{number:,.0f}"
 
 
 def headline(result: dict[str, Any]) -> str:
-    """One sentence: how much smaller, cheaper and faster, at what accuracy; what got worse is said too.
+    """Summarise a run in one sentence: memory, MACs, latency and accuracy, whether better or worse.
 
     Args:
         result: a run's ``result.json``, schema 1.
@@ -77,10 +76,10 @@ def headline(result: dict[str, Any]) -> str:
 
 
 def comparisons(result: dict[str, Any]) -> list[Comparison]:
-    """The before/after table: weights, distinct weights, bytes, MACs, milliseconds, file bytes, accuracy.
+    """Compare dense and compact network: weights, distinct weights, bytes, MACs, milliseconds, file, accuracy.
 
     Args:
-        result: a run's ``result.json``, schema 1; a line without any value in it is left out.
+        result: a run's ``result.json``, schema 1; lines without any value are left out.
     """
     measured = result.get("measure") or {}
     distinct = {name: measured.get(name, {}).get("distinct_weights") for name in ("dense", "compact")}
@@ -107,7 +106,7 @@ def comparisons(result: dict[str, Any]) -> list[Comparison]:
 
 
 def summary_table(result: dict[str, Any]) -> Table:
-    """The before/after table for a terminal; what got worse is in yellow and says so.
+    """Make the table of dense and compact network for a terminal; figures that became worse are yellow.
 
     Args:
         result: a run's ``result.json``, schema 1.
@@ -134,7 +133,7 @@ def _counted(label: str, values: dict[str, Any], better: str, worse: str) -> Com
 
 
 def _ratio(dense: float | None, compact: float | None) -> float | None:
-    """Dense over compact: above 1 where the compact network is better; None where there is none."""
+    """Dense over compact, above 1 if the compact network is better; None if a value is missing or not > 0."""
     return None if dense is None or compact is None or compact <= 0 or dense <= 0 else dense / compact
 
 

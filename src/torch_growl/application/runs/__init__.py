@@ -1,4 +1,4 @@
-"""A run: its folder, its stages, training and evaluation, and the sweep over several strengths."""
+"""Runs: the run folder, what the stages share, the stages, training, evaluation, and the sweep over strengths."""
 
 from torch_growl.application.runs.environment import environment_record
 from torch_growl.application.runs.evaluation import compare_run

@@ -1,4 +1,4 @@
-"""``result.json`` of a run: everything is read from the run folder's files, measured, and checked against itself."""
+"""Evaluation of a run: its networks are read from files, tested, measured and compared, which gives ``result.json``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["compare_run", "dense_file_bytes", "make_result"]
 
 
 def make_result(run: Run) -> dict[str, Any]:
-    """Evaluate every stage on the test split, measure dense beside compact, and check the promises.
+    """Test the network of every stage, measure dense and compact network, and check the guarantees.
 
     Raises:
-        GrowlError: rows of a group are not equal, a pruned row is not zero, or the compact network predicts another
-            class than the tied one though its file is in float32: our own bug, never to be passed over.
+        GrowlError: rows of a group are not equal, a pruned row is not zero, or the compact network in float32 predicts
+            another class than the retrained one; each would be a bug of torch-growl.
     """
     recipe, folder, test = run.recipe, run.folder, run.splits.test
     tying = run.tying()
@@ -35,12 +35,15 @@ def make_result(run: Run) -> dict[str, Any]:
     small = run.compacted().eval().to(run.device)
     for layer in tying:
         if not layer.partition.holds(rows_of(retrained.get_submodule(layer.name), layer.side)):
-            raise GrowlError(f"layer {layer.name!r}: the retrained rows do not keep to the tying; please report this")
+            raise GrowlError(f"layer {layer.name!r}: the retrained rows differ from the tying; please report this")
     expected, truth = predictions(retrained, test, run.device)
     got, _ = predictions(small, test, run.device)
     differing = int((expected != got).sum())
-    if differing and recipe.compact.dtype == "float32":  # another type rounds the weights: its answers are its own
-        raise GrowlError(f"the compact network predicts {differing} of {len(truth)} test examples otherwise")
+    if differing and recipe.compact.dtype == "float32":  # other types round the weights, so predictions may differ
+        raise GrowlError(
+            f"the compact and the retrained network predict different classes for {differing} of {len(truth)} "
+            "test examples; please report this"
+        )
 
     example = run.example()
     latency = _latency_ms(compare_run(run, dense, small))
@@ -103,15 +106,15 @@ def compare_run(
     threads: int | None = None,
     repeats: int | None = None,
 ) -> list[Comparison]:
-    """Time the dense network beside the compact one on the run's device, for ``result.json`` and ``growl bench`` alike.
+    """Time the dense and the compact network on the run's device, for ``result.json`` and for ``growl bench``.
 
     Args:
-        run: gives the example, the device and the recipe's settings.
-        dense: its dense network; not modified.
-        small: its compact network; not modified.
+        run: its example, device and recipe are used.
+        dense: its dense network; moved to the device.
+        small: its compact network; moved to the device.
         batch_sizes: None: the recipe's ``measure.batch_sizes``.
         runtimes: as for :func:`compare_latency`.
-        threads: None: torch's present number.
+        threads: None: torch's current number.
         repeats: None: the recipe's ``measure.repeats``.
     """
     return compare_latency(
@@ -126,7 +129,7 @@ def compare_run(
 
 
 def _latency_ms(found: Sequence[Comparison]) -> dict[str, dict[str, float]]:
-    """``result.json``'s milliseconds by network and batch size."""
+    """Milliseconds by network and batch size."""
     times: dict[str, dict[str, float]] = {"dense": {}, "compact": {}}
     for each in found:
         if each.dense_ms is None or each.compact_ms is None:
@@ -137,5 +140,5 @@ def _latency_ms(found: Sequence[Comparison]) -> dict[str, dict[str, float]]:
 
 
 def dense_file_bytes(model: nn.Module) -> int:
-    """Size in bytes of a dense network's state as a safetensors file."""
+    """Compute the size in bytes of a dense network's state as a safetensors file."""
     return len(to_bytes({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}))

@@ -127,7 +127,7 @@ class Run:
         """
         if not self.folder.model_file.is_file():
             raise RunFolderError(
-                f"{self.folder.path}: stage 'compact' is not done yet; go on with `growl run … --resume`"
+                f"{self.folder.path}: stage 'compact' is not done yet; continue with `growl run … --resume`"
             )
         return load(self.folder.model_file, self.network())
 

@@ -1,8 +1,8 @@
-"""A run's folder: its files, written whole or not at all, and the lock that keeps two runs out of one folder.
+"""The folder of a run: its files, and a lock that admits one process at a time.
 
 ``recipe.yaml`` (resolved), ``metrics.jsonl``, ``checkpoints/``, ``tying.json``, ``model.safetensors``,
-``result.json``, ``report.html``, ``figures/``. Which stages are done is read off the files alone, so a run that was
-killed at any moment goes on from what is there.
+``result.json``, ``report.html``, ``figures/``. Every file is written whole or not at all. The files alone show
+which stages are done, so a run can be resumed after it was killed at any moment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        path: the folder; nothing is created or read yet.
+        path: the folder; the constructor neither creates nor reads it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,11 +44,11 @@ class RunFolder:
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def check(self, recipe: Recipe, *, resume: bool = False) -> None:
-        """Whether :meth:`create` would go through; nothing is written.
+        """Check that :meth:`create` would succeed; nothing is written.
 
         Raises:
-            RunFolderError: the folder exists and is not empty (without ``resume``), is not a run folder, or its run is
-                of another recipe.
+            RunFolderError: the path is a file; the folder contains other files; or it contains a run, and ``resume`` is
+                false or the recipe is another one.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file, not a folder; choose another --out")
@@ -57,7 +57,7 @@ class RunFolder:
                 raise RunFolderError(f"{self.path} is in use by other files; choose another --out")
         elif not resume:
             raise RunFolderError(
-                f"{self.path} is in use by another run; go on with it (--resume) or choose another --out"
+                f"{self.path} is in use by another run; continue it (--resume) or choose another --out"
             )
         elif (stored := self.recipe()) != recipe:
             raise RunFolderError(
@@ -66,10 +66,10 @@ class RunFolder:
             )
 
     def create(self, recipe: Recipe, *, resume: bool = False) -> None:
-        """Make the folder for a recipe, or take up the run that is in it.
+        """Create the folder of a run, or with ``resume`` accept the run that is in it.
 
         Raises:
-            RunFolderError: as :meth:`check`; nothing is written then.
+            RunFolderError: as for :meth:`check`; then nothing is written.
         """
         self.check(recipe, resume=resume)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class RunFolder:
             write_text(self.recipe_file, recipe.to_yaml())
 
     def recipe(self) -> Recipe:
-        """The run's resolved recipe.
+        """Load the run's recipe.
 
         Raises:
             RunFolderError: this is not a run folder.
@@ -88,10 +88,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the lock goes with the process, however it ends.
+        """Lock the folder for this process until the block, or the process, ends.
 
         Raises:
-            RunFolderError: another process holds it.
+            RunFolderError: another process has locked it.
         """
         import fcntl
 
@@ -105,11 +105,11 @@ class RunFolder:
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def save_checkpoint(self, stage: str, state: dict[str, Any]) -> None:
-        """Write a stage's state: tensors and plain values only, so that it can be read without executing anything."""
+        """Write a training's state, which has tensors and plain values only, so that loading it executes no code."""
         write_whole(self.checkpoints / f"{stage}.pt", lambda temporary: torch.save(state, temporary))
 
     def load_checkpoint(self, stage: str) -> dict[str, Any] | None:
-        """A stage's state, or None when there is none yet.
+        """Load a training's state; None if there is no checkpoint.
 
         Raises:
             RunFolderError: the file is damaged.
@@ -125,27 +125,27 @@ class RunFolder:
         return state
 
     def finished(self, stage: str, epochs: int) -> dict[str, Any]:
-        """The state of a training stage that is done.
+        """Load the state of a training that is done.
 
         Raises:
-            RunFolderError: it is not.
+            RunFolderError: it is not done, or the file is damaged.
         """
         state = self.load_checkpoint(stage)
         if state is None or state["epoch"] < epochs:
-            raise RunFolderError(f"{self.path}: stage {stage!r} is not done yet; go on with `growl run … --resume`")
+            raise RunFolderError(f"{self.path}: stage {stage!r} is not done yet; continue with `growl run … --resume`")
         return state
 
     def given_weights(self) -> dict[str, Any]:
-        """The weights that training with the penalty starts from, for ``train.start: given``.
+        """Load the initial weights of the training with the penalty, for ``train.start: given``.
 
         Raises:
-            RunFolderError: none were put here.
+            RunFolderError: there are none.
         """
         state = self.load_checkpoint("given")
         if state is None:
             raise RunFolderError(
-                f"{self.path}: train.start is 'given', but there are no weights to start from (checkpoints/given.pt); "
-                "`growl sweep` puts them there; choose train.start=dense"
+                f"{self.path}: train.start is 'given', but there are no weights to start from: checkpoints/given.pt, "
+                "which `growl sweep` writes, does not exist; choose train.start=dense"
             )
         weights: dict[str, Any] = state["model"]
         return weights
@@ -153,12 +153,17 @@ class RunFolder:
     # ── small files ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add one epoch's line."""
+        """Append the record of one epoch to ``metrics.jsonl``."""
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def trim_metrics(self, stage: str, epoch: int) -> None:
-        """Drop lines of a stage after an epoch, and of later stages: what a killed run wrote after its checkpoint."""
+        """Delete the records that a killed run has written after its checkpoint.
+
+        Args:
+            stage: the training that is resumed; records of later trainings are deleted too.
+            epoch: the last epoch of it that is kept.
+        """
         if not self.metrics_file.is_file():
             return
         kept = []
@@ -174,28 +179,32 @@ class RunFolder:
         write_text(self.metrics_file, text)
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Write tensors for the report beside the checkpoints."""
+        """Write tensors for the report into ``checkpoints/``."""
         from safetensors.torch import save_file
 
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         write_whole(self.checkpoints / f"{name}.safetensors", lambda temporary: save_file(plain, temporary))
 
     def result(self) -> dict[str, Any]:
-        """The run's ``result.json``.
+        """Load ``result.json``.
 
         Raises:
-            RunFolderError: there is none, or it is damaged.
+            RunFolderError: it does not exist or is damaged.
         """
         try:
             loaded: dict[str, Any] = json.loads(self.result_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunFolderError(f"{self.path} has no result.json yet; finish it with `growl run … --resume`") from None
+            raise RunFolderError(
+                f"{self.path} has no result.json yet; finish the run with `growl run … --resume`"
+            ) from None
         except json.JSONDecodeError:
-            raise RunFolderError(f"{self.result_file} is damaged; make it again with `growl eval`") from None
+            raise RunFolderError(
+                f"{self.result_file} is damaged; make it again with `growl eval RUN --again`"
+            ) from None
         return loaded
 
     def drop_from(self, stage: str) -> None:
-        """Delete what a stage and all stages after it made, so that it is done again.
+        """Delete the files of a stage and of all later stages, so that they are done again.
 
         Raises:
             InvalidValueError: the stage is unknown.

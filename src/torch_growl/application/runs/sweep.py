@@ -1,7 +1,7 @@
-"""A recipe run along rising strengths, each from where the one before ended: the curve of accuracy against size.
+"""A sweep: a recipe is run with rising strengths, which gives a curve of accuracy against size.
 
-A sweep's folder holds a run's folder for every strength, ``sweep.json`` with their figures and ``sweep.png``. The
-dense network is trained once. Each run is a whole one: it has its report, and its network can be loaded or exported.
+The training of each strength starts from the weights of the previous one; the dense network is trained once. The folder
+of a sweep has a complete run folder for every strength, ``sweep.json`` with their figures and ``sweep.png``.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ DEFAULT_STRENGTHS = (0.1, 0.17, 0.29, 0.48, 0.82, 1.4, 2.4, 4.0)
 
 
 def parse_strengths(text: str) -> tuple[float, ...]:
-    """``"0.3,0.6,1.2"`` as numbers.
+    """Read strengths such as ``"0.3,0.6,1.2"``.
 
     Raises:
-        InvalidValueError: one is not a number.
+        InvalidValueError: one of them is not a number.
     """
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InvalidValueError(f"--strengths must be numbers with commas between them, got {text!r}") from None
+        raise InvalidValueError(f"--strengths must be numbers separated by commas, got {text!r}") from None
 
 
 class Sweep:
-    """One path of runs in a folder.
+    """A sweep in a folder.
 
     Args:
         path: the folder; nothing is written before :meth:`run`.
-        recipe: what each run does; it has a penalty.
-        strengths: > 0, rising; two or more.
-        data_dir: where datasets are.
-        watcher: shown the progress.
+        recipe: the recipe of every run; it must have a penalty.
+        strengths: two or more, > 0 and rising.
+        data_dir: the folder with the datasets.
+        watcher: shows the progress; None: nothing is shown.
 
     Raises:
         InvalidValueError: the strengths are not rising numbers > 0, or the recipe has no penalty.
@@ -67,17 +67,17 @@ class Sweep:
         if len(strengths) < 2 or not rising or not all(math.isfinite(s) and s > 0 for s in strengths):
             raise InvalidValueError(f"strengths must be two or more rising numbers > 0, got {list(strengths)}")
         if recipe.growl is None or recipe.growl.strength == 0:
-            raise InvalidValueError(f"recipe {recipe.name!r} has no penalty whose strength could rise")
+            raise InvalidValueError(f"recipe {recipe.name!r} has no penalty, so there is no strength to vary")
         self.path, self.recipe, self.strengths = path, recipe, tuple(strengths)
         self.data_dir, self.watcher = data_dir, watcher
         self.result_file, self.picture_file = path / "sweep.json", path / "sweep.png"
 
     def folder(self, strength: float) -> RunFolder:
-        """The run's folder of one strength."""
+        """The run folder of one strength."""
         return RunFolder(self.path / f"strength-{strength:g}")
 
     def recipe_at(self, strength: float) -> Recipe:
-        """The recipe of one strength; all but the first start from given weights."""
+        """The recipe of one strength; all but the first train from given weights."""
         growl = self.recipe.growl
         assert growl is not None
         changes: dict[str, Any] = {"growl": growl.model_copy(update={"strength": strength})}
@@ -86,10 +86,14 @@ class Sweep:
         return self.recipe.model_copy(update=changes)
 
     def run(self, *, resume: bool = False) -> list[dict[str, Any]]:
-        """Do what is not done yet, and write ``sweep.json`` and ``sweep.png`` after every strength.
+        """Do the runs that are not done yet; write ``sweep.json`` and ``sweep.png`` after each.
+
+        Returns:
+            A point for every strength: ``strength``, ``run``, ``accuracy``, ``compression``, ``macs``.
 
         Raises:
-            RunFolderError: the folder is in use, and not by this very sweep with ``resume``; nothing is written then.
+            RunFolderError: the folder is in use, and ``resume`` is false or it belongs to another sweep; nothing is
+                written then.
         """
         self._check(resume)
         points: list[dict[str, Any]] = []
@@ -99,7 +103,7 @@ class Sweep:
             folder.create(recipe, resume=True)
             with folder.locked():
                 if i:
-                    self._hand_on(self.folder(self.strengths[i - 1]), folder)
+                    self._copy_weights(self.folder(self.strengths[i - 1]), folder)
                 do_stages(run)
                 if not folder.report_file.is_file():
                     make_report(folder.path)
@@ -120,18 +124,21 @@ class Sweep:
         ours = {self.folder(strength).path.name for strength in self.strengths} | {"sweep.json", "sweep.png"}
         there = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
         if there and not resume:
-            raise RunFolderError(f"{self.path} is in use; go on with it (--resume) or choose another --out")
+            raise RunFolderError(f"{self.path} is in use; continue it (--resume) or choose another --out")
         if there - ours:
             raise RunFolderError(
-                f"{self.path} holds {min(there - ours)}, which this sweep does not make; give the same strengths or "
-                "choose another --out"
+                f"{self.path} contains {min(there - ours)}, which this sweep does not write; give the same strengths "
+                "or choose another --out"
             )
         for strength in self.strengths:
             if self.folder(strength).path.exists():
                 self.folder(strength).check(self.recipe_at(strength), resume=True)
 
-    def _hand_on(self, before: RunFolder, now: RunFolder) -> None:
-        """The dense network of the run before, and its weights under the penalty; the weights last, for a kill."""
+    def _copy_weights(self, before: RunFolder, now: RunFolder) -> None:
+        """Copy the dense network and the trained weights of one run to the next.
+
+        The weights are copied last, and their presence shows that the copy is complete.
+        """
         if now.load_checkpoint("given") is not None:
             return
         now.save_checkpoint("dense", before.finished("dense", self.recipe.dense.epochs))

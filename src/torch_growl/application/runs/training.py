@@ -1,7 +1,7 @@
-"""One phase of training: epochs over a split, with an optional penalty, resumable after every epoch.
+"""Training: epochs over a split, with an optional penalty, resumable after every epoch.
 
-The order of the data, augmentation and dropout of an epoch depend only on the seed, the stage and the epoch's number,
-so a run that was killed and resumed takes the very same steps as one that was not.
+The order of the data, augmentation and dropout of an epoch depend only on the seed, the training and the number of the
+epoch, so a run that was killed and resumed takes the same steps as one that was not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Trainer", "evaluate", "predictions"]
 
 
 def learning_rate(phase: Phase, epoch: float) -> float:
-    """The learning rate at a point of training, counted in epochs from 0."""
+    """Compute the learning rate at a time counted in epochs from 0."""
     rate = phase.lr
     if phase.warmup_epochs and epoch < phase.warmup_epochs:
         return rate * (epoch + 0.01) / phase.warmup_epochs
@@ -43,7 +43,7 @@ def learning_rate(phase: Phase, epoch: float) -> float:
 
 
 def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
-    """The phase's optimizer over every parameter that is trained."""
+    """Make the phase's optimizer of all parameters that require gradients."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if phase.optimizer == "sgd":
         return torch.optim.SGD(
@@ -56,7 +56,7 @@ def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
 def batches(
     split: Dataset[Any], size: int, seed: int | None = None, drop_last: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of a split: shuffled and augmented by a seed, or in order."""
+    """Yield batches of a split, shuffled and augmented with a seed, or in order without one."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     if isinstance(split, TensorSplit):
         n = len(split)
@@ -71,40 +71,44 @@ def batches(
 
 @torch.inference_mode()
 def predictions(model: nn.Module, split: Dataset[Any], device: torch.device, size: int = 500) -> tuple[Tensor, Tensor]:
-    """Predicted classes and true ones over a whole split, on CPU; the network is put in eval mode and back."""
+    """Predict the classes of a split; the network runs in eval mode, and its mode is restored.
+
+    Returns:
+        Predicted and true classes, ``(n,)`` each, int64, on CPU.
+    """
     was_training = model.training
     model.eval()
     predicted, true = [], []
     for x, y in batches(split, size):
         predicted.append(model(x.to(device)).argmax(1).cpu())
-        true.append(y.cpu())  # a split may lie on a device
+        true.append(y.cpu())  # a split may be on a GPU
     model.train(was_training)
     return torch.cat(predicted), torch.cat(true)
 
 
 def evaluate(model: nn.Module, split: Dataset[Any], device: torch.device) -> float:
-    """Accuracy on a split, 0..1."""
+    """Compute the accuracy on a split, 0..1."""
     predicted, true = predictions(model, split, device)
     return float((predicted == true).double().mean())
 
 
 @dataclass
 class Trainer:
-    """Trains one stage.
+    """One training.
 
     Attributes:
         stage: ``dense``, ``train``, ``merge1``, ``merge2``, … or ``retrain``.
-        phase: epochs, optimizer, learning rate.
-        seed: the run's.
+        phase: its settings.
+        seed: the run's seed.
         accelerator: device and precision.
         save: called with the state after every epoch.
         log: called with the metrics record of every epoch.
         progress: called after every step with (epoch, steps done, steps in the epoch, running loss).
         layers: names of the layers whose rows are counted.
-        side: which side's rows.
+        side: the side of the rows.
         counts: what is logged of the rows where the structure is enforced already, as :meth:`Tying.counts`
             gives it; None: they are counted.
-        teacher: the dense network, for a phase that distils; in eval mode, on the accelerator's device.
+        teacher: the dense network, for a training with distillation; in eval mode, on the accelerator's device.
     """
 
     stage: str
@@ -131,9 +135,9 @@ class Trainer:
         warmup: float = 0,
         state: dict[str, Any] | None = None,
     ) -> None:
-        """Train ``model`` in place for the phase's epochs, from a checkpoint's state where one is given.
+        """Train ``model`` in place, from a checkpoint's state if one is given.
 
-        The penalty's prox runs after every ``every`` steps, its strength rising over ``warmup`` epochs.
+        The proximal step runs after every ``every`` optimizer steps, with a strength that rises over ``warmup`` epochs.
 
         Raises:
             GrowlError: the loss became NaN or infinite.
@@ -167,7 +171,7 @@ class Trainer:
                 )
             self._record_norms(model)
             seconds += time.perf_counter() - started
-            # The log goes first: a kill between the two leaves a line too many, which resuming drops.
+            # First the log: a kill between the two leaves one record too many, which resuming deletes.
             self.log(
                 {
                     "stage": self.stage,
@@ -202,7 +206,11 @@ class Trainer:
         size: int,
         steps: int,
     ) -> tuple[float, float]:
-        """One pass; returns mean loss and accuracy over the batches as they were seen."""
+        """Train for one epoch.
+
+        Returns:
+            Mean loss and accuracy over the batches, each measured before its step.
+        """
         seed = (self.seed * 1_000_003 + training_seed(self.stage) * 100_003 + epoch) % (2**63)
         torch.manual_seed(seed)
         model.train()
@@ -234,7 +242,9 @@ class Trainer:
             wanted = F.log_softmax(self.teacher(x) / temperature, dim=1)
         given = F.log_softmax(output / temperature, dim=1)
         distance = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
-        return (1 - share) * loss + share * temperature**2 * distance  # the squared temperature keeps gradients' size
+        return (
+            1 - share
+        ) * loss + share * temperature**2 * distance  # the squared temperature keeps the scale of gradients
 
     def _record_norms(self, model: nn.Module) -> None:
         if self.stage != "train":

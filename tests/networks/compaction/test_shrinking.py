@@ -1,14 +1,18 @@
-"""What a layer has besides its weights is kept in the smaller one: flags, memory format, names, statistics."""
+"""A smaller layer keeps the flags, the memory format and the names of the layer; parameters of other modules are cut."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.support.compact_battery import Shared, pruned_mlp, vgg
+from tests.support.compaction_checks import assert_same_outputs
 from tests.support.pruned_networks import zero_and_tie_
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.structure import structure_of
+from torch_growl.networks.storage.compact_file import load, load_dense, save
 
 
 def test_memory_format_is_carried_over() -> None:
@@ -42,3 +46,31 @@ def test_a_module_under_two_names_stays_one() -> None:
     small = compact(zero_and_tie_(Shared()), torch.randn(3, 8))
     assert small.f is small.again
     assert isinstance(small.f, nn.Sequential)
+
+
+class Grid(nn.Module):
+    """A parameter whose two dimensions are the channels of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(64, 2)
+        self.scale = nn.Parameter(torch.randn(8, 8), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.a(x)[:, :, None] * self.scale * self.b(x)[:, None, :]).flatten(1))
+
+
+def test_a_parameter_is_cut_along_both_of_its_dimensions(tmp_path: Path) -> None:
+    model, x = Grid(), torch.randn(3, 6)
+    with torch.no_grad():
+        weight = model.head.weight.view(2, 8, 8)
+        weight[:, :3] = 0
+        weight[:, :, :2] = 0
+    small = compact(model, x)
+    assert torch.equal(small.scale, model.scale[3:, 2:])
+    assert not small.scale.requires_grad
+    assert (small.a.out_features, small.b.out_features, small.head.in_features) == (5, 6, 30)
+    assert_same_outputs(model, small, x)
+    save(small, tmp_path / "file")
+    assert torch.equal(load(tmp_path / "file", Grid())(x), small(x))
+    assert_same_outputs(model, load_dense(tmp_path / "file", Grid()), x)

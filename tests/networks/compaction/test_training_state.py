@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import torch_growl as tg
+from tests.support.pruned_networks import set_rows_
 from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.clustering.partition import Partition
 from torch_growl.networks.tying.tying import LayerTying, Tying
@@ -81,6 +82,65 @@ def test_tied_training_goes_on_with_the_learning_rate_divided_by_the_group_size(
         train(dense, optimizer, x, lambda: None)
         train(small, new, x, lambda: None)
         torch.testing.assert_close(small(x), dense(x), rtol=1e-6, atol=1e-6)
+
+
+def tied_by_hand() -> tuple[nn.Module, torch.Tensor]:
+    """One layer of six inputs, the rows of the first three of which are equal; and example inputs."""
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(6, 40))
+    set_rows_(dense[0], tied=[(0, 1, 2)])
+    return dense, torch.randn(3, 6)
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "rule"),
+    [
+        (torch.optim.SGD, "momentum_buffer", "sum"),
+        (torch.optim.Adam, "exp_avg", "sum"),
+        (torch.optim.Adam, "exp_avg_sq", "root"),
+        (torch.optim.Adamax, "exp_inf", "sum"),
+        (torch.optim.Adagrad, "sum", "root"),
+        (torch.optim.RMSprop, "square_avg", "root"),
+        (torch.optim.RMSprop, "momentum_buffer", "mean"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_the_state_of_a_group_is_the_one_worked_out_by_hand(make: type, key: str, rule: str) -> None:
+    dense, x = tied_by_hand()
+    optimizer = make(dense.parameters(), lr=0.1)
+    state = torch.rand(40, 6) + 0.1
+    optimizer.state[dense[0].weight] = {"step": torch.tensor(4.0), key: state}
+    small = tg.compact(dense, x)
+    assert tg.structure_of(small).layers[0].slots == [[0, 1, 2], [3], [4], [5]]
+    own = state[:, :3]
+    first = {"sum": own.sum(1), "root": own.sqrt().sum(1).square(), "mean": own.mean(1)}[rule]
+    found = tg.compact_optimizer(optimizer, dense, small).state[small[0].layer.weight]
+    assert found["step"] == 4
+    torch.testing.assert_close(found[key], torch.cat([first[:, None], state[:, 3:]], 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "factor"),
+    [
+        (torch.optim.Adam, "exp_avg", 3**0.5),
+        (torch.optim.Adam, "exp_avg_sq", 3.0),
+        (torch.optim.RMSprop, "momentum_buffer", 1.0),
+    ],
+    ids=["first moment", "second moment", "steps"],
+)
+def test_state_of_tied_training_is_scaled_as_its_gradient(make: type, key: str, factor: float) -> None:
+    """A group of s rows is stored as √s · w, whose gradient is that of w over √s; steps are kept."""
+    dense, x = tied_by_hand()
+    tg.tie_(dense, Tying((LayerTying("0", Partition((0, 0, 0, 1, 2, 3)), 40),)))
+    stored = dense[0].parametrizations.weight.original
+    optimizer = make(dense.parameters(), lr=0.1)
+    state = torch.rand_like(stored) + 0.1
+    optimizer.state[stored] = {"step": torch.tensor(4.0), key: state}
+    small = tg.compact(dense, x)
+    found = tg.compact_optimizer(optimizer, dense, small).state[small[0].layer.weight][key]
+    expected = state.clone()
+    expected[0] *= factor
+    torch.testing.assert_close(found, expected.t())
 
 
 def test_averages_are_cut_and_what_cannot_be_carried_is_named() -> None:

@@ -113,6 +113,19 @@ def test_latency_is_timed_for_every_batch_size_and_nothing_changes() -> None:
     assert "ms, batch 4" in str(found)
 
 
+def test_calls_are_as_many_as_asked_for_on_batches_of_the_size_asked_for() -> None:
+    sizes: list[int] = []
+
+    class Notes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if torch.is_inference_mode_enabled():  # the timed calls, not the counting of MACs
+                sizes.append(len(x))
+            return x
+
+    measure(Notes(), torch.randn(3, 2), batch_sizes=(1, 7), repeats=3, warmup=2)
+    assert sizes == [1] * 5 + [7] * 5
+
+
 def test_a_batch_takes_the_examples_over_and_over_and_leaves_other_tensors() -> None:
     x, labels, table = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2]), torch.randn(5, 4)
     (found, found_labels, same), named = batch_of(((x, labels, table), {"more": [x]}), 7)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.networks.execution.timing import WARMUP
 from torch_growl.networks.measurement import latency
 from torch_growl.networks.measurement.latency import Comparison, compare_latency
 
@@ -63,6 +64,23 @@ def test_every_runtime_and_batch_is_timed_and_settings_are_as_before() -> None:
     assert torch.get_num_threads() == before
     assert torch.equal(torch.random.get_rng_state(), state)
     assert dense.training
+
+
+def test_both_networks_run_with_the_threads_and_as_often_as_asked_for() -> None:
+    seen: list[int] = []
+
+    class Notes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.get_num_threads())
+            return x
+
+    before = torch.get_num_threads()
+    asked = before + 1
+    compare_latency(
+        Notes(), Notes(), torch.randn(2, 3), batch_sizes=(2,), runtimes=("eager",), threads=asked, repeats=4
+    )
+    assert seen == [asked] * 2 * (WARMUP + 4)
+    assert torch.get_num_threads() == before
 
 
 def test_the_compiled_networks_are_what_is_called(monkeypatch: pytest.MonkeyPatch) -> None:

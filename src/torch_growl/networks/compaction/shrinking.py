@@ -57,9 +57,8 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         model: the dense network; modified in place and returned. If the network *is* one layer, a new one is returned.
         plan: the structure.
     """
-    replaced: dict[int, nn.Parameter] = {}  # a parameter with several names stays one parameter
     for cut in plan.parameters:
-        _cut_parameters_(model.get_submodule(cut.module), cut, replaced)
+        _cut_parameters_(model.get_submodule(cut.module), cut)
     for change in plan.attributes:
         setattr(model.get_submodule(change.module), change.name, change.after)
     for layer in plan.layers:
@@ -157,16 +156,13 @@ def _carry_(old: nn.Module, new: nn.Module, weight: Tensor) -> None:
         parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
-def _cut_parameters_(module: nn.Module, cut: ParameterCut, replaced: dict[int, nn.Parameter]) -> None:
+def _cut_parameters_(module: nn.Module, cut: ParameterCut) -> None:
+    """Remove entries of parameters and buffers along one dimension; planning never cuts a shared parameter."""
     for name in cut.names:
-        value = module._parameters.get(name)
-        if value is None:
-            buffer = cast(Tensor, module._buffers[name])
-            module._buffers[name] = buffer.index_select(cut.dim, torch.tensor(cut.kept, device=buffer.device))
-            continue
-        if id(value) not in replaced:
-            index = torch.tensor(cut.kept, device=value.device)
-            less = nn.Parameter(value.detach().index_select(cut.dim, index), requires_grad=value.requires_grad)
-            replaced[id(value)] = less
-            replaced[id(less)] = less
-        module._parameters[name] = replaced[id(value)]
+        parameter = module._parameters.get(name)
+        value = cast(Tensor, module._buffers[name]) if parameter is None else parameter.detach()
+        less = value.index_select(cut.dim, torch.tensor(cut.kept, device=value.device))
+        if parameter is None:
+            module._buffers[name] = less
+        else:
+            module._parameters[name] = nn.Parameter(less, requires_grad=parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""The table of networks that every check of compaction and storage runs over; a new shape of network is a new row."""
+"""The table of networks for the checks of compaction and storage; a new kind of network is a new row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.pruned_networks import settle_, zero_and_tie_
 
 @dataclass(frozen=True)
 class Net:
-    """A network, what it eats, and which layers' output channels can be removed."""
+    """A network, the shape of its input, and the layers whose output channels can be removed."""
 
     name: str
     make: Callable[[], nn.Module]
@@ -36,7 +36,7 @@ class Net:
         return model.to(memory_format=torch.channels_last) if "channels-last" in self.name else model
 
     def trained(self) -> nn.Module:
-        """Built, with statistics as after training, rows zeroed and tied."""
+        """Build it with the statistics of a trained network, zero rows and tied rows."""
         return zero_and_tie_(settle_(self.build()), self.block)
 
 
@@ -133,7 +133,7 @@ class Concatenation(nn.Module):
 
 
 class FanOut(nn.Module):
-    """One layer read by two others: a channel goes when neither wants it."""
+    """One layer read by two others: a channel can be removed if neither reads it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class ReadsSize(nn.Module):
 
 
 class ReadsWeight(nn.Module):
-    """It reads f1's weight itself, so that nothing can stand before f1."""
+    """It reads f1's weight itself, so no module can be put before f1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class Unused(nn.Module):
 
 
 def pooled() -> nn.Module:
-    """Global pooling, which restrides its result where it is channels-last."""
+    """Global pooling, whose result has other strides in channels-last format."""
     return nn.Sequential(
         nn.Conv2d(3, 9, 3, padding=1), nn.ReLU(), nn.Conv2d(9, 12, 3, padding=1), nn.BatchNorm2d(12),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
@@ -261,7 +261,7 @@ def pooled() -> nn.Module:
 
 
 class Restrided(nn.Module):
-    """Reads a convolution through as_strided's copying forms, which say nothing of channels."""
+    """Reads a convolution through copying forms of as_strided, which do not keep channels apart."""
 
     def __init__(self, scatter: bool) -> None:
         super().__init__()

@@ -1,7 +1,6 @@
-"""Real architectures, rows zeroed and tied by chance: the compact network answers as the dense one, and is smaller.
+"""Real architectures with random zero and tied rows: the compact network has the same outputs and is smaller.
 
-How much smaller, in which form and why, and what Torch-Pruning makes of the same networks, is in
-docs/architectures.md, made by ``python -m benchmarks.architectures.architectures``.
+docs/architectures.md shows how much smaller, in which form and why, beside Torch-Pruning's results; it is made by ``python -m benchmarks.architectures.architectures``.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ def test_a_damaged_network_is_compacted_exactly(name: str) -> None:
     small = tg.compact(model, inputs)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     fresh = fresh_inputs(inputs, 7)
-    assert spread(model, fresh, inputs) > 100 * TOLERANCE  # one that answers the same to everything proves nothing
+    assert spread(model, fresh, inputs) > 100 * TOLERANCE  # the comparison needs outputs that depend on the inputs
     assert difference(model, small, fresh) <= TOLERANCE
     dense_size, size = (tg.measure(network, inputs, latency=False) for network in (model, small))
     assert size.weights < dense_size.weights
     assert size.macs < dense_size.macs
 
 
-def test_damage_is_seeded_and_as_it_says() -> None:
+def test_damage_is_seeded_and_has_the_given_shares() -> None:
     (model, _), (again, _) = build("weight_norm convolutions"), build("weight_norm convolutions")
     other, _ = build("weight_norm convolutions")
     damage_(model)

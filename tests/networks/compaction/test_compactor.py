@@ -21,7 +21,7 @@ from torch_growl.networks.compaction.structure import structure_of
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("full", [True, False], ids=["full", "local"])
 @pytest.mark.parametrize("net", NETS, ids=str)
-def test_answers_the_same_and_leaves_the_given_network_alone(net: Net, full: bool, training: bool) -> None:
+def test_outputs_are_the_same_and_the_given_network_is_not_modified(net: Net, full: bool, training: bool) -> None:
     model = net.trained().train(training)
     before, state = snapshot(model), torch.random.get_rng_state()
     small = compact(model, net.input().clone(), full=full)
@@ -40,7 +40,7 @@ def test_answers_the_same_and_leaves_the_given_network_alone(net: Net, full: boo
 
 
 @pytest.mark.parametrize("net", NETS, ids=str)
-def test_random_number_generator_is_left_alone(net: Net) -> None:
+def test_the_random_state_is_as_before(net: Net) -> None:
     model, x = net.trained(), net.input()
     before = torch.random.get_rng_state()
     compact(model, x)
@@ -62,7 +62,7 @@ def test_parametrized_weights_become_plain_in_the_copy() -> None:
     assert_same_outputs(model, small, torch.randn(3, 20))
 
 
-def test_wrappers_are_taken_off() -> None:
+def test_wrappers_are_removed() -> None:
     model = pruned_mlp()
     compiled: Any = torch.compile(model, backend="eager")
     for wrapped in (nn.DataParallel(model), compiled):
@@ -87,7 +87,7 @@ def test_a_compact_network_can_be_compacted_again() -> None:
     assert by_name(again)["fc2"].outputs_left == 9
 
 
-def test_a_network_without_anything_to_gain_is_never_passed_over_in_silence() -> None:
+def test_a_network_with_nothing_to_remove_gives_a_warning() -> None:
     model = MLP()
     with pytest.warns(GrowlWarning, match="no zero rows and no bit-equal rows: the network is returned unchanged"):
         small = compact(model, torch.randn(3, 20))
@@ -96,7 +96,7 @@ def test_a_network_without_anything_to_gain_is_never_passed_over_in_silence() ->
     assert {layer.form for layer in structure_of(small).layers} == {"none"}
 
 
-def test_no_warnings_of_others_are_swallowed_or_made() -> None:
+def test_compaction_gives_no_warnings() -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         compact(pruned_mlp(), torch.randn(3, 20))

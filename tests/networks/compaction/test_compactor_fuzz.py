@@ -1,4 +1,4 @@
-"""Networks put together by chance, rows zeroed and tied by chance: compact ones answer the same, none is refused."""
+"""Random networks with random zero and tied rows: the compact networks have the same outputs, and none is refused."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def damage_(model: nn.Module, x: Tensor, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_networks_drawn_by_chance(seed: int) -> None:
+def test_random_networks_have_the_same_outputs_when_compact(seed: int) -> None:
     torch.manual_seed(seed)
     model = settle_(Drawn(seed)).eval()
     x = torch.randn(2, 3, 6, 6)

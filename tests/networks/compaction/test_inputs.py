@@ -67,7 +67,7 @@ def test_the_input_is_not_modified_and_gradients_reach_every_member() -> None:
     assert x.grad[0].tolist() == [1, 1, 1, 1, 1, 1, 0]
 
 
-def test_what_needs_no_module_gets_none() -> None:
+def test_unchanged_inputs_need_no_module() -> None:
     assert make_inputs([[0], [1], [2]], 3, -1) is None
     assert index_bytes([[0], [1], [2]], 3) == 0
 
@@ -81,7 +81,7 @@ def test_bytes_are_those_of_the_buffers(groups: list[list[int]]) -> None:
 
 
 @pytest.mark.parametrize("module", [SelectInputs([5, 2], -3), SumInputs(GROUPS, -3)], ids=["select", "sum"])
-def test_goes_through_tracing_export_and_copying(module: nn.Module) -> None:
+def test_modules_can_be_traced_exported_compiled_and_copied(module: nn.Module) -> None:
     x = torch.randn(2, 7, 3, 3)
     expected = module(x)
     assert torch.equal(fx.symbolic_trace(module)(x), expected)
@@ -95,7 +95,7 @@ def test_additions_are_counted() -> None:
     assert SumInputs(GROUPS, -3).additions(torch.zeros(2, 7, 3, 3)) == 3 * 2 * 9
 
 
-def test_printout_says_how_many() -> None:
+def test_repr_shows_the_numbers_of_inputs() -> None:
     assert repr(SumInputs(GROUPS, -1)) == "SumInputs(6 -> 3, dim=-1)"
     assert repr(SelectInputs([5, 2], -3)) == "SelectInputs(2, dim=-3)"
 
@@ -127,7 +127,7 @@ class Three(nn.Module):
         return torch.cat([self.a(x), self.b(x), self.c(x)], -1)
 
 
-def test_what_two_layers_take_alike_is_computed_once(tmp_path: Path) -> None:
+def test_a_selection_that_two_layers_share_is_computed_once(tmp_path: Path) -> None:
     model = Three()
     x = torch.randn(3, 20)
     small = compact(model, x)
@@ -154,7 +154,7 @@ def test_what_two_layers_take_alike_is_computed_once(tmp_path: Path) -> None:
     torch.testing.assert_close(pickle.loads(pickle.dumps(copied))(x), model(x))
 
 
-def test_what_is_held_for_others_is_never_that_of_another_tensor() -> None:
+def test_a_shared_result_is_never_used_for_another_tensor() -> None:
     shared = SharedInputs(SelectInputs([0, 2], -1), 2)
     x = torch.randn(2, 3)
     first = shared(x)

@@ -174,7 +174,7 @@ def test_groups_of_unequal_counts_are_padded_with_zero_rows(fewer: int) -> None:
     assert_same_outputs(model, small, torch.randn(2, 12, 5, 5))
 
 
-def test_groups_that_cannot_lose_the_same_are_left_alone() -> None:
+def test_groups_without_a_common_number_of_zero_rows_are_unchanged() -> None:
     model = nn.Sequential(nn.Conv2d(12, 8, 3, groups=2))
     with torch.no_grad():
         model[0].weight[:4, 2:] = 0
@@ -183,7 +183,7 @@ def test_groups_that_cannot_lose_the_same_are_left_alone() -> None:
     assert type(small[0]) is nn.Conv2d
 
 
-def test_a_gain_smaller_than_its_index_is_named() -> None:
+def test_a_removal_smaller_than_its_index_is_reported() -> None:
     model = nn.Sequential(nn.Linear(30, 2))
     with torch.no_grad():
         model[0].weight[:, 4] = 0
@@ -201,14 +201,14 @@ def test_layers_with_hooks_stay() -> None:
     assert layers["fc1"].reason == "its reader fc2 must stay: it has hooks, which a smaller layer would lose"
 
 
-def test_local_only_when_asked() -> None:
+def test_full_false_removes_only_inputs() -> None:
     layers = by_name(compact(pruned_mlp(), torch.randn(3, 20), full=False))
     assert {layer.form for layer in layers.values()} == {"local", "none"}
     assert all("turned off (full=False)" in layer.reason for layer in layers.values())
 
 
 @pytest.mark.parametrize("round_to", [4, 8])
-def test_what_is_left_can_be_a_multiple(round_to: int) -> None:
+def test_sizes_are_rounded_up_to_a_multiple(round_to: int) -> None:
     model, x = pruned_mlp(), torch.randn(3, 20)
     small = compact(model, x, round_to=round_to)
     assert_same_outputs(model, small, x)

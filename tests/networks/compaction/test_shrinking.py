@@ -1,4 +1,4 @@
-"""A smaller layer keeps the flags, the memory format and the names of the layer; parameters of other modules are cut."""
+"""A smaller layer keeps flags, memory format and names; parameters of other modules lose the same channels."""
 
 from __future__ import annotations
 

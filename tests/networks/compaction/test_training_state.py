@@ -32,7 +32,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, a
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_pruned_network_goes_on_step_for_step(name: str) -> None:
+def test_a_pruned_network_trains_on_step_for_step(name: str) -> None:
     torch.manual_seed(0)
     dense = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3)).double()
     x = torch.randn(16, 8, dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_a_pruned_network_goes_on_step_for_step(name: str) -> None:
         torch.testing.assert_close(small(x), dense(x), rtol=1e-6, atol=1e-6)
 
 
-def test_tied_training_goes_on_with_the_learning_rate_divided_by_the_group_size() -> None:
+def test_tied_training_continues_with_the_learning_rate_divided_by_the_group_size() -> None:
     torch.manual_seed(0)
     dense = nn.Sequential(nn.Linear(8, 5)).double()
     x = torch.randn(16, 8, dtype=torch.float64)
@@ -143,7 +143,7 @@ def test_state_of_tied_training_is_scaled_as_its_gradient(make: type, key: str, 
     torch.testing.assert_close(found, expected.t())
 
 
-def test_averages_are_cut_and_what_cannot_be_carried_is_named() -> None:
+def test_averages_are_compacted_and_unknown_state_is_refused() -> None:
     torch.manual_seed(0)
     dense = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
     x = torch.randn(4, 8)

@@ -1,4 +1,4 @@
-"""Counts worked out by hand, times that are there, and the network that is measured left alone."""
+"""Counts are those worked out by hand, every batch size is timed, and the measured network is not modified."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_the_compiled_networks_are_what_is_called(monkeypatch: pytest.MonkeyPatc
     assert "faster" in found.verdict
 
 
-def test_what_cannot_be_timed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_cannot_time_a_network_has_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     class Loops(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,6 +1,7 @@
 """Real architectures with random zero and tied rows: the compact network has the same outputs and is smaller.
 
-docs/architectures.md shows how much smaller, in which form and why, beside Torch-Pruning's results; it is made by ``python -m benchmarks.architectures.architectures``.
+docs/architectures.md shows how much smaller, in which form and why, beside Torch-Pruning's results. It is made by
+``python -m benchmarks.architectures.architectures``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compilation of the numeric kernels by numba: the one place that knows its options and its cache.
 
-numba keeps a compiled function on disk until the function's *own* file changes. A kernel also contains what it calls from
-other files, so the key of the cache is extended by the code of the whole ring: a kernel that changed anywhere is
+numba keeps a compiled function on disk until the function's *own* file changes. A kernel also contains what it calls
+from other files, so the key of the cache is extended by the code of the whole ring: a kernel that changed anywhere is
 compiled again, with all that call it. Comments and docstrings are no part of that key.
 """
 

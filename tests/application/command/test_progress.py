@@ -1,0 +1,62 @@
+"""Progress on the terminal: a line for every stage, with the rows of all layers together."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from torch_growl.application.command.progress import TerminalWatcher
+
+
+def record(epoch: int) -> dict[str, Any]:
+    layers = {"a": {"rows": 10, "nonzero": 8, "distinct": 5}, "b": {"rows": 4, "nonzero": 3, "distinct": 3}}
+    return {"stage": "train", "epoch": epoch, "loss": 0.5, "validation_accuracy": 0.9123, "layers": layers}
+
+
+def run_a_stage(console: Console) -> None:
+    watcher = TerminalWatcher(console)
+    watcher.stage("train", 2, 0)
+    for epoch in (1, 2):
+        watcher.step(epoch, 5, 10, 0.75)
+        watcher.epoch(record(epoch))
+    watcher.stage("tie", 0, 0)
+    watcher.close()
+
+
+def test_a_stage_is_one_line_at_its_start_and_one_at_its_end() -> None:
+    text = io.StringIO()
+    run_a_stage(Console(file=text, width=120))
+    first, last, tie = text.getvalue().splitlines()
+    assert first == "train    train with GrOWL, 2 epochs"
+    assert last.startswith("  train    epoch 2/2  loss 0.5000  acc 91.23 %  rows 11/14 nonzero, 8 distinct  ")
+    assert tie == "tie      find groups"
+
+
+def test_a_terminal_keeps_the_same_lines_and_the_live_line_is_stopped() -> None:
+    text = io.StringIO()
+    run_a_stage(Console(file=text, width=120, force_terminal=True))
+    assert "train with GrOWL" in text.getvalue()
+    assert "acc 91.23 %" in text.getvalue()
+    assert text.getvalue().rstrip().endswith("find groups\x1b[0m")
+
+
+def test_a_resumed_stage_says_from_where() -> None:
+    text = io.StringIO()
+    watcher = TerminalWatcher(Console(file=text, width=120))
+    watcher.stage("merge2", 30, 12)
+    assert (
+        text.getvalue().splitlines()[0] == "merge2   train between two steps of tying: continued after epoch 12 of 30"
+    )
+
+
+def test_the_time_left_is_in_proportion_to_epochs_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    watcher = TerminalWatcher(Console(file=io.StringIO()))
+    watcher.stage("train", 10, 4)  # resumed after 4 of 10 epochs
+    assert watcher._left(4) == ""
+    clock[0] += 60  # 2 epochs in a minute, 4 left
+    assert watcher._left(6) == "2:00 left"

@@ -1,0 +1,136 @@
+"""Training: learning rates, the order of data, the losses, and what is logged and resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from torch_growl.application.data.splits import TensorSplit
+from torch_growl.application.recipes import Phase
+from torch_growl.application.runs.training import Trainer, batches, evaluate, learning_rate, make_optimizer, predictions
+from torch_growl.errors import GrowlError
+
+
+def phase(**changes: Any) -> Phase:
+    return Phase(**{"epochs": 4, "lr": 0.1, "batch_size": 16, **changes})
+
+
+def split(n: int = 50) -> TensorSplit:
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
+    return TensorSplit(x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long())
+
+
+@pytest.mark.parametrize(
+    ("changes", "rates"),
+    [
+        ({}, {0: 0.1, 3.9: 0.1}),
+        ({"schedule": "step", "step_size": 2, "gamma": 0.5}, {0: 0.1, 1.9: 0.1, 2: 0.05, 4: 0.025}),
+        ({"schedule": "cosine"}, {0: 0.1, 2: 0.05, 4: 0.0}),
+        ({"schedule": "cosine", "warmup_epochs": 2}, {0: 0.0005, 1: 0.0505, 2: 0.1, 3: 0.05, 4: 0.0}),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(changes: dict[str, Any], rates: dict[float, float]) -> None:
+    assert {epoch: learning_rate(phase(**changes), epoch) for epoch in rates} == pytest.approx(rates, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_an_optimizer_has_the_phases_settings_and_only_trained_parameters(name: Any) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[0].weight.requires_grad_(False)
+    made = make_optimizer(model, phase(optimizer=name, weight_decay=0.01, momentum=0.7))
+    assert type(made).__name__.lower() == name
+    (group,) = made.param_groups
+    assert (len(group["params"]), group["lr"], group["weight_decay"]) == (3, 0.1, 0.01)
+    assert group.get("momentum", 0.7) == 0.7
+
+
+def test_batches_are_in_order_without_a_seed_and_shuffled_with_one() -> None:
+    data = split()
+    in_order = torch.cat([x for x, _ in batches(data, 16)])
+    assert torch.equal(in_order, data.x)
+    one, same, other = (torch.cat([x for x, _ in batches(data, 16, seed)]) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(one.sort(dim=0).values, in_order.sort(dim=0).values)
+    assert [len(x) for x, _ in batches(data, 16, drop_last=True)] == [16, 16, 16]
+
+
+def test_a_plain_dataset_has_the_same_batches_in_order() -> None:
+    data = split()
+    plain = TensorDataset(data.x, data.y)
+    assert torch.equal(torch.cat([x for x, _ in batches(plain, 16)]), data.x)
+    one, same, other = (torch.cat([x for x, _ in batches(plain, 16, seed)]) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_accuracy_is_that_of_eval_mode_and_the_mode_is_restored() -> None:
+    data = split()
+    model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.9)).train()
+    with torch.no_grad():
+        wanted = model.eval()(data.x).argmax(1)
+    model.train()
+    predicted, true = predictions(model, data, torch.device("cpu"), size=7)
+    assert torch.equal(predicted, wanted)
+    assert torch.equal(true, data.y)
+    assert model.training
+    assert evaluate(model, data, torch.device("cpu")) == float((wanted == data.y).double().mean())
+
+
+def trainer(settings: Phase, saved: list[Any], logged: list[Any], **more: Any) -> Trainer:
+    return Trainer(
+        "dense",
+        settings,
+        0,
+        Accelerator(cpu=True),
+        save=saved.append,
+        log=logged.append,
+        progress=lambda *_: None,
+        layers=("0", "2"),
+        **more,
+    )
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_every_epoch_is_logged_and_saved_and_the_network_learns() -> None:
+    saved: list[Any] = []
+    logged: list[Any] = []
+    model, data = network(), split()
+    before = evaluate(model, data, torch.device("cpu"))
+    trainer(phase(epochs=6), saved, logged).fit(model, data, data)
+    assert [record["epoch"] for record in logged] == [state["epoch"] for state in saved] == [1, 2, 3, 4, 5, 6]
+    assert logged[-1]["loss"] < logged[0]["loss"]
+    assert logged[-1]["validation_accuracy"] == evaluate(model, data, torch.device("cpu")) > before
+    assert logged[0]["layers"]["0"] == {"rows": 6, "nonzero": 6, "distinct": 6}
+    assert logged[0]["compression"] == 1.0
+
+
+def test_distillation_mixes_both_losses_by_its_weight() -> None:
+    teacher, settings = network().eval(), phase(distill=0.25, temperature=3.0)
+    made = trainer(settings, [], [], teacher=teacher)
+    x, y = split(20).x, split(20).y
+    output = torch.randn(20, 3)
+    p, q = F.softmax(teacher(x) / 3, dim=1), F.log_softmax(output / 3, dim=1)
+    distance = (p * (p.log() - q)).sum(dim=1).mean()  # KL(teacher ‖ student)
+    wanted = 0.75 * F.cross_entropy(output, y) + 0.25 * 9 * distance
+    torch.testing.assert_close(made._loss(output, x, y), wanted)
+    assert torch.equal(trainer(phase(), [], [], teacher=teacher)._loss(output, x, y), F.cross_entropy(output, y))
+
+
+def test_a_loss_that_is_not_finite_is_an_error_that_names_the_rate() -> None:
+    logged: list[Any] = []
+    with pytest.raises(
+        GrowlError, match=r"stage dense: the loss is (nan|inf) in epoch 1; lower dense.lr \(now 1e\+30\)"
+    ):
+        trainer(phase(lr=1e30), [], logged).fit(network(), split(), split())
+    assert logged == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tests.support.wired import Between, inputs_of_channels, wired
 
@@ -113,3 +113,42 @@ def test_a_chain_goes_through_linear_operations_and_notes_batch_normalisations()
     assert wired(model, 2, 2, 4, 4).chains == {"4": ("0", ("1",))}
     model[2] = nn.MaxPool2d(2)
     assert wired(model, 2, 2, 4, 4).chains == {}
+
+
+def test_a_layer_that_is_called_twice_has_no_chain() -> None:
+    twice = nn.Linear(4, 4)
+    assert wired(nn.Sequential(nn.Linear(3, 4), twice, twice, nn.Linear(4, 2)), 2, 3).chains == {}
+    assert wired(nn.Sequential(nn.Linear(3, 4), twice, nn.Linear(4, 2)), 2, 3).chains == {
+        "1": ("0", ()),
+        "2": ("1", ()),
+    }
+
+
+def test_channels_keep_their_number_beside_padding() -> None:
+    found = wired(Between(lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)), nn.Conv2d(7, 3, 1)), 2, 2, 3, 3)
+    assert inputs_of_channels(found) == [[1], [2], [3], [4]]
+    assert found.pinned[found.inputs["reader"][[0, 5, 6]]].all()
+
+
+class Rows(nn.Module):
+    """Two layers whose outputs are joined along another dimension than that of channels, in a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.split, self.reader = nn.Linear(3, 4), nn.Linear(3, 4), Split(), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reader(self.split(torch.cat([self.a(x), self.b(x)], 1)).sum(-2))
+
+
+class Split(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], 2, 2)
+
+
+def test_tensors_joined_along_another_dimension_are_coupled_and_new_shapes_are_recorded() -> None:
+    found = wired(Rows(), 2, 5, 3)
+    assert (found.outputs["a"] == found.outputs["b"]).all()
+    ((module, classes),) = found.resizes
+    assert (module, classes.shape) == ("split", (2, 10, 2, 2))
+    assert (classes[0, 0].reshape(-1) == found.outputs["a"]).all()

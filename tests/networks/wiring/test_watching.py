@@ -21,6 +21,13 @@ def test_a_layer_called_twice_has_the_same_channels_both_times() -> None:
     assert not found.pinned[found.outputs["1"]].any()
 
 
+def test_channels_that_a_layer_reads_along_another_dimension_are_one_class() -> None:
+    found = wired(Between(lambda x: x.transpose(1, 2), nn.Conv2d(3, 2, 1)), 2, 2, 3, 3)
+    (channel,) = set(found.outputs["maker"].tolist())
+    assert set(found.inputs["reader"].tolist()) == {channel}
+    assert not found.pinned[channel]
+
+
 class Branch(nn.Module):
     """A network that reads one of two layers, by the sign of its input's sum."""
 

@@ -1,4 +1,4 @@
-"""Which of a network's layers to work on: every eligible one but the default exceptions, or those that are named."""
+"""The choice of layers to penalise or tie: all eligible ones without the default exceptions, or those named."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["choose_layers", "default_layers", "matching"]
 
 
 def default_layers(infos: Sequence[LayerInfo]) -> dict[str, str]:
-    """Eligible layers that are left out unless asked for, with the reason: the first convolution and the last layer.
+    """The eligible layers that are left out by default, with the reason: the first convolution and the last layer.
 
-    The first convolution reads the raw input (three colours), the last layer's rows are the features classes are told
-    apart by; "first" and "last" are meant in the order of registration. A first Linear stays in.
+    The first convolution reads the raw input (three colours); the rows of the last layer are the features that tell
+    classes apart. "First" and "last" refer to the order of registration. A first Linear is not left out.
     """
     rows = [info for info in infos if info.kind is not None]
     left_out = {}
@@ -33,16 +33,16 @@ def default_layers(infos: Sequence[LayerInfo]) -> dict[str, str]:
 
 
 def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "input") -> list[LayerInfo]:
-    """The layers to work on.
+    """Choose layers by name, or by default.
 
     Args:
         model: the network; not modified.
         layers: dotted names or shell patterns (``"features.*"``); None: every eligible layer except the network's
             first convolution and its last layer.
-        side: which side's rows are meant.
+        side: whether rows are inputs or outputs.
 
     Raises:
-        LayerError: a name matches no layer, a layer asked for by name is not eligible, or none is left.
+        LayerError: a name matches no layer, a named layer is not eligible, or no layer is left.
     """
     if side not in ("input", "output"):
         raise LayerError(f"side must be 'input' or 'output', got {side!r}")
@@ -74,10 +74,10 @@ def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "
 
 
 def matching(pattern: str, infos: Sequence[LayerInfo]) -> list[LayerInfo]:
-    """The layers whose name is, or matches, a pattern.
+    """The layers whose name is equal to, or matches, a shell pattern.
 
     Raises:
-        LayerError: there is none; close names are suggested.
+        LayerError: there is none; the closest name is suggested.
     """
     found = [info for info in infos if info.name == pattern or fnmatchcase(info.name, pattern)]
     if not found:

@@ -1,6 +1,6 @@
-"""Which layers of a network have rows that may be penalised or tied, and why the others do not.
+"""The list of a network's layers: those with rows that can be penalised or tied, and the reason for all others.
 
-Nothing is skipped silently: every module that owns a parameter is in the list, eligible or with its reason.
+No layer is skipped silently: every module that owns a parameter is in the list.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class LayerInfo:
         name: its dotted name in the network.
         module: the layer itself.
         type_name: the name of its type.
-        kind: what is known of the type; None for an unknown one.
-        reason: why it has no rows to work on; empty when it is eligible.
+        kind: the kind registered for its type; None when there is none.
+        reason: why it is not eligible; empty when it is.
         n_rows: number of rows; 0 when not eligible.
         row_length: weights in a row; 0 when not eligible.
     """
@@ -42,16 +42,26 @@ class LayerInfo:
 
     @property
     def eligible(self) -> bool:
-        """Whether its rows may be penalised and tied."""
+        """Whether its rows can be penalised and tied."""
         return not self.reason
 
 
 def inspect_layers(model: nn.Module, side: Side = "input") -> list[LayerInfo]:
-    """Every module that owns parameters, in the order of registration, eligible or with the reason why not.
+    """List every module that owns parameters, in the order of registration, with the reason if it is not eligible.
 
     Args:
         model: any network, compiled or wrapped ones too; not modified.
-        side: which side's rows are meant.
+        side: whether rows are inputs or outputs.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 3))
+        >>> for layer in tg.inspect_layers(model):
+        ...     print(layer.name, layer.type_name, layer.n_rows, layer.row_length, layer.reason or "eligible")
+        0 Conv2d 3 72 eligible
+        1 BatchNorm2d 0 0 type has no registered rows view
+        2 Conv2d 8 36 eligible
     """
     model = plain_model(model)
     owners: dict[int, list[str]] = {}

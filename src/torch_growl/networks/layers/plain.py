@@ -1,4 +1,4 @@
-"""The plain network inside wrappers and parametrizations, and copies of it."""
+"""The plain network inside wrappers and parametrizations, and plain copies of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 
 def clean_name(name: str) -> str:
-    """A module's dotted name without the parts that ``torch.compile`` put in."""
+    """A module's dotted name without the parts that ``torch.compile`` adds."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
@@ -37,7 +37,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     """
     try:
         dense = copy.deepcopy(plain_model(model))
-    except Exception as error:  # whatever a user's module holds
+    except Exception as error:  # a user's module can hold anything
         raise CompactionError(f"the network cannot be copied: {first_line(error)}") from error
     for parent in list(dense.modules()):
         for key, child in parent.named_children():
@@ -50,14 +50,14 @@ def plain_copy(model: nn.Module) -> nn.Module:
 
 
 def make_plain_(module: nn.Module, name: str) -> None:
-    """Make a parametrized tensor a plain parameter again, with the value it has now.
+    """Replace a parametrized tensor by a plain parameter of its present value.
 
-    torch makes a class of its own for every parametrized module, and ``deepcopy`` shares it: taking the property off
-    that class would break every copy (or the original). So the module gets a class of its own first.
+    torch makes a new class for every parametrized module, which ``deepcopy`` shares. Removing the property from
+    this class would break all copies, or the original. So the module gets a class of its own first.
 
     Args:
         module: a parametrized module; modified.
-        name: of the tensor, ``"weight"`` say.
+        name: the tensor's, for instance ``"weight"``.
     """
     shared = type(module)
     own = {key: value for key, value in vars(shared).items() if key not in ("__dict__", "__weakref__")}

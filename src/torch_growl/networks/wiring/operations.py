@@ -104,7 +104,7 @@ def follow(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _continue_chain(watch: Watch, leaves: list[Tensor], result: Any, name: str, base: str) -> None:
-    """Continue a linear chain through operations that treat every channel alike, and through batch normalisations."""
+    """Continue a linear chain through operations that treat all channels the same, and through batch normalisations."""
     chain, results = watch.chain_to(leaves[0]), tensor_leaves(result)
     if chain is None or not results:
         return

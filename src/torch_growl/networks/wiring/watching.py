@@ -58,7 +58,7 @@ class Watch(TorchDispatchMode):
         self._count = 0
         self._inside = 0  # calls of registered layers that are being run
         self._modules: list[str] = []
-        self._whose: dict[int, str] = {}  # parameters and buffers by id
+        self._tensor_names: dict[int, str] = {}  # parameters and buffers by id
         self._layer_of: dict[int, str] = {}  # weights of registered layers by id
         for name, module in model.named_modules(remove_duplicate=False):
             for key, value in [*module._parameters.items(), *module._buffers.items()]:
@@ -68,7 +68,7 @@ class Watch(TorchDispatchMode):
                 if kind_of(module) is not None:
                     self._layer_of.setdefault(id(value), name)
                 else:
-                    self._whose.setdefault(id(value), full)
+                    self._tensor_names.setdefault(id(value), full)
 
     # ── identities ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -79,7 +79,7 @@ class Watch(TorchDispatchMode):
         known = self._ids.get(value)
         if known is not None:
             return cast(Tensor, known)
-        name = self._whose.get(id(value))
+        name = self._tensor_names.get(id(value))
         return None if name is None else self._of_parameter(name, value)
 
     def _of_parameter(self, name: str, value: Tensor) -> Tensor | None:

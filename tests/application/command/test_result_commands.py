@@ -62,7 +62,7 @@ def test_exported_files_give_the_outputs_of_the_compact_network(
 @pytest.mark.parametrize(
     ("arguments", "words"), [(["--format", "tflite"], "--format"), (["--out", "nowhere/a.onnx"], "nowhere")]
 )
-def test_export_says_what_is_wrong(
+def test_export_to_an_unknown_format_or_folder_is_one_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], finished_folder: Path
 ) -> None:
     before = {path.name for path in finished_folder.iterdir()}

@@ -106,6 +106,6 @@ def test_a_users_own_network_and_data_by_name(
         "extends: digits\nname: mine\ndescription: a user's own\n"
         "model: {name: 'mine:network', options: {width: 32}}\ndata: {name: 'mine:data', options: {}}\n"
     )
-    status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", "--set", "growl.strength=1", *SETTINGS)
+    status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", *SETTINGS)
     assert status == 0, err
     assert (tmp_path / "out" / "result.json").is_file()

@@ -142,7 +142,7 @@ def test_augmentation_is_only_for_training_and_follows_its_generator() -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_training_images_are_augmented_unless_told_otherwise_and_others_never(tmp_path: Path) -> None:
+def test_only_training_images_are_augmented_and_only_if_asked(tmp_path: Path) -> None:
     for i, stem in enumerate(STEMS):
         (tmp_path / f"{stem}.bin").write_bytes(binary(i))
     rows = torch.arange(50)

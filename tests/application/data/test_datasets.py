@@ -14,7 +14,7 @@ from torch_growl.application.data.datasets import load_data
 from torch_growl.errors import DataError, RecipeError
 
 
-def test_data_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_data_and_unknown_names_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dataset 'mnist' needs the folder with its files: --data DIR"):
         load_data("mnist", None, 0)
     with pytest.raises(DataError, match="dataset 'cifar10': nowhere is not a folder"):
@@ -105,7 +105,7 @@ def test_users_data_in_their_own_splits(tmp_path: Path) -> None:
         ("pairs", "its test set must give pairs \\(input tensor, class\\), got int"),
     ],
 )
-def test_what_else_a_users_function_returns_is_refused(name: str, words: str) -> None:
+def test_other_results_of_a_users_function_are_refused(name: str, words: str) -> None:
     with pytest.raises(DataError, match=f"data.name = 'own_data:{name}'.*{words}"):
         load_data(f"own_data:{name}", None, 0)
 

@@ -39,9 +39,9 @@ def test_an_idx_file_is_read_as_it_was_written(name: str, tmp_path: Path) -> Non
 IDX_DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "magic": (lambda b: b"\0\0\x0d" + b[3:], "an idx file of 3 dimension\\(s\\) starts with 0x803, found 0xd03"),
     "dimensions": (lambda b: idx(IMAGES.reshape(5, 12)), "starts with 0x803, found 0x802"),
-    "count": (lambda b: idx(IMAGES[:4]), "its shape must be 5×3×4, its header says 4×3×4"),
-    "size": (lambda b: idx(IMAGES, (5, 4, 3)), "its shape must be 5×3×4, its header says 5×4×3"),
-    "huge": (lambda b: idx(IMAGES, (2**31, 3, 4)), "its header says 2147483648×3×4"),
+    "count": (lambda b: idx(IMAGES[:4]), "its shape must be 5×3×4, but its header has 4×3×4"),
+    "size": (lambda b: idx(IMAGES, (5, 4, 3)), "its shape must be 5×3×4, but its header has 5×4×3"),
+    "huge": (lambda b: idx(IMAGES, (2**31, 3, 4)), "its header has 2147483648×3×4"),
     "cut": (lambda b: b[:-7], "is cut off: expected 76 bytes.*, found 69"),
     "cut in the header": (lambda b: b[:10], "is cut off: expected 76 bytes.*, found 10"),
     "empty": (lambda b: b"", "is cut off: expected 76 bytes.*, found 0"),

@@ -57,14 +57,14 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
         "numpy ndarray.tofile",
     ],
 )
-def test_whatever_else_a_pickle_names_is_refused(named: str, tmp_path: Path) -> None:
+def test_every_other_name_in_a_pickle_is_refused(named: str, tmp_path: Path) -> None:
     module, name = named.split()
     (tmp_path / "batch").write_bytes(b"\x80\x02c" + f"{module}\n{name}\n".encode() + b".")
     with pytest.raises(DataError, match=f"names {module}.{name}, which a CIFAR-10 batch does not need"):
         read_python_batch(tmp_path / "batch")
 
 
-def test_what_may_be_named_does_nothing(tmp_path: Path) -> None:
+def test_allowed_names_are_not_called(tmp_path: Path) -> None:
     # numpy.ndarray((2**40,)): numpy itself would claim a terabyte
     (tmp_path / "batch").write_bytes(b"\x80\x02cnumpy\nndarray\n\x8a\x06\0\0\0\0\0\x01\x85R.")
     tracemalloc.start()

@@ -35,7 +35,7 @@ def test_a_split_of_unequal_lengths_or_other_types_is_refused() -> None:
         TensorSplit(torch.zeros(3, 2), torch.zeros(3))
 
 
-def test_stratified_keeps_shares_leaves_nobody_out_and_repeats_itself() -> None:
+def test_stratified_parts_have_equal_shares_and_depend_on_the_seed_alone() -> None:
     y = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)[torch.randperm(100)]
     kept, out = stratified(y, 20, seed=1)
     assert sorted([*kept.tolist(), *out.tolist()]) == list(range(100))

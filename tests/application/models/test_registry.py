@@ -62,7 +62,7 @@ def test_options_out_of_range_are_refused(case: str) -> None:
         build_network(name, **options)
 
 
-def test_an_unknown_network_is_answered_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_network_has_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"model.name = 'vgg': no such network; did you mean 'vgg16'\?"):
         build_network("vgg")
     with pytest.raises(RecipeError, match="there are mlp, mnist_mlp, .* or package.module:function"):

@@ -38,7 +38,7 @@ def test_a_mapping_replaces_and_a_field_below_a_null_makes_one() -> None:
 
 
 @pytest.mark.parametrize("setting", ["train.epochs", "=3", "train..epochs=3", ".=1"])
-def test_a_setting_that_is_none(setting: str) -> None:
+def test_a_setting_of_another_form_is_an_error(setting: str) -> None:
     with pytest.raises(RecipeError, match="must look like key=value, as in train.epochs=3"):
         parse_overrides([setting])
 
@@ -84,7 +84,7 @@ def test_a_file_extends_another_field_by_field_and_named_choices_whole(tmp_path:
     assert (recipe.model.name, recipe.retrain) == ("mine:f", parent.retrain)
 
 
-def test_extending_goes_wrong(tmp_path: Path) -> None:
+def test_a_recipe_that_cannot_be_extended_is_an_error(tmp_path: Path) -> None:
     written(tmp_path / "a.yaml", "extends: b.yaml\n")
     written(tmp_path / "b.yaml", "extends: a.yaml\n")
     with pytest.raises(RecipeError, match="a.yaml extends itself: .*a.yaml → .*b.yaml → .*a.yaml"):

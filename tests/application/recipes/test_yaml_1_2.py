@@ -29,7 +29,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_said_with_its_line(case: str, tmp_path: Path) -> None:
+def test_the_error_of_a_broken_file_has_its_line(case: str, tmp_path: Path) -> None:
     text, words = BROKEN[case]
     path = written(tmp_path / "recipe.yaml", text)
     with pytest.raises(RecipeError) as caught:

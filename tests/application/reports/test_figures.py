@@ -61,7 +61,7 @@ def test_of_many_lines_some_of_each_kind_are_drawn() -> None:
     assert figure.axes[0].get_title() == "fc1 (83 of 903 rows drawn)"
 
 
-def test_stages_are_parted_by_lines() -> None:
+def test_stages_are_separated_by_lines() -> None:
     figure = progress_figure(["dense"] * 3 + ["train"] * 4, [0.9] * 7, [0.8] * 7, [1.0] * 7)
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["dense", "train"]

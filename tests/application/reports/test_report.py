@@ -53,7 +53,7 @@ def test_the_figures_on_the_page_are_the_files(made: Path) -> None:
         ("last", "|last|99|–|–|–|–|none|99 → 99|10 → 10|not regularised"),
     ],
 )
-def test_the_tables_say_the_numbers(made: Path, first: str, expected: str) -> None:
+def test_the_tables_have_the_figures(made: Path, first: str, expected: str) -> None:
     assert Page(made / "report.html").row(first) == expected
 
 
@@ -70,7 +70,7 @@ def test_the_tables_say_the_numbers(made: Path, first: str, expected: str) -> No
         ),
     ],
 )
-def test_the_page_says(made: Path, text: str) -> None:
+def test_the_page_has(made: Path, text: str) -> None:
     assert text in Page(made / "report.html").text
 
 
@@ -101,7 +101,7 @@ def test_odd_layer_names_are_drawn_and_stay_in_the_folder(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_skipped_stages_are_said(run: Path) -> None:
+def test_skipped_stages_are_named(run: Path) -> None:
     edit(run, lambda result: result.update(accuracy={"dense": None, "regularized": 0.5, "compact": None}))
     found = page(run)
     assert found.text.count("skipped") == 4
@@ -109,7 +109,7 @@ def test_skipped_stages_are_said(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_paper_s_count_of_filters_is_said_where_it_was_used(run: Path) -> None:
+def test_the_page_explains_the_paper_s_count_of_filters_if_it_was_used(run: Path) -> None:
     assert "also removes the filter" not in page(run).text
     (run / "recipe.yaml").write_text("tying: {chain: true}\n", encoding="utf-8")
     assert "also removes the filter" in page(run).text
@@ -148,7 +148,7 @@ def test_many_layers_have_histograms_but_not_all_a_map(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_optional_files_may_be_missing_and_the_page_says_so(run: Path) -> None:
+def test_the_page_names_missing_optional_files(run: Path) -> None:
     for path in (run / "checkpoints").iterdir():
         path.unlink()
     found = page(run)
@@ -185,7 +185,7 @@ def test_a_run_that_regularised_and_trained_nothing(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_layer_that_died_whole_is_reported(run: Path) -> None:
+def test_a_layer_with_zero_rows_only_is_reported(run: Path) -> None:
     edit(run, lambda result: result["layers"][0].update(nonzero=0, groups=0))
     edit(run, lambda tying: tying["layers"][0].update(labels=[-1] * 64), "tying.json")
     found = page(run)

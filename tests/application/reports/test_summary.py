@@ -14,7 +14,7 @@ from tests.support.made_up_run import Page, edit, page
 from torch_growl.application.reports.summary import headline, summary_table, times
 
 
-def test_the_headline_says_what_was_gained(made: Path) -> None:
+def test_the_headline_has_all_ratios(made: Path) -> None:
     expected = (
         "64-30-10 network: 18.2x smaller in memory, 9.1x fewer MACs, 4.3x faster at batch 256, "
         "1.7x faster at batch 1, accuracy 98.3 % → 98.1 %"
@@ -24,7 +24,7 @@ def test_the_headline_says_what_was_gained(made: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_is_slower_or_larger_is_said(run: Path) -> None:
+def test_slower_and_larger_figures_are_named(run: Path) -> None:
     def worse(result: dict[str, Any]) -> None:
         result["latency_ms"]["compact"] = {"1": 0.0626, "256": 1.2904}
         result["bytes"]["compact"] = 1_000_000

@@ -62,7 +62,9 @@ def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(finished
     result = finished_run.folder.result()
     retrained = finished_run.trained("retrain")
     tying = Tying.from_json(finished_run.folder.tying_file.read_text())
-    assert len(tying) == len(result["layers"]) > 0
+    assert len(tying) == len(result["layers"]) == 3
+    assert tying.sparsity > 0.1
+    assert tying.sharing > 1.01  # so there are rows to be zero, and groups to be equal
     for layer in tying:
         assert layer.partition.holds(rows_of(retrained.get_submodule(layer.name), layer.side))
     small = finished_run.compacted()
@@ -149,7 +151,7 @@ def test_the_command_killed_by_the_system_and_resumed_ends_the_same(finished_run
     assert figures(RunFolder(out).result()) == figures(finished_run.folder.result())
 
 
-def test_without_a_penalty_the_pipeline_is_the_baseline(tmp_path: Path) -> None:
+def test_without_a_penalty_the_regularized_network_is_the_dense_one(tmp_path: Path) -> None:
     settings = {**QUICK, "growl.strength": 0.0, "train.epochs": 0, "train.start": "dense"}
     result = run_digits(tmp_path / "run", settings).folder.result()
     assert result["accuracy"]["regularized"] == result["accuracy"]["dense"]
@@ -157,7 +159,7 @@ def test_without_a_penalty_the_pipeline_is_the_baseline(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:no zero rows and no bit-equal rows")  # compact reads input rows only
-def test_neurons_as_rows_go_the_whole_way_too(tmp_path: Path) -> None:
+def test_a_run_with_neurons_as_rows_is_finished_and_reported(tmp_path: Path) -> None:
     run = run_digits(tmp_path / "run", {**QUICK, "growl.side": "output", "growl.layers": ["fc1", "fc2"]})
     result = run.folder.result()
     assert [(layer["name"], layer["rows"], layer["side"]) for layer in result["layers"]] == [

@@ -58,7 +58,7 @@ def test_resuming_does_nothing_twice_and_without_it_the_folder_is_left_alone(swe
 
 
 @pytest.mark.parametrize("strengths", [(1.0,), (2.0, 1.0), (0.0, 1.0), (1.0, float("nan"))])
-def test_strengths_rise(tmp_path: Path, strengths: tuple[float, ...]) -> None:
+def test_strengths_that_do_not_rise_are_refused(tmp_path: Path, strengths: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="rising"):
         Sweep(tmp_path / "path", recipe(), strengths)
     assert not (tmp_path / "path").exists()
@@ -71,7 +71,7 @@ def test_a_recipe_without_a_penalty_and_strengths_that_are_no_numbers(tmp_path: 
         parse_strengths("1,two")
 
 
-def test_given_weights_must_be_there(tmp_path: Path) -> None:
+def test_training_from_given_weights_needs_them(tmp_path: Path) -> None:
     from torch_growl.application.runs.run_folder import RunFolder
 
     chosen = load_recipe("digits", {"train.start": "given", "dense.epochs": 0, "threads": 1})

@@ -11,8 +11,10 @@ import torch
 from tests.support.digits_run import run_digits
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.reports.report import make_report
+from torch_growl.application.runs.run import Run
 from torch_growl.errors import GrowlError
 from torch_growl.networks.measurement.counts import measure
+from torch_growl.networks.tying import existing_tying
 
 PHASE = {"epochs": 1, "lr": 0.05}
 STEPS: dict[str, Any] = {
@@ -26,23 +28,30 @@ STEPS: dict[str, Any] = {
 }
 
 
+def n_rows(run: Run, name: str) -> int:
+    """Nonzero rows of a layer after the training with the penalty."""
+    return existing_tying(run.trained("train"), [name])[name].partition.nonzero
+
+
 @pytest.mark.parametrize("form", ["tied", "compact"])
 def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) -> None:
     run = run_digits(tmp_path / "run", {**STEPS, "retrain": {**PHASE, "form": form}})
     tying = run.tying()
     assert (tying["fc1"].partition.n_groups, tying["fc2"].partition.n_groups) == (24, 40)
     assert tuple(run.recipe.trainings) == ("dense", "train", "merge1", "retrain")
+    merged = existing_tying(run.grouped(), run.layers)  # after the first of two steps
+    assert (merged["fc1"].partition.n_groups, merged["fc2"].partition.n_groups) == (40, round(0.5 * n_rows(run, "fc2")))
     model = run.trained("retrain")
     rows = model.get_submodule("fc1").weight.detach().T  # type: ignore[union-attr, operator]
     labels = torch.tensor(tying["fc1"].partition.labels)
     for group in range(24):
         assert (rows[labels == group] == rows[labels == group][0]).all()  # bit-equal
     small = run.compacted().eval()
-    x, _ = next(iter([run.splits.test.batch(torch.arange(64))]))  # type: ignore[attr-defined]
+    x, _ = run.splits.test.batch(torch.arange(64))  # type: ignore[attr-defined]
     assert (small(x).argmax(1) == model(x).argmax(1)).all()
     assert measure(small, x[:2], latency=False).weights < measure(run.network(), x[:2], latency=False).weights / 2
     page = make_report(run.folder.path).read_text(encoding="utf-8")
-    assert "merge1" in page or "merge 1" in page
+    assert "dense 3, train 3, merge1 1, retrain 1" in page
 
 
 def test_a_run_in_steps_that_is_stopped_between_them_ends_the_same(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     if words and words[0] != magic:
         raise DataError(f"{path}: an idx file of {len(shape)} dimension(s) starts with {magic:#x}, found {words[0]:#x}")
     if len(words) == 1 + len(shape) and tuple(words[1:]) != shape:
-        raise DataError(f"{path}: its shape must be {_times(shape)}, its header says {_times(words[1:])}")
+        raise DataError(f"{path}: its shape must be {_times(shape)}, but its header has {_times(words[1:])}")
     if len(content) < expected:
         raise DataError(f"{path} is cut off: expected {expected:,} bytes{_unpacked(path)}, found {len(content):,}")
     if len(content) > expected:

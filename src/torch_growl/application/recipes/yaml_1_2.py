@@ -45,7 +45,7 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """A dumper whose output :class:`Loader` and readers of YAML 1.1 read alike: ``'no'`` is in quotes."""
+    """A dumper whose output has the same meaning in YAML 1.1 and 1.2: ``'no'`` is in quotes."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write equal values in full, never as aliases."""

@@ -63,12 +63,12 @@ def headline(result: dict[str, Any]) -> str:
     """
     size, macs, latency = result["bytes"], result["macs"], result["latency_ms"]
     parts = [
-        _said(_ratio(size["dense"], size["compact"]), "smaller in memory", "larger in memory", _SAME_COUNT),
-        _said(_ratio(macs["dense"], macs["compact"]), "fewer MACs", "more MACs", _SAME_COUNT),
+        _phrase(_ratio(size["dense"], size["compact"]), "smaller in memory", "larger in memory", _SAME_COUNT),
+        _phrase(_ratio(macs["dense"], macs["compact"]), "fewer MACs", "more MACs", _SAME_COUNT),
     ]
     for batch in sorted(_batches(result), key=int, reverse=True):
         ratio = _ratio(latency["dense"].get(batch), latency["compact"].get(batch))
-        parts.append(_said(ratio, f"faster at batch {batch}", f"slower at batch {batch}", _SAME_TIME))
+        parts.append(_phrase(ratio, f"faster at batch {batch}", f"slower at batch {batch}", _SAME_TIME))
     accuracy = result["accuracy"]
     before, after = (percent(accuracy.get(stage), 1) for stage in ("dense", "compact"))
     parts.append("accuracy not measured" if before == after == "–" else f"accuracy {before} → {after}")
@@ -137,7 +137,7 @@ def _ratio(dense: float | None, compact: float | None) -> float | None:
     return None if dense is None or compact is None or compact <= 0 or dense <= 0 else dense / compact
 
 
-def _said(ratio: float | None, better: str, worse: str, same: float) -> str:
+def _phrase(ratio: float | None, better: str, worse: str, same: float) -> str:
     """Part of the headline: ``4.3x faster``, ``no faster (1.00x)``, ``slower: 0.8x``."""
     if ratio is None:
         return ""

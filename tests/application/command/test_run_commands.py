@@ -106,6 +106,16 @@ def test_a_users_own_network_and_data_by_name(
         "extends: digits\nname: mine\ndescription: a user's own\n"
         "model: {name: 'mine:network', options: {width: 32}}\ndata: {name: 'mine:data', options: {}}\n"
     )
-    status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", *SETTINGS)
+    few = [
+        "--set",
+        "dense.epochs=2",
+        "--set",
+        "train.epochs=3",
+        "--set",
+        "retrain.epochs=2",
+        "--set",
+        "growl.strength=1",
+    ]
+    status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", *few)
     assert status == 0, err
     assert (tmp_path / "out" / "result.json").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import pytest
@@ -37,7 +38,11 @@ def test_a_stage_is_one_line_at_its_start_and_one_at_its_end() -> None:
 
 def test_a_terminal_keeps_the_same_lines_and_the_live_line_is_stopped() -> None:
     text = io.StringIO()
+    before = set(threading.enumerate())
     run_a_stage(Console(file=text, width=120, force_terminal=True))
+    for thread in set(threading.enumerate()) - before:  # rich's refresh thread, which was asked to stop
+        thread.join(timeout=5)
+        assert not thread.is_alive()
     assert "train with GrOWL" in text.getvalue()
     assert "acc 91.23 %" in text.getvalue()
     assert text.getvalue().rstrip().endswith("find groups\x1b[0m")

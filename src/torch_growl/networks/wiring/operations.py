@@ -34,8 +34,9 @@ _MOVES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "trans
 _TAKES = {"index_select", "index", "gather", "embedding"}  # by indices, which have no channels of their own
 _RESIZING = {"view", "_unsafe_view", "reshape", "split", "split_with_sizes", "expand", "chunk"}
 _POINTWISE = {"copy_", "masked_fill", "masked_fill_", "where", "prelu", "_prelu_kernel", "rrelu_with_noise",
-              "hardswish", "hardswish_", "log_sigmoid_forward", "dropout", "fill_", "zero_", "tril",
-              "triu"}  # fmt: skip
+              "hardswish", "hardswish_", "log_sigmoid_forward", "dropout", "fill_", "zero_", "tril", "triu",
+              # torch 2.6 does not tag these, or not their in-place forms
+              "celu", "elu", "hardsigmoid", "hardtanh", "leaky_relu", "selu"}  # fmt: skip
 # The number of last dimensions along which neighbours are mixed.
 _LOCAL = {
     **{f"{kind}{d}d{end}": d for kind in ("max_pool", "avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.support.batteries import LAYERS, Case
 from tests.support.compact_battery import NETS, Net, TiedWeight
-from tests.support.compact_files import split
+from tests.support.compact_files import Change, changed, gone, good_file, refused, split, tensor
 from tests.support.pruned_networks import zero_and_tie_
 from torch_growl.errors import LayerError
 from torch_growl.mathematics.clustering.partition import Partition
@@ -158,3 +158,37 @@ def test_scales_have_seventeen_bits() -> None:
     _, scale = quantize(nn.Linear(20, 500), "w")
     mantissa, _ = np.frexp(scale.double().numpy())
     assert (mantissa * 2**17 == np.round(mantissa * 2**17)).all()
+
+
+SCALE, WEIGHT = "growl.scale.17.layer.weight", "17.layer.weight"
+INT8_FAULTS: list[tuple[Change, str]] = [
+    (gone("tensors", SCALE), f"'{WEIGHT}' must be torch.float32, the file's is torch.int8 without its scales"),
+    (tensor(SCALE, torch.ones(8)), f"scales of '{WEIGHT}' must be 7 of float32, the file's are \\(8,\\)"),
+    (tensor(SCALE, torch.ones(7).double()), f"scales of '{WEIGHT}' must be 7 of float32, .* torch.float64"),
+    (tensor(SCALE, torch.ones(7, 1)), f"scales of '{WEIGHT}' must be 7 of float32"),
+    (tensor(SCALE, torch.full((7,), float("nan"))), f"scales of '{WEIGHT}' must be finite and not negative"),
+    (tensor(SCALE, torch.full((7,), float("inf"))), f"scales of '{WEIGHT}' must be finite and not negative"),
+    (tensor(SCALE, torch.full((7,), -1.0)), f"scales of '{WEIGHT}' must be finite and not negative"),
+    (tensor("growl.scale.17.layer.bias", torch.ones(7)), "'growl.scale.17.layer.bias' belongs to no int8 weight"),
+    (tensor("growl.scale.1.weight", torch.ones(8)), "'growl.scale.1.weight' belongs to no int8 weight"),
+    (tensor("growl.scale.", torch.ones(8)), "'growl.scale.' belongs to no int8 weight"),
+    (lambda data, tensors, header: tensors[WEIGHT].fill_(-128) is None, f"'{WEIGHT}' holds −128"),
+    (
+        lambda data, tensors, header: tensors.update({WEIGHT: tensors[WEIGHT].float()}),
+        "belongs to no int8 weight of this network",
+    ),
+    (
+        lambda data, tensors, header: tensors.update({WEIGHT: tensors[WEIGHT].to(torch.int16)}),
+        f"'{WEIGHT}' must be torch.float32, the file's is torch.int16",
+    ),
+    (
+        lambda data, tensors, header: tensors.update({WEIGHT: tensors[WEIGHT][:, 1:].clone()}),
+        f"'{WEIGHT}' must have shape",
+    ),
+]
+
+
+@pytest.mark.parametrize("number", range(len(INT8_FAULTS)))
+def test_every_fault_of_int8_has_its_message(number: int, tmp_path: Path) -> None:
+    change, message = INT8_FAULTS[number]
+    refused(changed(good_file("int8"), change), tmp_path / "f", message)

@@ -147,7 +147,7 @@ def test_what_cannot_be_exported_writes_nothing(tmp_path: Path, capfd: pytest.Ca
 def test_a_program_is_held_to_its_file(tmp_path: Path) -> None:
     x = torch.randn(3, 20)
     save(MLP(), tmp_path / "m.safetensors", example_inputs=x)
-    with pytest.warns(GrowlWarning, match="m.pt2 is of an earlier save and was left as it is"):
+    with pytest.warns(GrowlWarning, match="m.pt2 belongs to an earlier save and was not changed"):
         save(MLP(), tmp_path / "m.safetensors")
     for name in ("m.pt2", "m.safetensors"):
         with pytest.raises(FileFormatError, match="m.pt2 belongs to another compact file than .*m.safetensors"):

@@ -1,7 +1,7 @@
-"""Sets of channels and labels of inputs as the fewest bits of a few simple codings, and back; see docs/format.md.
+"""Packing sets of channels and labels of inputs into bits; see docs/format.md.
 
-Everything is exact and vectorised. A stream says itself which coding it is in, so that a reader needs nothing but the
-sizes that it has checked against the network. Bits and the bits of a number are stored least significant first.
+Each value is stored in the shortest of a few codings and begins with the number of its coding, so a reader needs only
+the sizes that it has checked against the network. Bits, and the bits of a number, are stored least significant first.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["decode_labels", "decode_set", "encode_labels", "encode_set"]
 
 Bits = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
-_CODING = 2  # bits that tell the coding
+_CODING = 2  # bits of the coding's number
 _MASK, _MEMBERS, _OTHERS = 0, 1, 2
 _CHOSEN, _TIED, _PLAIN = 0, 1, 2
 
 
 def encode_set(members: tuple[int, ...], total: int) -> Tensor:
-    """A set of numbers as bytes: a bit mask, or the numbers that are in it or that are not, whichever is shortest.
+    """Pack a set of numbers: as a bit mask, or as a list of its members or of the others, whichever is shortest.
 
     Args:
         members: increasing numbers in 0 … total − 1.
@@ -35,10 +35,10 @@ def encode_set(members: tuple[int, ...], total: int) -> Tensor:
 
 
 def decode_set(stored: Tensor, total: int, where: str) -> tuple[int, ...]:
-    """What :func:`encode_set` was given.
+    """Unpack a set that :func:`encode_set` packed.
 
     Raises:
-        FileFormatError: the bytes are no such set; the message begins with ``where``.
+        FileFormatError: the bytes are not such a set; the message begins with ``where``.
     """
     stream = _Stream(stored, where)
     mask = _read_set(stream, total)
@@ -47,12 +47,12 @@ def decode_set(stored: Tensor, total: int, where: str) -> tuple[int, ...]:
 
 
 def encode_labels(labels: tuple[int, ...], width: int, groups: int) -> Tensor:
-    """Labels as bytes, in the shortest coding that can hold them.
+    """Pack labels in the shortest coding that can hold them.
 
     Args:
         labels: for every arriving input −1, or an input of the smaller layer, 0 … width − 1.
         width: inputs of the smaller layer.
-        groups: groups of the layer; both the labels and the width are cut into so many equal parts.
+        groups: groups of the layer; the labels and the width are divided into this many equal parts.
     """
     found = np.array(labels, dtype=np.int64)
     plain = np.concatenate([_number(_PLAIN, _CODING), _numbers(found + 1, width)])
@@ -74,17 +74,17 @@ def encode_labels(labels: tuple[int, ...], width: int, groups: int) -> Tensor:
 
 
 def decode_labels(stored: Tensor, total: int, width: int, groups: int, where: str) -> tuple[int, ...]:
-    """What :func:`encode_labels` was given; whether the labels suit the layer is for the caller to check.
+    """Unpack labels that :func:`encode_labels` packed; the caller must check that they fit the layer.
 
     Args:
         stored: the bytes.
         total: number of arriving inputs, a multiple of ``groups``.
         width: inputs of the smaller layer, a multiple of ``groups``.
         groups: groups of the layer.
-        where: what a message begins with.
+        where: the beginning of messages.
 
     Raises:
-        FileFormatError: the bytes are no such labels.
+        FileFormatError: the bytes are not such labels.
     """
     stream = _Stream(stored, where)
     coding = stream.number(_CODING)
@@ -98,7 +98,7 @@ def decode_labels(stored: Tensor, total: int, width: int, groups: int, where: st
         local[opens] = _ranks(group[opens])
         local[~opens] = stream.numbers(int((~opens).sum()), width // groups - 1)
         if (local >= width // groups).any():
-            raise FileFormatError(f"{where}: more inputs are chosen than the {width} that it has")
+            raise FileFormatError(f"{where}: more inputs are chosen than its width of {width}")
         labels = np.full(total, PRUNED, dtype=np.int64)
         labels[alive] = group * (width // groups) + local
     else:
@@ -108,7 +108,7 @@ def decode_labels(stored: Tensor, total: int, width: int, groups: int, where: st
 
 
 def _ranks(groups: Numbers) -> Numbers:
-    """For a non-decreasing list of groups, each entry's place within its group."""
+    """Return each entry's place within its group, for a non-decreasing list of groups."""
     ranks: Numbers = np.arange(len(groups)) - np.searchsorted(groups, groups)
     return ranks
 
@@ -144,7 +144,7 @@ def _number(value: int, bits: int) -> Bits:
 
 
 def _numbers(values: Numbers, largest: int) -> Bits:
-    """Numbers 0 … largest, each in as many bits as the largest needs."""
+    """Return the bits of numbers in 0 … largest, each in as many bits as the largest needs."""
     places = np.arange(max(0, largest).bit_length())
     found: Bits = (values[:, None] >> places & 1).astype(bool).ravel()
     return found
@@ -155,7 +155,7 @@ def _bytes(bits: Bits) -> Tensor:
 
 
 class _Stream:
-    """Bits read from the front; whoever asks for more than there are is told so."""
+    """Bits read from the front; reading past the end raises FileFormatError."""
 
     def __init__(self, stored: Tensor, where: str) -> None:
         self.where = where
@@ -167,7 +167,9 @@ class _Stream:
     def take(self, count: int) -> Bits:
         found = self.bits[self.place : self.place + count]
         if len(found) != count:
-            raise FileFormatError(f"{self.where}: {count} bits are due, but its packed bits end after {len(found)}")
+            raise FileFormatError(
+                f"{self.where}: {count} bits are expected, but the packed bits end after {len(found)}"
+            )
         self.place += count
         return found
 

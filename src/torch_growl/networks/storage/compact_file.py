@@ -1,7 +1,7 @@
 """The compact file: a safetensors file with the smaller network's tensors and its structure; see docs/format.md.
 
-Nothing in it is code. It is loaded onto a freshly built dense network of the original class, which gives the shapes
-that everything in the file is checked against.
+The file holds no code. It is loaded onto a freshly built dense network of the original class, and everything in it is
+checked against that network's shapes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from torch_growl.errors import FileFormatError, InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.arguments import check_choice, check_type
+from torch_growl.errors import FileFormatError, InvalidValueError, LayerError
 from torch_growl.files import replacing, write_bytes
 from torch_growl.networks.compaction import Structure, expand_, recorded, shrink_
 from torch_growl.networks.layers import plain_copy, plain_model
 from torch_growl.networks.storage import version_1
 from torch_growl.networks.storage.container import checksum, pack, read
-from torch_growl.networks.storage.encoding import decode, encode
+from torch_growl.networks.storage.decoding import decode
+from torch_growl.networks.storage.encoding import encode
 from torch_growl.networks.storage.int8 import dequantize, quantizable, quantize
 from torch_growl.networks.storage.program import make_program, program_path, warn_if_stale
 
@@ -30,41 +32,54 @@ __all__ = ["load", "load_dense", "save"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _INT8 = "int8"
-_OWN = "growl."  # what the names of the structure's tensors and of scales begin with
+_OWN = "growl."  # the beginning of the names of the structure's tensors and of scales
 _SCALE = f"{_OWN}scale."
 
 
 def save(
     small: nn.Module, path: str | os.PathLike[str], *, dtype: str | None = None, example_inputs: Any = None
 ) -> None:
-    """Write a network made by ``compact``, or any other one whole.
+    """Write a network as a compact file; one that ``compact`` did not make is stored whole.
 
     Args:
         small: the network; not modified.
-        path: where; an existing file is replaced only when the new one is complete.
-        dtype: type to store floating-point parameters in: ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"int8"``:
-            the weights of registered layers in int8 with one float32 scale for each output channel, all else in its
-            own type; None: everything in its own type. Buffers (running statistics) always keep theirs. What
-            :func:`load` gives a float32 network back differs from its int8 weights by at most half a scale; zero
-            stays zero.
+        path: the file; an existing one is replaced only when the new one is complete.
+        dtype: type to store floating-point parameters in: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``"int8"``:
+            the weights of registered layers in int8 with one float32 scale for each output channel, all others in
+            their own type; None: all in their own type. Buffers (running statistics) always keep their type. The
+            int8 weights that :func:`load` gives a float32 network differ from the original ones by at most half a
+            scale; zero stays zero.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones: also write the network as a
             ``torch.export`` program, in eval mode and for CPUs, beside the file: ``NAME.pt2`` beside
-            ``NAME.safetensors``. It answers as the network that :func:`load` gives, and needs no class; see
-            :func:`load_program` for how far to trust one.
+            ``NAME.safetensors``. It gives the outputs of the network that :func:`load` returns, and needs no class;
+            see :func:`load_program` for the trust it needs.
 
     Raises:
-        InvalidTypeError: ``small`` is no module.
+        InvalidTypeError: ``small`` is not a module.
         InvalidValueError: ``dtype`` is unknown, or something in its state cannot be stored.
         LayerError: a layer is still parametrized, or has weights that int8 cannot hold.
         ExportError: ``torch.export`` cannot export the network; nothing is written then.
 
     Warns:
-        GrowlWarning: the program is for the example's batch size only, or one of an earlier save is beside the file.
+        GrowlWarning: the program takes the example's batch size only, or one of an earlier save is beside the file.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> with torch.no_grad():
+        ...     model[0].weight[:, 16:] = 0
+        >>> small = tg.compact(model, torch.randn(2, 64))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     dense, compact = (pathlib.Path(folder) / name for name in ("dense", "compact"))
+        ...     tg.save(model, dense)
+        ...     tg.save(small, compact, dtype="int8")
+        ...     dense.stat().st_size > 2 * compact.stat().st_size
+        True
     """
-    if not isinstance(small, nn.Module):
-        raise InvalidTypeError(f"small must be a torch.nn.Module, got {type(small).__name__}")
-    if dtype is not None and dtype not in _DTYPES and dtype != _INT8:
-        raise InvalidValueError(f"dtype must be one of {', '.join(_DTYPES)}, {_INT8} or None, got {dtype!r}")
+    check_type("small", small, nn.Module)
+    if dtype is not None:
+        check_choice("dtype", dtype, (*_DTYPES, _INT8))
     small = plain_model(small)
     for name, module in small.named_modules():
         if parametrize.is_parametrized(module):
@@ -86,12 +101,14 @@ def save(
 
 
 def _stored(small: nn.Module, dtype: str | None) -> dict[str, Tensor]:
-    """The network's tensors as the file holds them, scales included."""
+    """Return the tensors to store by name: the network's, and the scales of int8 weights."""
     tensors: dict[str, Tensor] = {}
     layers = quantizable(small) if dtype == _INT8 else {}
     for name, value in _state(small).items():
         if name.startswith(_OWN):
-            raise InvalidValueError(f"{name!r}: names that begin with {_OWN!r} are the file's own; rename the module")
+            raise InvalidValueError(
+                f"{name!r}: names that begin with {_OWN!r} are reserved for the file; rename the module"
+            )
         if value.layout != torch.strided:
             raise InvalidValueError(f"{name!r} is a tensor of layout {value.layout}, which cannot be stored")
         if name in layers:
@@ -107,21 +124,35 @@ def _stored(small: nn.Module, dtype: str | None) -> dict[str, Tensor]:
 
 
 def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
-    """The compact network from a file.
+    """Load the compact network from a file that :func:`save` wrote.
 
     Args:
-        path: what :func:`save` wrote.
+        path: the compact file.
         model: a freshly built dense network of the original class; not modified. Its values do not matter; types,
             devices, training mode and requires_grad flags are taken from it, and values stored in another
             floating-point type are converted to its own.
 
     Raises:
-        InvalidTypeError: ``model`` is no module.
+        InvalidTypeError: ``model`` is not a module.
         InvalidValueError: ``model`` is on the meta device.
-        FileFormatError: the file is not one, is damaged, or belongs to another network.
+        FileFormatError: the file is not a compact file, is damaged, or belongs to another network.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> import torch_growl as tg
+        >>> def build():
+        ...     return torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> model, x = build(), torch.randn(2, 64)
+        >>> with torch.no_grad():
+        ...     model[0].weight[:, 16:] = 0
+        >>> small = tg.compact(model, x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tg.save(small, pathlib.Path(folder) / "small.safetensors")
+        ...     loaded = tg.load(pathlib.Path(folder) / "small.safetensors", build())
+        >>> torch.equal(loaded(x), small(x)), sum(p.numel() for p in loaded.parameters())
+        (True, 154)
     """
-    if not isinstance(model, nn.Module):
-        raise InvalidTypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_type("model", model, nn.Module)
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise InvalidValueError("model is on the meta device; build it on the device it will run on")
     dense = plain_copy(model)
@@ -134,21 +165,37 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
 
 
 def load_dense(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
-    """The dense network a file was made from, in its original shapes: same outputs, what was removed is zero.
+    """Load a compact file as a dense network in the original shapes: same outputs, removed weights are zero.
 
     Args:
-        path: what :func:`save` wrote.
+        path: the compact file.
         model: as for :func:`load`; not modified.
 
     Raises:
+        InvalidTypeError: as for :func:`load`.
+        InvalidValueError: as for :func:`load`.
         FileFormatError: as for :func:`load`.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> import torch_growl as tg
+        >>> model, x = torch.nn.Sequential(torch.nn.Linear(64, 8)), torch.randn(2, 64)
+        >>> with torch.no_grad():
+        ...     model[0].weight[:, 16:] = 0
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tg.save(tg.compact(model, x), pathlib.Path(folder) / "small.safetensors")
+        ...     dense = tg.load_dense(
+        ...         pathlib.Path(folder) / "small.safetensors", torch.nn.Sequential(torch.nn.Linear(64, 8))
+        ...     )
+        >>> torch.equal(dense[0].weight, model[0].weight)
+        True
     """
     small = load(path, model)
     return expand_(plain_copy(model), small)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    """The network's tensors by name, each once, under the first of its names."""
+    """Return the network's tensors by name, each once, under the first of its names."""
     found: dict[int, str] = {}
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict(keep_vars=True).items():
@@ -161,7 +208,7 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put a file's tensors into a network, after all of them have been checked."""
+    """Copy a file's tensors into a network, after all of them have been checked."""
     state, layers = _state(small), quantizable(small)
     for name in state:
         if name not in tensors:
@@ -190,6 +237,6 @@ def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise FileFormatError(f"{name!r} must be {target.dtype}, the file's is {value.dtype}{missing}")
         values[name] = value
     if scales > used:
-        raise FileFormatError(f"{min(scales - used)!r} are scales of no int8 weight of this network")
+        raise FileFormatError(f"{min(scales - used)!r} belongs to no int8 weight of this network")
     for name, value in values.items():
         state[name].copy_(value)

@@ -1,6 +1,6 @@
-"""The outer layer of a compact file: a safetensors file with a format, a version and a checksum in its header.
+"""The container of a compact file: a safetensors file with a format, a version and a checksum in its header.
 
-Reading it runs nothing and believes nothing; every bit of a file of version 2 is covered by the checksum.
+Reading it runs no code from the file. The checksum covers every bit of a file of version 2.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_HEADER = 100_000_000  # safetensors' own limit
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds, before anything of it is compared with a network."""
+    """The contents of a file, before they are compared with a network."""
 
     version: Version
     structure: str
@@ -41,10 +41,10 @@ class Contents:
 
 
 def pack(structure: str, tensors: Mapping[str, Tensor]) -> bytes:
-    """The file's bytes; the same contents give the same bytes.
+    """Return the bytes of a file; the same contents give the same bytes.
 
     Args:
-        structure: the header's text of that name.
+        structure: the JSON text of the structure.
         tensors: contiguous CPU tensors that do not share memory.
 
     Raises:
@@ -68,10 +68,10 @@ def pack(structure: str, tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def read(path: Path) -> Contents:
-    """The file's contents.
+    """Read a file and check its format, version and checksum.
 
     Raises:
-        FileFormatError: there is no such file, it is no compact file, of another version, or damaged.
+        FileFormatError: there is no such file, it is not a compact file, is of an unknown version, or is damaged.
     """
     if not path.is_file():
         raise FileFormatError(f"{path}: there is no such file")
@@ -92,7 +92,7 @@ def read(path: Path) -> Contents:
 
 
 def checksum(path: Path) -> str:
-    """The checksum in a compact file's header; empty where there is none."""
+    """Return the checksum in a compact file's header; empty if it has none."""
     with safe_open(path, framework="pt") as file:
         return str((file.metadata() or {}).get(_CHECKSUM, ""))
 
@@ -110,7 +110,7 @@ def _version(path: Path, header: Mapping[str, Any]) -> Version:
 
 
 def _check_whole(path: Path, claimed: Any) -> None:
-    """Compare the checksum with the file's bytes, the checksum's own digits taken as zeros."""
+    """Compare the checksum with that of the file's bytes, with zeros in place of the checksum's own digits."""
     if not isinstance(claimed, str) or not re.fullmatch("[0-9a-f]{8}", claimed):
         raise FileFormatError(f"{path}: the header has no checksum {_CHECKSUM!r} of eight hexadecimal digits")
     with open(path, "rb") as file:
@@ -120,7 +120,7 @@ def _check_whole(path: Path, claimed: Any) -> None:
             raise FileFormatError(f"{path}: the header claims {length} bytes")
         text = file.read(length)
         if text.count(_field(claimed)) != 1:
-            raise FileFormatError(f"{path}: the header's {_CHECKSUM!r} must stand there once, without blanks")
+            raise FileFormatError(f"{path}: the header must hold {_CHECKSUM!r} once, without blanks")
         value = zlib.crc32(start + text.replace(_field(claimed), _field(_UNSET)))
         while chunk := file.read(_CHUNK):
             value = zlib.crc32(chunk, value)

@@ -1,58 +1,51 @@
-"""A structure as JSON text and packed bits, and back: every field is checked against the dense network."""
+"""Encoding a structure as JSON text and packed bits; see docs/format.md."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from torch_growl.errors import FileFormatError
-from torch_growl.mathematics.clustering import PRUNED
-from torch_growl.networks.compaction import SIZES_OF_PARAMETERS, AttributeChange, LayerCut, ParameterCut, Structure
-from torch_growl.networks.layers import kind_of
-from torch_growl.networks.storage.bit_packing import decode_labels, decode_set, encode_labels, encode_set
-from torch_growl.networks.storage.container import VERSION, Version
+from torch_growl.networks.compaction import SIZES_OF_PARAMETERS, AttributeChange, ParameterCut, Structure
+from torch_growl.networks.storage.bit_packing import encode_labels, encode_set
 
-__all__ = ["check_labels", "check_layer", "check_width", "decode", "encode", "fields", "objects", "packed_bytes"]
+__all__ = ["LABELS", "NORM_NAMES", "OPTIONAL", "REQUIRED", "SET", "encode", "implied_changes", "packed_bytes"]
 
-_LABELS, _SET = "growl.labels.", "growl.set."
-_OF_NORMS = ("weight", "bias", "running_mean", "running_var")  # the names where none are given
-_FORMS = ("full", "local", "none")
-_REQUIRED = {"name", "inputs", "outputs", "width"}
-# A new field of LayerCut gets a line here, one in docs/format.md, and a new minor version.
-_OPTIONAL = {"groups": 1, "form": "none", "reason": "", "groups_left": None, "shares": None}
+LABELS, SET = "growl.labels.", "growl.set."  # the tensors' names, before a number
+NORM_NAMES = ("weight", "bias", "running_mean", "running_var")  # of an entry of the parameters without names
+REQUIRED = {"name", "inputs", "outputs", "width"}
+# The defaults. A new field of LayerCut gets a line here, one in docs/format.md, and a new minor version.
+OPTIONAL = {"groups": 1, "form": "none", "reason": "", "groups_left": None, "shares": None}
 
 
 def encode(structure: Structure) -> tuple[str, dict[str, Tensor]]:
-    """The structure's text and tensors; see docs/format.md."""
+    """Return the structure's JSON text, and its sets and labels as tensors by name."""
     tensors: dict[str, Tensor] = {}
     sets: dict[tuple[tuple[int, ...], int], int] = {}
 
     def numbered(members: tuple[int, ...], total: int) -> int:
-        """Each set is stored once: what a layer loses is what its normalisation and its readers lose."""
+        """Store each set once: a layer, its normalisation and its readers often keep the same channels."""
         number = sets.setdefault((members, total), len(sets))
-        tensors.setdefault(f"{_SET}{number}", encode_set(members, total))
+        tensors.setdefault(f"{SET}{number}", encode_set(members, total))
         return number
 
     layers = []
     for number, layer in enumerate(structure.layers):
         entry = {key: getattr(layer, key) for key in ("name", "inputs", "outputs", "width")}
-        entry |= {key: value for key, usual in _OPTIONAL.items() if (value := getattr(layer, key)) != usual}
+        entry |= {key: value for key, usual in OPTIONAL.items() if (value := getattr(layer, key)) != usual}
         if layer.arriving is not None:
             entry["arriving"] = numbered(layer.arriving, layer.inputs)
         if layer.kept is not None:
             entry["kept"] = numbered(layer.kept, layer.outputs)
         if layer.labels is not None:
-            tensors[f"{_LABELS}{number}"] = encode_labels(layer.labels, layer.width, layer.groups_after)
+            tensors[f"{LABELS}{number}"] = encode_labels(layer.labels, layer.width, layer.groups_after)
         layers.append(entry)
     parameters = []
     for cut in structure.parameters:
         entry = {"module": cut.module, "size": cut.size, "kept": numbered(cut.kept, cut.size)}
-        if cut.names != _OF_NORMS:
+        if cut.names != NORM_NAMES:
             entry["names"] = list(cut.names)
         if cut.dim:
             entry["dim"] = cut.dim
@@ -60,261 +53,29 @@ def encode(structure: Structure) -> tuple[str, dict[str, Tensor]]:
     attributes = [
         {"module": change.module, "name": change.name, "before": change.before, "after": change.after}
         for change in structure.attributes
-        if change not in _following(structure.parameters, {change.module: {change.name: change.before}})
+        if change not in implied_changes(structure.parameters, {change.module: {change.name: change.before}})
     ]
     whole = {"layers": layers, "parameters": parameters, "attributes": attributes}
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")), tensors
 
 
 def packed_bytes(structure: Structure) -> int:
-    """What the structure's sets and labels take in the compact file: indices at the width they are stored in."""
+    """Return the bytes of the structure's sets and labels in the compact file: indices at their stored width."""
     return sum(tensor.numel() * tensor.element_size() for tensor in encode(structure)[1].values())
 
 
-def _following(
+def implied_changes(
     parameters: tuple[ParameterCut, ...], held: Mapping[str, Mapping[str, Any]]
 ) -> tuple[AttributeChange, ...]:
-    """The changes that follow from parameters that were cut; ``held`` are the modules' own attributes."""
+    """Return the changes of sizes that follow from cut parameters, which the file does not list.
+
+    Args:
+        parameters: the cut parameters.
+        held: the integer attributes of each module of the dense network, by the module's name.
+    """
     return tuple(
         AttributeChange(cut.module, name, cut.size, len(cut.kept))
         for cut in parameters
         for name in SIZES_OF_PARAMETERS
         if held.get(cut.module, {}).get(name) == cut.size
     )
-
-
-class _Sets:
-    """The file's sets of numbers, each of which several entries may name."""
-
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
-        self.used: set[str] = set()
-
-    def get(self, entry: dict[str, Any], key: str, total: int, where: str) -> tuple[int, ...] | None:
-        """The set that an entry names; None where it names none."""
-        if key not in entry:
-            return None
-        name = f"{_SET}{_field(entry, key, int, where)}"
-        if name not in self.tensors:
-            raise FileFormatError(f"{where}: {key}: the file has no {name!r}")
-        found = decode_set(self.tensors[name], total, f"{where}, {key}")
-        if not found:
-            raise FileFormatError(f"{where}, {key}: the set is empty")
-        self.used.add(name)
-        return found
-
-    def take(self) -> None:
-        """Remove those that were named."""
-        for name in self.used:
-            del self.tensors[name]
-
-
-def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Version = VERSION) -> Structure:
-    """The structure in a file of version 2.
-
-    Args:
-        text: the header's structure.
-        tensors: the file's tensors; the structure's own are taken out.
-        dense: the network it is for; not modified.
-        version: the file's.
-
-    Raises:
-        FileFormatError: it is malformed, of a newer version, or does not fit the network.
-    """
-    data = fields(text, ("layers", "parameters", "attributes"), version)
-    modules = dict(dense.named_modules())
-    sets = _Sets(tensors)
-    layers: dict[str, LayerCut] = {}
-    for number, entry in enumerate(objects(data["layers"], "layers")):
-        layer = _layer(entry, number, modules, tensors, sets, version)
-        if layer.name in layers:
-            raise FileFormatError(f"layer {layer.name!r} is in the structure twice")
-        layers[layer.name] = layer
-    for layer in layers.values():
-        _check_shared(layer, layers)
-    parameters = tuple(
-        _parameters(entry, number, modules, sets, version)
-        for number, entry in enumerate(objects(data["parameters"], "parameters"))
-    )
-    if len({(c.module, name, c.dim) for c in parameters for name in c.names}) != sum(len(c.names) for c in parameters):
-        raise FileFormatError("a parameter is cut twice in the structure")
-    following = _following(parameters, {name: vars(module) for name, module in modules.items()})
-    given = tuple(_attribute(entry, modules, version) for entry in objects(data["attributes"], "attributes"))
-    attributes = tuple(dict.fromkeys(following)) + given
-    if len({(change.module, change.name) for change in attributes}) != len(attributes):
-        raise FileFormatError("an attribute is changed twice in the structure")
-    sets.take()
-    return Structure(tuple(layers.values()), parameters, attributes)
-
-
-def fields(text: str, names: tuple[str, ...], version: Version) -> dict[str, Any]:
-    """The structure's text as an object with exactly these fields."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not JSON, or a number of thousands of digits
-        raise FileFormatError(f"the structure is not JSON: {error}") from None
-    if not isinstance(data, dict) or set(data) != set(names):
-        raise FileFormatError(f"the structure must be an object with the fields {', '.join(names)}{_newer(version)}")
-    return data
-
-
-def _newer(version: Version) -> str:
-    """What to say where a file has something that is not known."""
-    if version <= VERSION:
-        return ""
-    found, known = (".".join(map(str, each)) for each in (version, VERSION))
-    return f" (the file is of version {found}, this torch-growl knows {known}: a newer one can read it)"
-
-
-def objects(value: Any, what: str) -> list[dict[str, Any]]:
-    """A list of objects, checked."""
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise FileFormatError(f"the structure's {what} must be a list of objects")
-    return value
-
-
-def _field(entry: dict[str, Any], field: str, kind: type, where: str) -> Any:
-    value = entry.get(field)
-    if type(value) is not kind:
-        raise FileFormatError(f"{where}: {field} must be {kind.__name__}, got {value!r:.50}")
-    return value
-
-
-def check_layer(
-    entry: dict[str, Any], number: int, modules: dict[str, nn.Module], optional: set[str], version: Version
-) -> tuple[LayerCut, str]:
-    """A layer's plain fields, checked against the network; and the words that errors name it by."""
-    name = _field(entry, "name", str, f"layer {number} of the structure")
-    where = f"layer {name!r}"
-    unknown = set(entry) - _REQUIRED - {"groups", "form", "reason"} - optional
-    if unknown:
-        raise FileFormatError(f"{where} of the structure has unknown fields {sorted(unknown)}{_newer(version)}")
-    usual = {**_OPTIONAL, **entry}
-    numbers = {f: _field(usual, f, int, where) for f in ("inputs", "outputs", "groups", "width")}
-    form, reason = _field(usual, "form", str, where), _field(usual, "reason", str, where)
-    if form not in _FORMS:
-        raise FileFormatError(f"{where}: form must be one of {', '.join(_FORMS)}, got {form!r:.50}")
-    module = modules.get(name)
-    kind = None if module is None else kind_of(module)
-    if module is None or kind is None:
-        raise FileFormatError(f"{where} of the file is not a layer of this network")
-    found = tuple(kind.sizes(module))
-    expected = (numbers["inputs"], numbers["outputs"], numbers["groups"])
-    if found != expected:
-        raise FileFormatError(
-            f"{where}: the file is for (inputs, outputs, groups) {expected}, this network's layer has {found}"
-        )
-    return LayerCut(name, *expected, width=numbers["width"], form=form, reason=reason), where
-
-
-def _layer(
-    entry: dict[str, Any],
-    number: int,
-    modules: dict[str, nn.Module],
-    tensors: dict[str, Tensor],
-    sets: _Sets,
-    version: Version,
-) -> LayerCut:
-    plain, where = check_layer(entry, number, modules, {"groups_left", "shares", "kept", "arriving"}, version)
-    cut = replace(
-        plain,
-        kept=sets.get(entry, "kept", plain.outputs, where),
-        arriving=sets.get(entry, "arriving", plain.inputs, where),
-        groups_left=_field(entry, "groups_left", int, where) if "groups_left" in entry else None,
-        shares=_field(entry, "shares", str, where) if "shares" in entry else None,
-    )
-    _check_groups(cut, where)
-    stored = tensors.pop(f"{_LABELS}{number}", None)
-    check_width(cut, stored is not None, where)
-    if stored is None:
-        return cut
-    labels = decode_labels(stored, len(cut.arrivals), cut.width, cut.groups_after, f"{where}, labels")
-    cut = replace(cut, labels=labels)
-    check_labels(cut, where)
-    return cut
-
-
-def _check_groups(cut: LayerCut, where: str) -> None:
-    """Of a grouped layer, only whole groups go, inputs and outputs together."""
-    if cut.groups == 1:
-        if cut.groups_left is not None:
-            raise FileFormatError(f"{where}: it has one group, of which none can be cut")
-        return
-    if (cut.kept is None) != (cut.groups_left is None) or (cut.kept is None) != (cut.arriving is None):
-        raise FileFormatError(f"{where}: of a grouped layer, groups go with their inputs and outputs")
-    if cut.kept is None or cut.arriving is None:
-        return
-    outs, rows = cut.outputs // cut.groups, cut.inputs // cut.groups
-    left = sorted({channel // outs for channel in cut.kept})
-    if (
-        len(left) != cut.groups_left
-        or cut.kept != tuple(g * outs + i for g in left for i in range(outs))
-        or cut.arriving != tuple(g * rows + i for g in left for i in range(rows))
-    ):
-        raise FileFormatError(f"{where}: what is left of a grouped layer must be whole groups")
-
-
-def _check_shared(layer: LayerCut, layers: dict[str, LayerCut]) -> None:
-    if layer.shares is None:
-        return
-    first = layers.get(layer.shares)
-    same = first is not None and first is not layer and first.shares is None and first.groups == layer.groups == 1
-    if not same or layer.labels is None or (first.labels, first.arriving) != (layer.labels, layer.arriving):  # type: ignore[union-attr]
-        raise FileFormatError(f"layer {layer.name!r}: it cannot share the inputs of {layer.shares!r}")
-
-
-def check_width(layer: LayerCut, labelled: bool, where: str) -> None:
-    """That the width fits what arrives."""
-    arriving, width, groups = len(layer.arrivals), layer.width, layer.groups_after
-    if not labelled and width != arriving:
-        raise FileFormatError(f"{where}: {arriving} inputs arrive, but its width is {width} and it has no labels")
-    if labelled and (not 1 <= width <= arriving or width % groups):
-        raise FileFormatError(f"{where}: width must be 1..{arriving} and a multiple of {groups}, got {width}")
-
-
-def check_labels(layer: LayerCut, where: str) -> None:
-    """That labels fit what arrives, each in its own group."""
-    labels = layer.labels or ()
-    arriving, width, groups = len(layer.arrivals), layer.width, layer.groups_after
-    if len(labels) != arriving:
-        raise FileFormatError(f"{where}: {arriving} inputs arrive, but it has {len(labels)} labels")
-    found, place = np.array(labels), np.arange(arriving)
-    fits = (found >= 0) & (found < width) & (found // (width // groups) == place // (arriving // groups))
-    wrong = np.flatnonzero(~fits & (found != PRUNED))
-    if len(wrong):
-        raise FileFormatError(f"{where}: input {wrong[0]} has label {labels[wrong[0]]}, outside its group's inputs")
-
-
-def _parameters(
-    entry: dict[str, Any], number: int, modules: dict[str, nn.Module], sets: _Sets, version: Version
-) -> ParameterCut:
-    name = _field(entry, "module", str, f"entry {number} of the structure's parameters")
-    where = f"parameters of {name!r}"
-    if not {"module", "size", "kept"} <= set(entry) <= {"module", "size", "kept", "names", "dim"}:
-        raise FileFormatError(f"{where} must have the fields module, size, kept, names, dim{_newer(version)}")
-    size, names = _field(entry, "size", int, where), entry.get("names", list(_OF_NORMS))
-    dim = _field({"dim": 0, **entry}, "dim", int, where)
-    module = modules.get(name)
-    if module is None or kind_of(module) is not None:
-        raise FileFormatError(f"{where}: the network has no such module, or it is a layer")
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise FileFormatError(f"{where}: names must be a list of names")
-    for own in names:
-        value = {**module._parameters, **module._buffers}.get(own)
-        if value is None or not 0 <= dim < value.ndim or value.shape[dim] != size:
-            raise FileFormatError(f"{where}: the network has no {own!r} of size {size} along dimension {dim}")
-    return ParameterCut(name, tuple(names), dim, size, sets.get(entry, "kept", size, where) or ())
-
-
-def _attribute(entry: dict[str, Any], modules: dict[str, nn.Module], version: Version) -> AttributeChange:
-    if set(entry) != {"module", "name", "before", "after"}:
-        text = "an attribute of the structure must have the fields module, name, before, after"
-        raise FileFormatError(f"{text}{_newer(version)}")
-    module, name = (_field(entry, field, str, "an attribute of the structure") for field in ("module", "name"))
-    before, after = (_field(entry, field, int, f"attribute {name!r} of {module!r}") for field in ("before", "after"))
-    held = vars(modules[module]).get(name) if module in modules else None
-    if type(held) is not int or held != before or not 1 <= after < before:
-        raise FileFormatError(
-            f"attribute {name!r} of {module!r}: must be {before} in this network and become smaller, is {held!r:.50}"
-        )
-    return AttributeChange(module, name, before, after)

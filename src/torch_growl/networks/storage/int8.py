@@ -1,8 +1,8 @@
-"""Symmetric int8 weights with one scale for every output channel, and what they stand for.
+"""Symmetric int8 quantization of weights, with one scale for each output channel.
 
-``w ≈ q · scale`` with whole q in −127 … 127. Scales have at most 17 significant bits, so that the product with seven
-bits of q is a float32 number exactly: what a float32 network gets back differs from its weights by at most
-``scale / 2``, with nothing to add for rounding, and zero stays exactly zero.
+``w ≈ q · scale`` with integer q in −127 … 127. Scales have at most 17 significant bits, so their product with the
+seven bits of q is exact in float32: the dequantized weights of a float32 network differ from the original ones by at
+most ``scale / 2``, without further rounding, and zero stays exactly zero.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["dequantize", "quantizable", "quantize"]
 LARGEST = 127
 _SCALE_BITS = 17
 _SMALLEST = 2.0**-126  # float32's smallest normal number
-_CHUNK = 2**22  # weights gone through at a time
+_CHUNK = 2**22  # weights quantized at a time
 
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers whose weight can be stored in int8, by the weight's name: those of a registered type."""
+    """Return the layers of registered types with floating-point weights, by the weight's name."""
     found = {}
     for name, module in registered_layers(model).items():
         weight = module._parameters.get("weight")
@@ -36,11 +36,11 @@ def quantizable(model: nn.Module) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def quantize(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
-    """The layer's weight in int8, and its scales.
+    """Quantize a layer's weight.
 
     Args:
         module: a layer of a registered type; not modified.
-        name: the weight's, for messages.
+        name: the weight's name in messages.
 
     Returns:
         The int8 weight in its own shape, and float32 scales ``(output channels,)``; 0 for a channel that is all zero.
@@ -74,13 +74,13 @@ def quantize(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def dequantize(module: nn.Module, name: str, stored: Tensor, scale: Tensor) -> Tensor:
-    """The weights that int8 numbers stand for, float32 in the weight's shape.
+    """Return the weights that int8 numbers and scales represent, in float32.
 
     Args:
-        module: the layer they are for; its shape has been compared with the stored one's.
-        name: the weight's, for messages.
-        stored: int8, the weight's shape.
-        scale: what the file holds for it.
+        module: the layer, whose weight has the stored one's shape; not modified.
+        name: the weight's name in messages.
+        stored: the int8 numbers, in the weight's shape.
+        scale: the scales, ``(output channels,)``.
 
     Raises:
         FileFormatError: the scales are of another type or number, negative or not finite, or a number is −128.

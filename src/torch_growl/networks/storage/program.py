@@ -40,11 +40,8 @@ def program_path(path: Path) -> Path:
 def warn_if_stale(path: Path) -> None:
     """Warn that there is a program which does not belong to the compact file that was just written."""
     if path.exists():
-        warnings.warn(
-            f"{path} is of an earlier save and was left as it is; save with example_inputs to renew it, or delete it",
-            GrowlWarning,
-            stacklevel=3,
-        )
+        text = f"{path} belongs to an earlier save and was not changed"
+        warnings.warn(f"{text}; save with example_inputs to renew it, or delete it", GrowlWarning, stacklevel=3)
 
 
 def make_program(small: nn.Module, example_inputs: Any, belongs_to: str) -> bytes:

@@ -1,7 +1,7 @@
-"""Structures of compact files of version 1, which only cut chains: read, not written any more.
+"""Decoding the structures of compact files of version 1, which are no longer written.
 
-There, what arrives at a layer followed from one source layer whose output channels were cut, and the only other
-parameters that could be cut were those of batch normalisations.
+In version 1 the inputs that arrive at a layer follow from one source layer with removed output channels, and batch
+normalisations are the only other modules with removed channels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch_growl.errors import FileFormatError
 from torch_growl.networks.compaction import AttributeChange, LayerCut, ParameterCut, Structure
 from torch_growl.networks.storage.container import Version
-from torch_growl.networks.storage.encoding import check_labels, check_layer, check_width, fields, objects
+from torch_growl.networks.storage.decoding import check_labels, check_layer, check_width, fields, objects
 
 __all__ = ["decode"]
 
@@ -24,7 +24,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Version = (1, 0)) -> Structure:
-    """The structure in a file of version 1; arguments and errors are those of the present version's decoder."""
+    """Decode the structure of a file of version 1; see :func:`torch_growl.networks.storage.decoding.decode`."""
     data = fields(text, ("layers", "norms"), version)
     modules = dict(dense.named_modules())
     layers: dict[str, LayerCut] = {}
@@ -37,7 +37,7 @@ def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Ver
         if kept is not None:
             plain = replace(plain, kept=_mask(kept, plain.outputs, where))
             if plain.groups != 1:
-                raise FileFormatError(f"{where}: output channels of a grouped layer cannot have been cut")
+                raise FileFormatError(f"{where}: a grouped layer cannot have removed output channels")
         if labels is not None:
             if labels.ndim != 1 or labels.dtype not in (torch.uint8, torch.int16, torch.int32):
                 raise FileFormatError(f"{where}: labels must be a list of uint8, int16 or int32, got {labels.dtype}")
@@ -75,7 +75,9 @@ def _mask(stored: Tensor, outputs: int, where: str) -> tuple[int, ...]:
 
 def _arriving(where: str, source: LayerCut | None, block: Any, total: int) -> tuple[int, ...]:
     if source is None or source.kept is None or type(block) is not int or source.outputs * block != total:
-        raise FileFormatError(f"{where}: its source is no layer that was cut, or has not its {total} inputs")
+        raise FileFormatError(
+            f"{where}: its source must be a layer with removed output channels that make its {total} inputs"
+        )
     return tuple(channel * block + offset for channel in source.kept for offset in range(block))
 
 
@@ -84,7 +86,7 @@ def _norm(entry: dict[str, Any], modules: dict[str, nn.Module], layers: dict[str
     where = f"normalisation {name!r:.50}"
     module: Any = modules.get(name) if isinstance(name, str) else None
     if set(entry) != {"name", "features", "source", "block"} or type(module) not in _NORMS:
-        raise FileFormatError(f"{where} of the file is not a normalisation of this network, or its fields are others")
+        raise FileFormatError(f"{where} of the file is not a normalisation of this network, or has other fields")
     if module.num_features != features:
         raise FileFormatError(f"{where}: the file is for {features} features, this network's has {module.num_features}")
     layer = layers.get(source) if isinstance(source, str) else None

@@ -157,8 +157,8 @@ MUTATIONS = {
     ),
     "scales are those of other channels": (
         "networks/storage/int8.py",
-        "mul_(scale.reshape(",
-        "mul_(scale.flip(0).reshape(",
+        'scale_rows_(module, scale, "output", found)',
+        'scale_rows_(module, scale.flip(0), "output", found)',
         "networks/storage/test_int8.py",
     ),
     "a damaged file is believed": (

@@ -62,9 +62,10 @@ class Bench:
     """A process to run tests in, with third parties imported and this package not."""
 
     def __init__(self) -> None:
-        # kernels of a mutated file are compiled for one short test: optimising them would take longer than running it
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_OPT": "0"}
+        # kernels of a mutated file are compiled for one short test; without any optimisation numba could not keep them
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_OPT": "1"}
         env = {name: value for name, value in env.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
+        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins would be imported anew in every fork
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forked_tests.py"))],
             stdin=subprocess.PIPE,

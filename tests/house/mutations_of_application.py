@@ -1,0 +1,92 @@
+"""Mutations of the application: recipes, reports, runs."""
+
+from __future__ import annotations
+
+from tests.support.mutations import Mutation
+
+APPLICATION = [
+    Mutation(
+        "settings of the command line are ignored",
+        "application/recipes/loading.py",
+        "        _set(fields, key, value)\n",
+        "        pass\n",
+        "application/recipes/test_loading.py::test_settings_are_yaml_values_by_dotted_field",
+    ),
+    Mutation(
+        "a recipe's choice by name is merged with the other's",
+        "application/recipes/loading.py",
+        'or ("name" in changes and not top)',
+        "or False",
+        "application/recipes/test_loading.py::test_a_file_extends_another_field_by_field_and_named_choices_whole",
+    ),
+    Mutation(
+        "a recipe that extends itself is read for ever",
+        "application/recipes/loading.py",
+        "if where in chain:",
+        "if False:",
+        "application/recipes/test_loading.py::test_a_recipe_that_cannot_be_extended_is_an_error",
+    ),
+    Mutation(
+        "the report's ratio is upside down",
+        "application/reports/summary.py",
+        "else dense / compact",
+        "else compact / dense",
+        "application/reports/test_summary.py::test_the_headline_has_all_ratios",
+    ),
+    Mutation(
+        "a slower network is no worse",
+        "application/reports/summary.py",
+        "slower = ratio is not None and ratio < 1 - _SAME_TIME",
+        "slower = False",
+        "application/reports/test_summary.py::test_slower_and_larger_figures_are_named",
+    ),
+    Mutation(
+        "the evaluation reads the dense accuracy",
+        "application/runs/evaluation.py",
+        '"compact": float((got == truth).double().mean())',
+        '"compact": evaluate(dense.to(run.device), test, run.device)',
+        "application/runs/test_evaluation.py::test_every_accuracy_is_that_of_its_network",
+    ),
+    Mutation(
+        "the compression of the network is upside down",
+        "application/runs/evaluation.py",
+        '"network": before.bytes / stored',
+        '"network": stored / before.bytes',
+        "application/runs/test_evaluation.py::test_counts_and_ratios_are_those_of_dense_and_compact_network",
+    ),
+    Mutation(
+        "other predictions of the compact network are accepted",
+        "application/runs/evaluation.py",
+        'if differing and recipe.compact.dtype == "float32":',
+        "if False:",
+        "application/runs/test_evaluation.py::test_a_compact_network_with_other_predictions_is_refused",
+    ),
+    Mutation(
+        "retrained rows that leave their group are accepted",
+        "application/runs/evaluation.py",
+        "if not layer.partition.holds(",
+        "if False and not layer.partition.holds(",
+        "application/runs/test_evaluation.py::test_retrained_rows_that_differ_from_the_tying_are_refused",
+    ),
+    Mutation(
+        "later epochs stay in the log",
+        "application/runs/run_folder.py",
+        'record["epoch"] <= epoch)',
+        'record["epoch"] >= 0)',
+        "application/runs/test_run_folder.py::test_metrics_after_a_checkpoint_are_dropped_on_resuming",
+    ),
+    Mutation(
+        "a folder of another recipe is resumed",
+        "application/runs/run_folder.py",
+        "elif (stored := self.recipe()) != recipe:",
+        "elif (stored := self.recipe()) is None:",
+        "application/runs/test_run_folder.py::test_a_run_is_resumed_only_on_request_and_with_its_own_recipe",
+    ),
+    Mutation(
+        "a killed training starts again",
+        "application/runs/stages.py",
+        "growl=penalty, state=state,",
+        "growl=penalty, state=None,",
+        "application/runs/test_stages.py::test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same[train-1]",
+    ),
+]

@@ -1,0 +1,141 @@
+"""Mutations of the rooms that make, store and measure compact networks."""
+
+from __future__ import annotations
+
+from tests.support.mutations import Mutation
+
+COMPACT_NETWORKS = [
+    Mutation(
+        "the shift of a folded normalisation is dropped",
+        "networks/compaction/chains.py",
+        "(offset[mine] * scale[mine] + shift[mine]).sum()",
+        "(offset[mine] * scale[mine]).sum()",
+        "networks/compaction/test_chains.py::test_in_a_linear_chain_the_layer_before_makes_the_sums",
+    ),
+    Mutation(
+        "the bias of a folded layer is dropped",
+        "networks/compaction/chains.py",
+        "bias[first] = offset[mine].sum().to(bias.dtype)",
+        "pass",
+        "networks/compaction/test_chains.py::test_in_a_linear_chain_the_layer_before_makes_the_sums",
+    ),
+    Mutation(
+        "tied inputs are not summed",
+        "networks/compaction/inputs.py",
+        "return sums.index_add_(self.dim, self.targets, x.index_select(self.dim, self.others))",
+        "return sums",
+        "networks/compaction/test_inputs.py::test_sum_is_the_sum_of_every_group[dtype0-shape0--1]",
+    ),
+    Mutation(
+        "labels of tied inputs are shifted",
+        "networks/compaction/planning.py",
+        "labels.append(group * most + slots[group][label])",
+        "labels.append(group * most + (slots[group][label] + 1) % most)",
+        "networks/compaction/test_planning.py::test_readers_that_disagree_keep_the_union",
+    ),
+    Mutation(
+        "an index is free of charge",
+        "networks/compaction/planning.py",
+        "if cost >= saved:",
+        "if False:",
+        "networks/compaction/test_planning.py::test_lenet_has_the_sizes_worked_out_by_hand",
+    ),
+    Mutation(
+        "round_to is ignored for rows",
+        "networks/compaction/planning.py",
+        "-(-most // round_to) * round_to",
+        "most",
+        "networks/compaction/test_planning.py::test_sizes_are_rounded_up_to_a_multiple",
+    ),
+    Mutation(
+        "one multiply-add is two MACs",
+        "networks/measurement/counts.py",
+        "counter.get_total_flops() // 2 + additions",
+        "counter.get_total_flops() + additions",
+        "networks/measurement/test_counts.py::test_a_dense_chain",
+    ),
+    Mutation(
+        "sums of tied inputs cost nothing",
+        "networks/measurement/counts.py",
+        "counter.get_total_flops() // 2 + additions",
+        "counter.get_total_flops() // 2",
+        "networks/measurement/test_counts.py::test_indices_and_sums_of_a_compact_network_are_counted",
+    ),
+    Mutation(
+        "tied rows count as distinct",
+        "networks/measurement/counts.py",
+        "Partition.from_rows(rows).n_groups",
+        "len(rows)",
+        "networks/measurement/test_counts.py::test_zero_and_equal_rows_count_once",
+    ),
+    Mutation(
+        "a listed number is one too large",
+        "networks/storage/bit_packing.py",
+        "numbers = np.flatnonzero(listed)",
+        "numbers = np.flatnonzero(listed) + (len(listed) > 9)",
+        "networks/storage/test_bit_packing.py::test_sets_come_back",
+    ),
+    Mutation(
+        "the count of a set has a bit too few",
+        "networks/storage/bit_packing.py",
+        "count = stream.number(total.bit_length())",
+        "count = stream.number(total.bit_length() - 1)",
+        "networks/storage/test_bit_packing.py::test_sets_come_back",
+    ),
+    Mutation(
+        "packed groups are mixed up",
+        "networks/storage/bit_packing.py",
+        "labels[alive] = group * (width // groups) + local",
+        "labels[alive] = local",
+        "networks/storage/test_bit_packing.py::test_labels_come_back",
+    ),
+    Mutation(
+        "left-over bits are accepted",
+        "networks/storage/bit_packing.py",
+        "if len(rest) >= 8 or rest.any():",
+        "if False:",
+        "networks/storage/test_bit_packing.py::test_left_over_bits_are_refused",
+    ),
+    Mutation(
+        "the program is of the network before rounding",
+        "networks/storage/compact_file.py",
+        "            _fill_(as_stored, tensors)\n",
+        "",
+        "networks/storage/test_program.py::test_it_answers_as_the_file_and_not_as_the_network_before_rounding[int8]",
+    ),
+    Mutation(
+        "a damaged file is accepted",
+        "networks/storage/container.py",
+        'if f"{value:08x}" != claimed:',
+        "if False:",
+        "networks/storage/test_damaged_files.py::test_the_checksum_is_read_strictly",
+    ),
+    Mutation(
+        "the labels of a layer are those of the next",
+        "networks/storage/decoding.py",
+        'tensors.pop(f"{LABELS}{number}", None)',
+        'tensors.pop(f"{LABELS}{number + 1}", None)',
+        "networks/storage/test_compact_file.py::test_round_trip_is_bit_equal[mlp-full]",
+    ),
+    Mutation(
+        "a label outside its group is accepted",
+        "networks/storage/decoding.py",
+        "wrong = np.flatnonzero(~fits & (found != PRUNED))",
+        "wrong = np.flatnonzero(fits & False)",
+        "networks/storage/test_decoding.py::test_every_fault_has_its_message",
+    ),
+    Mutation(
+        "int8 is rounded down",
+        "networks/storage/int8.py",
+        "/ divisor[part]).round()",
+        "/ divisor[part]).floor()",
+        "networks/storage/test_int8.py::test_no_weight_is_off_by_more_than_half_a_scale_exactly[dtype0-linear]",
+    ),
+    Mutation(
+        "scales are those of other channels",
+        "networks/storage/int8.py",
+        "scale_rows_(module, scale, ",
+        "scale_rows_(module, scale.flip(0), ",
+        "networks/storage/test_int8.py::test_no_weight_is_off_by_more_than_half_a_scale_exactly[dtype0-linear]",
+    ),
+]

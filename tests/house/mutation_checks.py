@@ -4,7 +4,8 @@ A mutation is made in a copy of the package, never in the working tree. The mach
 ``tests/support/mutations.py``, the mutations are in ``tests/house/mutations_of_….py``. To add one, add a record: the
 test must fail with it and pass without it.
 
-Not collected yet: the tables ``mutations_of_*`` are still to be run to the end; then this file replaces ``test_mutations``.
+Not collected yet: the tables ``mutations_of_*`` are still to be run to the end; then this file replaces
+``test_mutations``.
 """
 
 from __future__ import annotations

@@ -45,6 +45,15 @@ def test_a_run_is_resumed_only_on_request_and_with_its_own_recipe(tmp_path: Path
     assert folder.recipe_file.read_bytes() == before
 
 
+def test_a_reworded_description_is_no_other_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe("digits")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(recipe.model_copy(update={"description": "in older words"}))
+    folder.create(recipe, resume=True)
+    with pytest.raises(RunFolderError, match="seed"):
+        folder.create(recipe.model_copy(update={"seed": recipe.seed + 1}), resume=True)
+
+
 def test_a_folder_that_is_no_run_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is not a run folder: it has no recipe.yaml"):
         RunFolder(tmp_path).recipe()

@@ -59,7 +59,8 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} is in use by another run; continue it (--resume) or choose another --out"
             )
-        elif (stored := self.recipe()) != recipe:
+        # A description is no setting: a built-in recipe may be reworded while a run waits to be resumed.
+        elif (stored := self.recipe().model_copy(update={"description": recipe.description})) != recipe:
             raise RunFolderError(
                 f"{self.path} holds a run with {_difference(stored.model_dump(), recipe.model_dump())}; "
                 "resume it with the same settings, or choose another --out"

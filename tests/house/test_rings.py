@@ -24,20 +24,8 @@ def house() -> House:
     return House(SOURCE, EXTRAS)
 
 
-PENDING = {  # TODO: goes when the tree keeps them
-    "rooms are of three to eight",
-    "tests",
-}
-
-
-def wait(check: str) -> None:
-    if check in PENDING:
-        pytest.skip("the tree does not keep this rule yet")
-
-
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_tree_keeps_the_rule(house: House, check: str) -> None:
-    wait(check)
     assert len(house.files) > 80
     assert len(house.imports) > 400
     assert CHECKS[check](house) == []
@@ -213,7 +201,6 @@ def test_a_door_that_loads_kernels_is_seen(house: House, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks", "examples"])
 def test_no_file_is_long(folder: str) -> None:
-    wait(folder)
     assert too_long(ROOT / folder) == []
 
 

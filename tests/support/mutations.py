@@ -90,6 +90,5 @@ class Bench:
         return Outcome(package=Path(answer["file"]).parent, output=answer["output"], **found)
 
     def close(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
+        with self.process:  # closes its pipes; the process ends with its standard input
+            pass

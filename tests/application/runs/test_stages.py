@@ -18,6 +18,7 @@ from tests.support.digits_run import QUICK, SETTINGS, figures, run_digits
 from torch_growl.application.recipes import STAGE_NAMES, load_recipe
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.runs.evaluation import dense_file_bytes
+from torch_growl.application.runs.listeners import Silent
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
@@ -109,6 +110,14 @@ class _Killed(Exception):
     pass
 
 
+class _Recorder(Silent):
+    def __init__(self) -> None:
+        self.epochs: list[tuple[str, int]] = []
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self.epochs.append((record["stage"], record["epoch"]))
+
+
 @pytest.mark.parametrize(("stage", "epoch"), [("dense", 2), ("train", 1), ("train", 5), ("retrain", 2)])
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same(
     stage: str, epoch: int, finished_run: Run, tmp_path: Path
@@ -130,8 +139,14 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same(
     folder.create(load_recipe("digits", QUICK))
     with pytest.raises(_Killed):
         do_stages(Run(folder, watcher=Killer()))
-    assert figures(run_digits(tmp_path / "run").folder.result()) == figures(finished_run.folder.result())
-    assert len(folder.metrics_file.read_text().splitlines()) == 12
+    recorder = _Recorder()
+    do_stages(Run(folder, watcher=recorder))
+    epochs = [
+        (record["stage"], record["epoch"]) for record in map(json.loads, folder.metrics_file.read_text().splitlines())
+    ]
+    assert len(epochs) == 12
+    assert recorder.epochs == epochs[epochs.index((stage, epoch)) :]  # those before are not trained again
+    assert figures(folder.result()) == figures(finished_run.folder.result())
 
 
 @pytest.mark.slow

@@ -229,18 +229,18 @@ def test_a_run_resumed_from_the_state_ends_the_same() -> None:
         for i in steps:
             step(model, optimizer, i)
 
-    def build() -> tuple[nn.Module, tg.GrOWL, torch.optim.Optimizer]:
+    def build(strength: float) -> tuple[nn.Module, tg.GrOWL, torch.optim.Optimizer]:
         model = mlp()
-        growl = tg.GrOWL(model, 0.5, tg.lasso())
+        growl = tg.GrOWL(model, strength, tg.lasso())
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         growl.attach(optimizer, every=2)
         return model, growl, optimizer
 
-    whole = build()
+    whole = build(0.5)
     train(*whole, range(31))
-    first = build()
+    first = build(0.5)
     train(*first, range(17))
-    second = build()
+    second = build(0.1)  # the state has the strength
     for a, b in zip(second, first, strict=True):
         a.load_state_dict(copy.deepcopy(b.state_dict()))
     train(*second, range(17, 31))

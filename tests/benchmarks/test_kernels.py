@@ -38,6 +38,7 @@ def test_the_hard_inputs_pool_as_they_say(kind: str, least: float, most: float) 
     assert fitted.x[-1] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_peers_agree_with_the_definition(dtype: str, kind: str) -> None:

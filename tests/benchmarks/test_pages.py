@@ -43,6 +43,7 @@ def test_a_page_shows_what_was_measured(module: str) -> None:
         assert text.count(f"<!-- table: {name} -->") == 1, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_a_changed_figure_in_any_table_of_a_page_is_found(module: str) -> None:
     page = page_of(module)

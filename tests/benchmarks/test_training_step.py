@@ -58,6 +58,7 @@ def test_peak_memory_comes_from_a_process_of_its_own() -> None:
     assert 0 <= found["resident"] < 10e6
 
 
+@pytest.mark.slow
 def test_both_do_the_same_before_they_are_compared() -> None:
     pytest.importorskip("torchao")
     found = pat.added_time("784-300-10 MLP", "input", rounds=2)

@@ -60,6 +60,7 @@ def test_all_errors_are_one_family() -> None:
             assert issubclass(kind, TypeError)
 
 
+@pytest.mark.slow
 def test_the_loop_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -52,6 +52,7 @@ def test_every_option_is_explained_and_fits_80_columns(
     assert shown >= {option for parameter in parameters for option in parameter.opts if option.startswith("--")}
 
 
+@pytest.mark.slow
 def test_recipes_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = growl(capsys, "recipes")
     names = [line.split()[0] for line in out.splitlines() if line[0] != " "]

@@ -13,6 +13,7 @@ from torch_growl.errors import InvalidTypeError, InvalidValueError
 FUNCTION = "torch_growl.application.models.registry:digits_mlp"
 
 
+@pytest.mark.slow
 def test_a_function_and_a_recipe_of_one_network_have_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
     status, of_function, err = growl(capsys, "doctor", FUNCTION, "--input", "1,64")
     assert status == 0, err
@@ -25,6 +26,7 @@ def test_a_function_and_a_recipe_of_one_network_have_the_same_table(capsys: pyte
     assert "\nfc3: " not in of_recipe
 
 
+@pytest.mark.slow
 def test_a_run_brings_its_network_example_layers_and_side(finished_run: Run) -> None:
     network, example, layers, side = network_and_example(str(finished_run.folder.path), [], None)
     assert network.state_dict().keys() == finished_run.network().state_dict().keys()

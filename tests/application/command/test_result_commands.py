@@ -13,6 +13,7 @@ from torch_growl.application.reports.summary import headline
 from torch_growl.application.runs.run import Run
 
 
+@pytest.mark.slow
 def test_report_makes_the_same_page_again(capsys: pytest.CaptureFixture[str], finished_folder: Path) -> None:
     page = finished_folder / "report.html"
     before = page.read_bytes()
@@ -25,6 +26,7 @@ def test_report_makes_the_same_page_again(capsys: pytest.CaptureFixture[str], fi
     assert " ".join(words) in " ".join(out.split())
 
 
+@pytest.mark.slow
 def test_bench_times_every_runtime_and_batch_size(capsys: pytest.CaptureFixture[str], finished_folder: Path) -> None:
     asked = ["--batch", "4", "--repeats", "3", "--runtime", "eager", "--runtime", "onnxruntime"]
     status, out, _ = growl(capsys, "bench", str(finished_folder), *asked)
@@ -38,6 +40,7 @@ def test_bench_times_every_runtime_and_batch_size(capsys: pytest.CaptureFixture[
     assert (status, "abacus" in err, len(err.strip().splitlines())) == (2, True, 1)
 
 
+@pytest.mark.slow
 def test_exported_files_give_the_outputs_of_the_compact_network(
     capsys: pytest.CaptureFixture[str], finished_run: Run, finished_folder: Path, tmp_path: Path
 ) -> None:
@@ -59,6 +62,7 @@ def test_exported_files_give_the_outputs_of_the_compact_network(
     torch.testing.assert_close(torch.export.load(mine).module()(x), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"), [(["--format", "tflite"], "--format"), (["--out", "nowhere/a.onnx"], "nowhere")]
 )

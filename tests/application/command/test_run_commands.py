@@ -14,6 +14,7 @@ from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 
 
+@pytest.mark.slow
 def test_run_makes_every_file_of_the_run_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     few = ["--set", "dense.epochs=1", "--set", "train.epochs=1", "--set", "retrain.epochs=1", "--set", "threads=1"]
@@ -28,6 +29,7 @@ def test_run_makes_every_file_of_the_run_folder(tmp_path: Path) -> None:
     assert list((out / "figures").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_stages_are_commands_on_a_run_folder(
     capsys: pytest.CaptureFixture[str], finished_run: Run, tmp_path: Path
 ) -> None:
@@ -50,6 +52,7 @@ def test_the_stages_are_commands_on_a_run_folder(
     assert figures(RunFolder(out).result()) == wanted
 
 
+@pytest.mark.slow
 def test_a_broken_run_folder_stage_order_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert growl(capsys, "run", "digits", "--out", str(out), "--until", "train", *SETTINGS)[0] == 0
@@ -73,6 +76,7 @@ def test_training_that_diverges_is_one_line_and_says_what_to_lower(
     assert "lower" in err
 
 
+@pytest.mark.slow
 def test_an_output_folder_in_use_is_left_as_it_is(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, finished_run: Run
 ) -> None:
@@ -87,6 +91,7 @@ def test_an_output_folder_in_use_is_left_as_it_is(
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_users_own_network_and_data_by_name(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

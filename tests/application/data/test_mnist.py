@@ -158,6 +158,7 @@ def test_mnist_files_that_are_missing_or_have_other_labels(mnist_files: dict[str
         load_mnist(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_real_mnist(data_dir: Path) -> None:
     if not (data_dir / "mnist").is_dir():
         pytest.skip(f"no real MNIST: {data_dir.name}/mnist is not there (set GROWL_DATA)")

@@ -84,6 +84,7 @@ def test_names_are_escaped(run: Path) -> None:
     assert found.text.count('<script>alert("x")</script> & {{ 7*7 }}') >= 7
 
 
+@pytest.mark.slow
 def test_odd_layer_names_are_drawn_and_stay_in_the_folder(run: Path) -> None:
     name = "../../$x_{$<b>"
     edit(run, lambda result: result["layers"][0].update(name=name))
@@ -100,6 +101,7 @@ def test_odd_layer_names_are_drawn_and_stay_in_the_folder(run: Path) -> None:
     assert (run / "figures" / "similarity-01-.._.._x_b_.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_skipped_stages_are_named(run: Path) -> None:
     edit(run, lambda result: result.update(accuracy={"dense": None, "regularized": 0.5, "compact": None}))
@@ -108,6 +110,7 @@ def test_skipped_stages_are_named(run: Path) -> None:
     assert "accuracy not measured" in found.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_the_page_explains_the_paper_s_count_of_filters_if_it_was_used(run: Path) -> None:
     assert "also removes the filter" not in page(run).text
@@ -121,6 +124,7 @@ FIGURES = {"progress", "layers", "pixels", "row-norms", "similarity-histograms"}
 MAPS = {"similarity-01-fc1", "similarity-02-features.3", "similarity-03-fc2"}
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn(made: Path) -> None:
     files = {path.stem: path for path in (made / "figures").iterdir()}
     assert set(files) == FIGURES | MAPS
@@ -193,6 +197,7 @@ def test_a_layer_with_zero_rows_only_is_reported(run: Path) -> None:
     assert "No figure of row similarity for fc1: fewer than two rows are left" in found.text
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes_and_a_failure_leaves_them(run: Path) -> None:
     report = make_report(run)
     first = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -205,6 +210,7 @@ def test_the_same_files_give_the_same_bytes_and_a_failure_leaves_them(run: Path)
     assert [path for path in run.rglob("*") if path.name.endswith(".tmp")] == []
 
 
+@pytest.mark.slow
 def test_no_pyplot_no_settings_no_threads_left(run: Path) -> None:
     code = (
         "import sys, threading, matplotlib\n"

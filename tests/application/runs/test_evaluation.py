@@ -49,6 +49,7 @@ def test_the_fields_of_result_json() -> None:
         evaluation._latency_ms([found[0], Comparison("eager", 256, None, None, "out of memory")])
 
 
+@pytest.mark.slow
 def test_every_accuracy_is_that_of_its_network(finished_run: Run) -> None:
     result, test = finished_run.folder.result(), finished_run.splits.test
     networks = {
@@ -63,6 +64,7 @@ def test_every_accuracy_is_that_of_its_network(finished_run: Run) -> None:
     assert found == result["accuracy"]
 
 
+@pytest.mark.slow
 def test_counts_and_ratios_are_those_of_dense_and_compact_network(finished_run: Run) -> None:
     result, tying = finished_run.folder.result(), finished_run.tying()
     dense, small = finished_run.network(), finished_run.compacted()
@@ -78,6 +80,7 @@ def test_counts_and_ratios_are_those_of_dense_and_compact_network(finished_run: 
     assert result["layers"] == tying.records()
 
 
+@pytest.mark.slow
 def test_a_compact_network_with_other_predictions_is_refused(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_compact_network_with_other_predictions_is_refused(
         make_result(finished_run)
 
 
+@pytest.mark.slow
 def test_retrained_rows_that_differ_from_the_tying_are_refused(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

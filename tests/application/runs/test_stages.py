@@ -28,6 +28,7 @@ from torch_growl.networks.layers import rows_of
 from torch_growl.networks.tying.tying import Tying
 
 
+@pytest.mark.slow
 def test_the_result_has_the_fields_of_schema_1(finished_run: Run) -> None:
     result = finished_run.folder.result()
     assert result["schema"] == 1
@@ -43,6 +44,7 @@ def test_the_result_has_the_fields_of_schema_1(finished_run: Run) -> None:
     assert all(0 <= value <= 1 for value in result["accuracy"].values())
 
 
+@pytest.mark.slow
 def test_the_files_of_a_run(finished_run: Run) -> None:
     folder = finished_run.folder
     for name in ("recipe.yaml", "metrics.jsonl", "tying.json", "model.safetensors", "result.json"):
@@ -59,6 +61,7 @@ def test_the_files_of_a_run(finished_run: Run) -> None:
         assert b"validation_accuracy" in events.read_bytes()
 
 
+@pytest.mark.slow
 def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(finished_run: Run) -> None:
     result = finished_run.folder.result()
     retrained = finished_run.trained("retrain")
@@ -76,6 +79,7 @@ def test_groups_are_bit_equal_pruned_rows_zero_and_predictions_the_same(finished
     assert result["accuracy"]["retrained"] == result["accuracy"]["compact"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
 def test_the_figures_are_those_of_the_file_as_stored(dtype: str, finished_run: Run, finished_folder: Path) -> None:
     folder = RunFolder(finished_folder)
@@ -94,12 +98,14 @@ def test_the_figures_are_those_of_the_file_as_stored(dtype: str, finished_run: R
     assert abs(result["accuracy"]["compact"] - result["accuracy"]["retrained"]) < 0.02
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result_and_another_another(finished_run: Run, tmp_path: Path) -> None:
     assert figures(run_digits(tmp_path / "again").folder.result()) == figures(finished_run.folder.result())
     other = run_digits(tmp_path / "other", {**QUICK, "seed": 5}).folder.result()
     assert figures(other) != figures(finished_run.folder.result())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGE_NAMES)
 def test_a_run_stopped_after_any_stage_ends_the_same(stage: str, finished_run: Run, tmp_path: Path) -> None:
     run_digits(tmp_path / "run", until=stage)
@@ -118,6 +124,7 @@ class _Recorder(Silent):
         self.epochs.append((record["stage"], record["epoch"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "epoch"), [("dense", 2), ("train", 1), ("train", 5), ("retrain", 2)])
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same(
     stage: str, epoch: int, finished_run: Run, tmp_path: Path
@@ -166,6 +173,7 @@ def test_the_command_killed_by_the_system_and_resumed_ends_the_same(finished_run
     assert figures(RunFolder(out).result()) == figures(finished_run.folder.result())
 
 
+@pytest.mark.slow
 def test_without_a_penalty_the_regularized_network_is_the_dense_one(tmp_path: Path) -> None:
     settings = {**QUICK, "growl.strength": 0.0, "train.epochs": 0, "train.start": "dense"}
     result = run_digits(tmp_path / "run", settings).folder.result()
@@ -173,6 +181,7 @@ def test_without_a_penalty_the_regularized_network_is_the_dense_one(tmp_path: Pa
     assert result["sparsity"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no zero rows and no bit-equal rows")  # compact reads input rows only
 def test_a_run_with_neurons_as_rows_is_finished_and_reported(tmp_path: Path) -> None:
     run = run_digits(tmp_path / "run", {**QUICK, "growl.side": "output", "growl.layers": ["fc1", "fc2"]})

@@ -29,6 +29,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return sweep
 
 
+@pytest.mark.slow
 def test_every_point_is_a_whole_run_and_the_path_is_warm(swept: Sweep) -> None:
     points = json.loads(swept.result_file.read_text(encoding="utf-8"))["points"]
     assert [point["strength"] for point in points] == list(STRENGTHS)
@@ -45,6 +46,7 @@ def test_every_point_is_a_whole_run_and_the_path_is_warm(swept: Sweep) -> None:
     assert stages == ["dense"] * 2 + ["train"] * 4 + ["retrain"]
 
 
+@pytest.mark.slow
 def test_resuming_does_nothing_twice_and_without_it_the_folder_is_left_alone(swept: Sweep) -> None:
     made = {path: path.stat().st_mtime_ns for path in swept.path.rglob("model.safetensors")}
     with pytest.raises(GrowlError, match="in use"):

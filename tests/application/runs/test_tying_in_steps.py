@@ -33,6 +33,7 @@ def n_rows(run: Run, name: str) -> int:
     return existing_tying(run.trained("train"), [name])[name].partition.nonzero
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tied", "compact"])
 def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) -> None:
     run = run_digits(tmp_path / "run", {**STEPS, "retrain": {**PHASE, "form": form}})
@@ -54,6 +55,7 @@ def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) 
     assert "dense 3, train 3, merge1 1, retrain 1" in page
 
 
+@pytest.mark.slow
 def test_a_run_in_steps_that_is_stopped_between_them_ends_the_same(tmp_path: Path) -> None:
     whole = run_digits(tmp_path / "whole", STEPS)
     stopped = run_digits(tmp_path / "stopped", STEPS, until="tie")
@@ -65,6 +67,7 @@ def test_a_run_in_steps_that_is_stopped_between_them_ends_the_same(tmp_path: Pat
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.slow
 def test_tying_again_drops_what_the_steps_made(tmp_path: Path) -> None:
     run = run_digits(tmp_path / "run", STEPS, until="retrain")
     run.folder.drop_from("tie")

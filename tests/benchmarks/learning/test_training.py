@@ -88,6 +88,7 @@ def test_a_path_of_rising_strength_ends_at_its_goal() -> None:
     assert ratios(digits_mlp().eval(), model, example)["network"] == passed[-1]["network"]
 
 
+@pytest.mark.slow
 def test_crops_are_fixed_and_lie_beside_the_answers_to_them(cifar10: Path) -> None:
     split = load_cifar10(cifar10, limit=32, normalize="channels", padding=4).train
     views = Views(split, 3, seed=5)  # type: ignore[arg-type]
@@ -109,6 +110,7 @@ def test_crops_are_fixed_and_lie_beside_the_answers_to_them(cifar10: Path) -> No
         assert torch.equal(y[i, 1:], answers[which, i])
 
 
+@pytest.mark.slow
 def test_images_on_a_device_are_those_of_the_loader(cifar10: Path) -> None:
     splits = load_cifar10(cifar10, limit=64)
     indices = torch.arange(8)

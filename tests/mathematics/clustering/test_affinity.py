@@ -70,6 +70,7 @@ def test_it_has_not_converged_while_a_row_has_no_exemplar() -> None:
         assert _all_served(members, graph, np.isin(members, E))
 
 
+@pytest.mark.slow
 def test_single_precision_does_no_harm() -> None:
     """Same objective from float32 messages as from float64 ones, to the last digit, wherever both are improved."""
     for seed in range(6):

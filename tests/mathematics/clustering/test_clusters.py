@@ -27,6 +27,7 @@ from torch_growl.mathematics.similarity.dense import row_similarity
 # ── the optimum ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), max_size=10),
@@ -40,6 +41,7 @@ def test_up_to_ten_rows_it_is_the_optimum(rows: list[tuple[int, int]], preferenc
     assert found.converged
 
 
+@pytest.mark.slow
 def test_the_optimum_of_fourteen_rows_is_found() -> None:
     """Fourteen rows, mostly one component. Measured: all of 40 optimal."""
     for seed in range(8):
@@ -110,6 +112,7 @@ def test_duplicates_go_together_and_weigh_as_many_rows() -> None:
     assert found.objective == pytest.approx(best_net_similarity(W, 0.8), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", [2, 5])
 def test_merging_duplicates_is_exact_in_a_large_component(copies: int) -> None:
     W = grouped_rows(12, 1, 0.35, 3)

@@ -30,6 +30,7 @@ def test_trying_all_finds_the_best_and_of_equals_the_fewest(n: int, seed: int) -
         assert len(E) == min(len(F) for F in whole if J(graph, F) >= J(graph, E) - 1e-12)
 
 
+@pytest.mark.slow
 def test_trying_few_is_right_if_it_claims_a_proof() -> None:
     proven = 0
     for seed in range(40):

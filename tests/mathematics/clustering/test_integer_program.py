@@ -15,6 +15,7 @@ from torch_growl.mathematics.clustering._integer_program import prove
 from torch_growl.mathematics.clustering.clusters import cluster_rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_exact_is_the_optimum(seed: int) -> None:
     W = grouped_rows(15, 1 + seed % 2, 0.4, 3, seed=seed)
@@ -48,6 +49,7 @@ def test_the_proof_mends_a_poor_solution() -> None:
     assert value.sum() == pytest.approx(J(graph, np.unique(poor), members), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_exact_refuses_components_that_are_too_large() -> None:
     W = grouped_rows(700, 1, 0.3, 4)
     with pytest.raises(InvalidValueError, match=r"at most 200000 similar .* of 700 distinct rows with 2.*raise"):

@@ -57,6 +57,7 @@ def run(folder: Path) -> tuple[float, bool]:
     return float(result), int(hits) > 0
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_again_when_one_it_calls_changed_in_another_file(kernels: Path) -> None:
     assert run(kernels) == (7.0, False)
     assert run(kernels) == (7.0, True)

@@ -57,6 +57,7 @@ def scale_of(*tensors: Tensor) -> float:
     return max((float(v.abs().max()) for v in tensors if len(v)), default=0.0)
 
 
+@pytest.mark.slow
 @many
 @given(problems(), st.sampled_from([1.0, 1.0, 1e-100, 1e-30, 1e30, 1e100]))
 def test_the_prox_has_its_certificate(problem: tuple[Tensor, Tensor], scale: float) -> None:
@@ -64,6 +65,7 @@ def test_the_prox_has_its_certificate(problem: tuple[Tensor, Tensor], scale: flo
     assert_is_prox(v, lam, prox_owl(v, lam))
 
 
+@pytest.mark.slow
 @some
 @given(problems(least=1))
 def test_the_library_s_own_norms_certify_it_too(problem: tuple[Tensor, Tensor]) -> None:
@@ -74,6 +76,7 @@ def test_the_library_s_own_norms_certify_it_too(problem: tuple[Tensor, Tensor]) 
     assert abs(float((v - x) @ x - owl_norm(x, lam))) <= 1e-10 * (1 + float(owl_norm(x, lam)))
 
 
+@pytest.mark.slow
 @some
 @given(problems(least=1))
 def test_the_smallest_scale_that_gives_zero_is_the_dual_norm(problem: tuple[Tensor, Tensor]) -> None:
@@ -85,6 +88,7 @@ def test_the_smallest_scale_that_gives_zero_is_the_dual_norm(problem: tuple[Tens
     assert bool(prox_owl(v, a * (1 - 1e-9) * lam).any())
 
 
+@pytest.mark.slow
 @some
 @given(problems(vs=2))
 def test_it_is_firmly_non_expansive(problem: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -93,6 +97,7 @@ def test_it_is_firmly_non_expansive(problem: tuple[Tensor, Tensor, Tensor]) -> N
     assert float(d @ d) <= float(d @ (v - w)) + 1e-10
 
 
+@pytest.mark.slow
 @some
 @given(problems(vs=2))
 def test_moreau_the_rest_is_the_projection_onto_the_dual_ball(problem: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -104,6 +109,7 @@ def test_moreau_the_rest_is_the_projection_onto_the_dual_ball(problem: tuple[Ten
     assert float((v - p) @ (z - p)) <= 1e-9
 
 
+@pytest.mark.slow
 @some
 @given(problems(), st.data())
 def test_signs_and_permutations_bit_for_bit(problem: tuple[Tensor, Tensor], data: st.DataObject) -> None:
@@ -115,6 +121,7 @@ def test_signs_and_permutations_bit_for_bit(problem: tuple[Tensor, Tensor], data
     assert torch.equal(prox_owl(v[order], lam), x[order])
 
 
+@pytest.mark.slow
 @some
 @given(problems())
 def test_it_keeps_signs_and_order_and_shrinks(problem: tuple[Tensor, Tensor]) -> None:
@@ -130,6 +137,7 @@ def test_it_keeps_signs_and_order_and_shrinks(problem: tuple[Tensor, Tensor]) ->
             assert x[down[i]].abs() == x[down[i + 1]].abs()
 
 
+@pytest.mark.slow
 @some
 @given(problems(), st.sampled_from([2.0**-40, 0.5, 3.0, 1e8]))
 def test_scaling(problem: tuple[Tensor, Tensor], c: float) -> None:
@@ -137,6 +145,7 @@ def test_scaling(problem: tuple[Tensor, Tensor], c: float) -> None:
     torch.testing.assert_close(prox_owl(c * v, c * lam), c * prox_owl(v, lam), rtol=1e-11, atol=1e-12 * c)
 
 
+@pytest.mark.slow
 @some
 @given(problems(), st.floats(0, 1))
 def test_semigroup(problem: tuple[Tensor, Tensor], q: float) -> None:
@@ -144,6 +153,7 @@ def test_semigroup(problem: tuple[Tensor, Tensor], q: float) -> None:
     torch.testing.assert_close(prox_owl(prox_owl(v, q * lam), (1 - q) * lam), prox_owl(v, lam), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @some
 @given(st.integers(0, 60), st.floats(0, 5), st.sampled_from(DTYPES), st.data())
 def test_constant_lambda_is_soft_thresholding_bit_for_bit(
@@ -170,6 +180,7 @@ def onto_l1_ball(v: np.ndarray, radius: float) -> np.ndarray:
         active = still
 
 
+@pytest.mark.slow
 @some
 @given(st.integers(1, 40), st.floats(0.01, 40), st.data())
 def test_a_single_weight_is_the_rest_of_the_projection_onto_the_l1_ball(n: int, a: float, data: st.DataObject) -> None:
@@ -180,6 +191,7 @@ def test_a_single_weight_is_the_rest_of_the_projection_onto_the_l1_ball(n: int, 
     torch.testing.assert_close(prox_owl(v, lam), expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 @some
 @given(st.integers(0, 12), st.floats(0, 3), st.floats(0, 3), st.data())
 def test_oscar_is_l1_and_pairwise_maxima(n: int, l1: float, l2: float, data: st.DataObject) -> None:
@@ -192,6 +204,7 @@ def test_oscar_is_l1_and_pairwise_maxima(n: int, l1: float, l2: float, data: st.
     assert abs(value - (l1 * float(a.sum()) + l2 * pairs)) <= 1e-9
 
 
+@pytest.mark.slow
 @many
 @given(problems())
 @example((torch.tensor([6.0, 6.0, 5.0]).double(), torch.tensor([5.0, 3.0, 3.0]).double()))  # y = 1, 3, 2
@@ -206,6 +219,7 @@ def test_neighbours_closer_than_their_weights_tie_exactly(problem: tuple[Tensor,
             assert x[down[i]] == x[down[i + 1]]
 
 
+@pytest.mark.slow
 @some
 @given(problems(vs=2))
 def test_the_dual_norm_bounds_every_product_and_is_attained(problem: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -227,6 +241,7 @@ def test_the_dual_norm_bounds_every_product_and_is_attained(problem: tuple[Tenso
     assert abs(best - dual) <= 1e-10 * max(dual, 1e-300)
 
 
+@pytest.mark.slow
 @some
 @given(problems(vs=2), st.floats(-4, 4))
 def test_it_is_a_norm(problem: tuple[Tensor, Tensor, Tensor], c: float) -> None:
@@ -237,6 +252,7 @@ def test_it_is_a_norm(problem: tuple[Tensor, Tensor, Tensor], c: float) -> None:
     assert a >= 0
 
 
+@pytest.mark.slow
 @some
 @given(problems())
 def test_skglm_agrees(problem: tuple[Tensor, Tensor]) -> None:
@@ -252,6 +268,7 @@ def test_skglm_agrees(problem: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(prox_owl(v, lam), expected, rtol=0, atol=1e-12 * max(scale_of(v, lam), 1))
 
 
+@pytest.mark.slow
 @some
 @given(st.lists(problems(), max_size=6))
 def test_many_at_once_are_one_by_one(problems: list[tuple[Tensor, Tensor]]) -> None:
@@ -261,6 +278,7 @@ def test_many_at_once_are_one_by_one(problems: list[tuple[Tensor, Tensor]]) -> N
         assert torch.equal(x, prox_owl(v, lam))
 
 
+@pytest.mark.slow
 @some
 @given(problems(least=1))
 def test_the_gradient_is_that_of_the_blocks(problem: tuple[Tensor, Tensor]) -> None:

@@ -231,6 +231,7 @@ def test_bad_lists_are_refused() -> None:
         prox_owl([ONE], [1.0])  # type: ignore[list-item]
 
 
+@pytest.mark.slow
 def test_numba_is_loaded_only_when_a_prox_is_asked_for() -> None:
     code = (
         "import sys, torch, torch_growl.mathematics.owl.operators as o\n"

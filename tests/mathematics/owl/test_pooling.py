@@ -137,6 +137,7 @@ def single(vectors: list[tuple[Floats, Floats]]) -> None:
         assert same_bits(found_tensor.numpy(), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_a_thousand_ragged_batches(seed: int) -> None:
     rng = np.random.default_rng(seed)

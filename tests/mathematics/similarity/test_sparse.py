@@ -56,6 +56,7 @@ def test_they_are_the_dense_similarity_from_the_preference_on(dtype: torch.dtype
     assert torch.equal(W, before)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(*[st.integers(-2, 3)] * 3, st.integers(-40, 40)), max_size=12),
@@ -76,6 +77,7 @@ def test_blocks_do_not_matter(tile: tuple[int, int], spread: float, monkeypatch:
     assert (check(W, 0.7) == whole).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "noise", "d", "preference", "cells"),
     [

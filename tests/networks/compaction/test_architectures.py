@@ -32,6 +32,7 @@ def test_the_families_are_there() -> None:
     assert len(ARCHITECTURES) == 67  # no name twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_damaged_network_is_compacted_exactly(name: str) -> None:
     model, inputs = build(name)

@@ -18,6 +18,7 @@ from torch_growl.networks.compaction.shrinking import FedLayer
 from torch_growl.networks.compaction.structure import structure_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("full", [True, False], ids=["full", "local"])
 @pytest.mark.parametrize("net", NETS, ids=str)

@@ -134,6 +134,7 @@ def damage_(model: nn.Module, x: Tensor, seed: int) -> None:
             set_rows_(layer, tied=[(other, row)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_random_networks_have_the_same_outputs_when_compact(seed: int) -> None:
     torch.manual_seed(seed)

@@ -25,6 +25,7 @@ def weights() -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", KNOWN)
 def test_pretrained_weights_load_and_compaction_changes_no_prediction(depth: int, weights: Path, cifar10: Path) -> None:
     x, y = images(cifar10, 300)
@@ -36,6 +37,7 @@ def test_pretrained_weights_load_and_compaction_changes_no_prediction(depth: int
     assert sum(p.numel() for p in small.parameters()) < 0.95 * sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", KNOWN)
 def test_compaction_keeps_what_pretrained_networks_answer(depth: int, weights: Path) -> None:
     model = pretrained(depth, weights)

@@ -19,6 +19,7 @@ EXECUTORCH = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "lenet5", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_executorch_runs_the_reference_networks(name: str, tmp_path: Path) -> None:
     pytest.importorskip("executorch")

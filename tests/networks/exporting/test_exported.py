@@ -28,6 +28,7 @@ class Two(nn.Module):
         return {"sum": left + scale * right, "parts": (left, right), "best": (left + right).argmax(-1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["tuple", "dict"])
 def test_several_inputs_and_nested_outputs(given: str, tmp_path: Path) -> None:
     model = Two().eval()
@@ -60,6 +61,7 @@ class OfTheTime(nn.Module):
         return self.layer(x) * (1.5 if torch.compiler.is_exporting() else 1.0)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [tg.export_onnx, tg.export_program])
 def test_other_outputs_are_refused_and_what_was_there_stays(write: Any, tmp_path: Path) -> None:
     path = tmp_path / "small.file"
@@ -82,6 +84,7 @@ class Fixed(nn.Module):
         return self.layer(x) + torch.arange(int(x.shape[0])).sum().item() if x.shape[0] == 3 else self.layer(x)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [tg.export_onnx, tg.export_program])
 def test_a_batch_size_that_the_code_fixes_is_kept_with_a_warning(write: Any, tmp_path: Path) -> None:
     model = Fixed().eval()
@@ -92,6 +95,7 @@ def test_a_batch_size_that_the_code_fixes_is_kept_with_a_warning(write: Any, tmp
     assert write(model, torch.randn(3, 6), tmp_path / "fixed.file", dynamic_batch=False).bytes == written.bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [tg.export_onnx, tg.export_program, tg.export_executorch])
 def test_bad_arguments_are_refused(write: Any, tmp_path: Path) -> None:
     if write is tg.export_executorch:

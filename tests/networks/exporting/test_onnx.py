@@ -56,6 +56,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Case(small.eval(), x, ConvNet() if conv else mnist_mlp(), written, training, unchanged)
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_outputs_at_any_batch_size(case: Case) -> None:
     written = case.written
     assert written.dynamic_batch
@@ -70,11 +71,13 @@ def test_onnx_gives_the_same_outputs_at_any_batch_size(case: Case) -> None:
     assert [path.name for path in written.path.parent.iterdir()] == ["small.onnx"]
 
 
+@pytest.mark.slow
 def test_the_given_network_is_left_as_it_was(case: Case) -> None:
     assert case.training_after
     assert case.unchanged
 
 
+@pytest.mark.slow
 def test_constant_folding_does_not_undo_the_sharing(case: Case, tmp_path: Path) -> None:
     from onnxscript import optimizer
 
@@ -113,6 +116,7 @@ def padding(network: nn.Module) -> int:
     return 4 * sum(rounded) - sum(module.weight.nbytes for module in convolutions)
 
 
+@pytest.mark.slow
 def test_the_file_names_the_batch_and_tells_nothing_of_the_machine(case: Case) -> None:
     proto = onnx.load(case.written.path)
     (entry,), (answer,) = proto.graph.input, proto.graph.output
@@ -124,6 +128,7 @@ def test_the_file_names_the_batch_and_tells_nothing_of_the_machine(case: Case) -
     assert str(Path(tg.__file__).parent).encode() not in data
 
 
+@pytest.mark.slow
 def test_sums_are_right_with_several_threads(tmp_path: Path) -> None:
     # onnxruntime's ScatterND adds several members of one group at once and loses some: here almost always
     small, _ = compact_mlp(600, 7, 16)
@@ -136,6 +141,7 @@ def test_sums_are_right_with_several_threads(tmp_path: Path) -> None:
             assert float((found - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max())
 
 
+@pytest.mark.slow
 def test_torchs_own_exporter_writes_the_same_form(tmp_path: Path) -> None:
     small, x = compact_mlp()
     with warnings.catch_warnings():
@@ -145,6 +151,7 @@ def test_torchs_own_exporter_writes_the_same_form(tmp_path: Path) -> None:
     torch.testing.assert_close(onnx_answers(tmp_path / "small.onnx", x)[0], small(x).detach())
 
 
+@pytest.mark.slow
 def test_a_transformer_with_its_own_output_class(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from transformers import BertConfig, BertModel

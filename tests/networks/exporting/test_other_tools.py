@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tests.support.exported_networks import compact_conv, compact_mlp
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "backend"), [(compact_mlp, "aot_eager"), (compact_conv, "inductor")])
 def test_torch_compile_takes_the_network_in_one_graph(make: Any, backend: str) -> None:
     small, x = make()

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import torch_growl as tg
 from tests.support.exported_networks import compact_conv
 
 
+@pytest.mark.slow
 def test_a_program_is_loaded_without_this_package(tmp_path: Path) -> None:
     small, x = compact_conv()
     written = tg.export_program(small, x, tmp_path / "small.pt2")

@@ -35,6 +35,7 @@ class Reshapes(nn.Module):
         return x.reshape(2, -1)
 
 
+@pytest.mark.slow
 def test_the_slower_one_is_called_slower() -> None:
     x = torch.randn(2, 3)
     (fast,) = compare_latency(Sleeps(0.02), Sleeps(0.005), x, batch_sizes=(2,), runtimes=("eager",), repeats=3)
@@ -54,6 +55,7 @@ def test_verdicts() -> None:
     assert Comparison("eager", 1, None, None, "why").to_dict()["verdict"] == "why"
 
 
+@pytest.mark.slow
 def test_every_runtime_and_batch_is_timed_and_settings_are_as_before() -> None:
     dense, small = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)), nn.Linear(8, 4)
     x = torch.randn(2, 8)
@@ -99,6 +101,7 @@ def test_the_compiled_networks_are_what_is_called(monkeypatch: pytest.MonkeyPatc
     assert "faster" in found.verdict
 
 
+@pytest.mark.slow
 def test_a_runtime_that_cannot_time_a_network_has_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     class Loops(nn.Module):
         def __init__(self) -> None:

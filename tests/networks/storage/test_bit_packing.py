@@ -22,6 +22,7 @@ def sets(draw: st.DrawFn) -> tuple[tuple[int, ...], int]:
     return tuple(sorted(chance.choice(total, count, replace=False).tolist())), total
 
 
+@pytest.mark.slow
 @given(sets())
 @settings(max_examples=300, deadline=None)
 def test_sets_come_back(case: tuple[tuple[int, ...], int]) -> None:
@@ -56,6 +57,7 @@ def labelled(draw: st.DrawFn) -> tuple[tuple[int, ...], int, int]:
     return tuple(labels), width * groups, groups
 
 
+@pytest.mark.slow
 @given(labelled())
 @settings(max_examples=500, deadline=None)
 def test_labels_come_back(case: tuple[tuple[int, ...], int, int]) -> None:
@@ -78,6 +80,7 @@ def test_how_many_bytes_labels_take() -> None:
     assert len(encode_labels(tuple(few.tolist()), 3, 1)) == (2 + 2 + 13 + 3 * 12 + 7) // 8
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=40), st.integers(1, 3), st.integers(1, 60), st.integers(1, 60))
 @settings(max_examples=500, deadline=None)
 def test_any_bytes_are_labels_or_refused(data: bytes, groups: int, per_group: int, width: int) -> None:

@@ -23,11 +23,13 @@ from torch_growl.networks.compaction.structure import structure_of
 from torch_growl.networks.storage.compact_file import load
 
 
+@pytest.mark.slow
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     for length in [*range(64), *range(64, len(good_file()), 97), len(good_file()) - 1]:
         refused(good_file()[:length], tmp_path / "f", "not a safetensors file, or a damaged one")
 
 
+@pytest.mark.slow
 def test_every_changed_bit_is_noticed(tmp_path: Path) -> None:
     chance = random.Random(0)
     for number in range(300):
@@ -38,6 +40,7 @@ def test_every_changed_bit_is_noticed(tmp_path: Path) -> None:
         refused(bytes(data), tmp_path / "f")
 
 
+@pytest.mark.slow
 def test_bytes_changed_by_who_knows_the_checksum_never_do_anything_else(tmp_path: Path) -> None:
     """The file loads to some network, or is refused: anything else is a defect."""
     chance, loaded = random.Random(0), 0
@@ -56,6 +59,7 @@ def test_bytes_changed_by_who_knows_the_checksum_never_do_anything_else(tmp_path
     assert 10 < loaded < 250  # some changes only change values
 
 
+@pytest.mark.slow
 def test_every_bit_of_the_packed_indices_is_read(tmp_path: Path) -> None:
     """A flipped bit gives another structure that fits, or is refused; it is never passed over."""
     (tmp_path / "f").write_bytes(good_file())

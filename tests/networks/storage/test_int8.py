@@ -52,6 +52,7 @@ def test_no_weight_is_off_by_more_than_half_a_scale_exactly(case: Case, dtype: t
 weights = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, max_value=2**120, min_value=-(2**120)))
 
 
+@pytest.mark.slow
 @given(weights.filter(bool))
 @settings(max_examples=500, deadline=None)
 def test_the_bound_holds_for_any_numbers(values: list[float]) -> None:

@@ -31,6 +31,7 @@ def close(found: Any, wanted: Any, tolerance: float = 1e-5) -> None:
         assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [net for net in NETS if net.name in CHOSEN], ids=str)
 def test_it_answers_as_the_small_network_at_any_batch_size(net: Net, tmp_path: Path) -> None:
     small = compact(net.trained(), net.input())
@@ -47,6 +48,7 @@ def test_it_answers_as_the_small_network_at_any_batch_size(net: Net, tmp_path: P
             close(program(x), small.eval()(x), 1e-2 if net.dtype == torch.bfloat16 else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
 def test_it_answers_as_the_file_and_not_as_the_network_before_rounding(dtype: str, tmp_path: Path) -> None:
     small, x = compact(zero_and_tie_(MLP()), torch.randn(5, 20)).eval(), torch.randn(5, 20)
@@ -125,6 +127,7 @@ FIXED: dict[str, tuple[nn.Module, tuple[Tensor, ...], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED)
 def test_a_fixed_batch_size_gives_a_warning(name: str, tmp_path: Path) -> None:
     model, inputs, message = FIXED[name]
@@ -192,6 +195,7 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
             load_program(tmp_path / "m.pt2")
 
 
+@pytest.mark.slow
 def test_another_process_without_the_class_runs_it(tmp_path: Path) -> None:
     small, x = compact(zero_and_tie_(vgg(), 4), torch.randn(2, 3, 8, 8)).eval(), torch.randn(3, 3, 8, 8)
     save(small, tmp_path / "m.safetensors", example_inputs=x)

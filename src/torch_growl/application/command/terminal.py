@@ -1,4 +1,4 @@
-"""What the command prints: its consoles, warnings and tables."""
+"""The output of the command: its consoles, warnings and tables."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | Non
 
 
 def _chain(path: Path, text: str) -> bool:
-    """Whether a zero row also counts as the removal of the filter that makes it, as the paper counts for VGG."""
+    """Tell whether a zero row also counts as the removal of the filter that makes it, as the paper counts for VGG."""
     try:
         recipe = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -56,7 +56,7 @@ def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tu
 
 
 def _alone(wiring: Wiring, name: str, source: str, norms: tuple[str, ...]) -> bool:
-    """Whether every channel of the source is exactly one input of the reader and is used nowhere else."""
+    """Tell whether every channel of the source is exactly one input of the reader and is used nowhere else."""
     made, read = wiring.outputs[source], wiring.inputs[name]
     if len(made) != len(read) or len(np.unique(made)) != len(made) or set(made.tolist()) != set(read.tolist()):
         return False

@@ -79,7 +79,7 @@ class LayerCut:
 
     @property
     def changed(self) -> bool:
-        """Whether the layer is replaced by another one."""
+        """Tell whether the layer is replaced by another one."""
         return self.width != self.inputs or self.kept is not None
 
     @property

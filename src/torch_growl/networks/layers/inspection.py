@@ -42,7 +42,7 @@ class LayerInfo:
 
     @property
     def eligible(self) -> bool:
-        """Whether its rows can be penalised and tied."""
+        """Tell whether its rows can be penalised and tied."""
         return not self.reason
 
 

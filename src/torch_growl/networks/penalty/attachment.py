@@ -50,7 +50,7 @@ class Schedule:
         return cls(period, check_count("warmup", warmup, least=0, unit="optimizer steps"))
 
     def is_due(self, step: int) -> bool:
-        """Whether the prox runs after this step; steps are counted from 1."""
+        """Tell whether the prox runs after this step; steps are counted from 1."""
         return step % self.period == 0
 
     def share(self, step: int) -> float:

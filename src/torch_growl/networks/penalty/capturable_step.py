@@ -61,7 +61,7 @@ class CapturableStep:
         self._floored = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
 
     def pruned(self, layer: int) -> Tensor:
-        """Which rows of a layer are pruned: ``(n_rows,)`` bool on the device; writing to it changes the state."""
+        """The pruned rows of a layer, ``(n_rows,)`` bool on the device; writing to it changes the state."""
         return self._pruned[self.layers.rows(layer)]
 
     @torch.no_grad()

@@ -127,12 +127,12 @@ class PenalisedLayer:
 
     @property
     def frozen(self) -> bool:
-        """Whether the weight has been frozen since; an optimizer does not change it then, nor does the prox."""
+        """Tell whether the weight has been frozen since; neither an optimizer nor the prox changes it then."""
         weight = self.info.module._parameters.get("weight")
         return weight is not None and not weight.requires_grad
 
     def zero_at_start(self, side: Side) -> Tensor:
-        """Which rows are zero already and so stay zero, unless all are: that is an initialisation, not a pruning."""
+        """The rows that are zero already and stay zero; none if all are: that is an initialisation, not a pruning."""
         zero = row_norms(self.info.module, side) == 0
         return torch.zeros_like(zero) if bool(zero.all()) else zero
 

@@ -89,7 +89,7 @@ class ProximalStep(Protocol):
         """
 
     def pruned(self, layer: int) -> Tensor:
-        """Which rows of a layer are pruned: ``(n_rows,)`` bool; writing to it changes the state."""
+        """The pruned rows of a layer, ``(n_rows,)`` bool; writing to it changes the state."""
 
     def zero_pruned(self) -> None:
         """Set pruned rows to zero again, where momentum or weight decay moved them."""

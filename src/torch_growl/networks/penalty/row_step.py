@@ -61,7 +61,7 @@ class RowStep:
         return {**self.__dict__, "_seen": [None] * len(self._seen)}
 
     def pruned(self, layer: int) -> Tensor:
-        """Which rows of a layer are pruned: ``(n_rows,)`` bool on the CPU; writing to it changes the state."""
+        """The pruned rows of a layer, ``(n_rows,)`` bool on the CPU; writing to it changes the state."""
         return torch.from_numpy(self._pruned[self.layers.rows(layer)])
 
     def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:

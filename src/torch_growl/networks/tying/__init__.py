@@ -1,4 +1,4 @@
-"""Which rows of a network are pruned or share a value, and the parametrization that trains the shared values."""
+"""The rows of a network that are pruned or share a value, and the parametrization that trains the shared values."""
 
 from torch_growl.networks.tying.finding import existing_tying, find_tying
 from torch_growl.networks.tying.parametrization import TiedRows, tie_, tied_layers, untie_

@@ -53,7 +53,7 @@ def varying(ids: Tensor) -> tuple[int, ...]:
 
 
 def constant_along(ids: Tensor, dims: Sequence[int]) -> bool:
-    """Whether squashed identities do not differ along these dimensions."""
+    """Tell whether squashed identities do not differ along these dimensions."""
     return not set(varying(ids)) & {dim % ids.ndim for dim in dims}
 
 

@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 
 
 def connections(module: nn.Module) -> Flags:
-    """Whether a weight of an ungrouped layer is nonzero, for every input and output channel: ``(inputs, outputs)``."""
+    """Tell whether an ungrouped layer has a nonzero weight from each input to each output: ``(inputs, outputs)``."""
     rows, outputs = row_blocks(module, "input").detach()[0], registered_kind(module).n_rows(module, "output")
     if rows.shape[1] != outputs:  # the rows of a registered type need not list output channels
         return cast(Flags, (rows.flatten(1) != 0).any(dim=1, keepdim=True).expand(-1, outputs).cpu().numpy())

@@ -1,4 +1,4 @@
-"""Example inputs of a network, in the three ways they may be given, and random ones like them."""
+"""Example inputs of a network: the three ways to give them, and batches and random inputs made from them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def split_inputs(example_inputs: Any) -> Inputs:
-    """Positional and named inputs.
+    """Return example inputs as positional and named inputs.
 
     Args:
         example_inputs: a tensor, a tuple or list of positional inputs, or a dict of inputs by name.
 
     Raises:
-        InvalidTypeError: it is something else.
-        InvalidValueError: there is no tensor in it.
+        InvalidTypeError: they have another type.
+        InvalidValueError: they hold no tensor.
     """
     if isinstance(example_inputs, Tensor):
         return (example_inputs,), {}
@@ -43,7 +43,7 @@ def split_inputs(example_inputs: Any) -> Inputs:
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
-    """The network's output."""
+    """Call the network and return its output."""
     args, kwargs = inputs
     return model(*args, **kwargs)
 
@@ -54,12 +54,14 @@ def _mapped(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
 
 
 def wide(inputs: Inputs) -> Inputs:
-    """The same inputs with all floating-point tensors in float64."""
+    """Return the inputs with all floating-point tensors in float64."""
     return _mapped(lambda value: value.double() if value.is_floating_point() else value, inputs)
 
 
 def random_like(inputs: Inputs, generator: torch.Generator) -> Inputs:
-    """Inputs of the same shapes and types: floating ones normal with the example's mean and spread, others kept.
+    """Draw inputs of the same shapes and types.
+
+    Floating-point tensors are normal with the example's mean and standard deviation; all others are copied.
 
     Args:
         inputs: the example; not modified.
@@ -85,12 +87,15 @@ def batch_size(inputs: Inputs) -> int:
 
 
 def batch_of(inputs: Inputs, size: int) -> Inputs:
-    """Inputs with ``size`` examples, the given ones over and over.
+    """Return inputs with ``size`` examples, repeating the given ones in order.
 
     Args:
         inputs: the example; its batch dimension is dimension 0 of its first tensor, and of every other tensor that has
-            as many entries there.
-        size: how many.
+            the same size there.
+        size: the number of examples.
+
+    Raises:
+        InvalidValueError: the example has no batch dimension, or no example in it.
     """
     count = batch_size(inputs)
     if not count:

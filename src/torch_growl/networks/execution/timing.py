@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from torch_growl.networks.execution.example_inputs import Inputs, random_like
+from torch_growl.networks.execution.outputs import tensors
 
 __all__ = ["WARMUP", "Candidate", "median_ms", "threads_set"]
 
@@ -39,7 +38,7 @@ def median_ms(
         seed: of the inputs and of the order within a round.
     """
     inputs, order = torch.Generator().manual_seed(seed), random.Random(seed)
-    cuda = any(leaf.is_cuda for leaf in pytree.tree_leaves(example) if isinstance(leaf, Tensor))
+    cuda = any(tensor.is_cuda for tensor in tensors(example))
     times: list[list[float]] = [[] for _ in candidates]
     with torch.random.fork_rng(devices=[]):
         for turn in range(-warmup, repeats):

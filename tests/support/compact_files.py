@@ -29,14 +29,14 @@ Change = Callable[[dict[str, Any], dict[str, Tensor], dict[str, str]], Any]
 
 
 def split(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and the tensors of a file."""
+    """Return the metadata and the tensors of a file."""
     (length,) = struct.unpack("<Q", data[:8])
     metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
     return metadata, {name: value.clone() for name, value in tensors_of(data).items()}
 
 
 def resealed(data: bytes) -> bytes:
-    """The file with the checksum that its other bytes have; as it is where the header holds none."""
+    """Return the file with the right checksum; unchanged if its header holds none."""
     (length,) = struct.unpack("<Q", data[:8])
     header = data[8 : 8 + length]
     zeroed = re.sub(rb'"crc32":"[^"]*"', b'"crc32":"00000000"', header)
@@ -46,7 +46,7 @@ def resealed(data: bytes) -> bytes:
 
 
 def changed(data: bytes, change: Change) -> bytes:
-    """The file with its structure, tensors and metadata changed, and a checksum that is right again.
+    """Change a file's structure, tensors and metadata, and correct its checksum.
 
     A change that returns True has written the structure's text into the metadata itself.
     """
@@ -58,14 +58,14 @@ def changed(data: bytes, change: Change) -> bytes:
 
 
 def write_changed(data: bytes, path: Path, change: Change) -> Path:
-    """The changed file under a name."""
+    """Write a changed file and return its path."""
     path.write_bytes(changed(data, change))
     return path
 
 
 @functools.cache
 def good_file(dtype: str | None = None) -> bytes:
-    """A file with every kind of entry: labels, sets, a block of channels, normalisations."""
+    """Return a file with every kind of entry: labels, sets, a block of channels, normalisations."""
     torch.manual_seed(0)
     small = compact(zero_and_tie_(settle_(vgg()), 4), torch.randn(2, 3, 8, 8))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What all exports share: inputs and outputs of every nesting, what is refused, and what is then left behind."""
+"""All exports: inputs and outputs of every nesting, what is refused, and that nothing is then left behind."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_several_inputs_and_nested_outputs(given: str, tmp_path: Path) -> None:
 
 
 class OfTheTime(nn.Module):
-    """Answers otherwise when it is traced: what verification is for."""
+    """Gives other outputs when it is traced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class OfTheTime(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [tg.export_onnx, tg.export_program])
-def test_other_outputs_are_refused_and_what_was_there_stays(write: Any, tmp_path: Path) -> None:
+def test_other_outputs_are_refused_and_an_existing_file_stays(write: Any, tmp_path: Path) -> None:
     path = tmp_path / "small.file"
     path.write_text("mine")
     model, x = OfTheTime(), torch.randn(2, 6)
@@ -86,7 +86,7 @@ class Fixed(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [tg.export_onnx, tg.export_program])
-def test_a_batch_size_that_the_code_fixes_is_kept_with_a_warning(write: Any, tmp_path: Path) -> None:
+def test_a_batch_size_fixed_by_the_networks_code_gives_a_warning(write: Any, tmp_path: Path) -> None:
     model = Fixed().eval()
     with pytest.warns(GrowlWarning, match="the batch size is fixed at 3") as said:
         written = write(model, torch.randn(3, 6), tmp_path / "fixed.file")

@@ -78,7 +78,7 @@ def test_the_given_network_is_left_as_it_was(case: Case) -> None:
 
 
 @pytest.mark.slow
-def test_constant_folding_does_not_undo_the_sharing(case: Case, tmp_path: Path) -> None:
+def test_constant_folding_does_not_restore_the_full_weights(case: Case, tmp_path: Path) -> None:
     from onnxscript import optimizer
 
     path = case.written.path
@@ -117,7 +117,7 @@ def padding(network: nn.Module) -> int:
 
 
 @pytest.mark.slow
-def test_the_file_names_the_batch_and_tells_nothing_of_the_machine(case: Case) -> None:
+def test_the_file_names_the_batch_and_holds_no_paths(case: Case) -> None:
     proto = onnx.load(case.written.path)
     (entry,), (answer,) = proto.graph.input, proto.graph.output
     assert entry.type.tensor_type.shape.dim[0].dim_param == answer.type.tensor_type.shape.dim[0].dim_param == "batch"

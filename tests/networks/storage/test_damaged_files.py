@@ -41,7 +41,7 @@ def test_every_changed_bit_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bytes_changed_by_who_knows_the_checksum_never_do_anything_else(tmp_path: Path) -> None:
+def test_changed_bytes_with_a_right_checksum_are_loaded_or_refused(tmp_path: Path) -> None:
     """The file loads to some network, or is refused: anything else is a defect."""
     chance, loaded = random.Random(0), 0
     for number in range(300):

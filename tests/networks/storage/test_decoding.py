@@ -134,7 +134,7 @@ def test_every_fault_has_its_message(number: int, tmp_path: Path) -> None:
     refused(changed(good_file(), change), tmp_path / "f", message)
 
 
-def test_what_a_newer_minor_version_adds_is_never_passed_over(tmp_path: Path) -> None:
+def test_unknown_fields_of_a_newer_minor_version_are_refused(tmp_path: Path) -> None:
     def newer(data: dict[str, Any], tensors: Any, header: dict[str, str]) -> None:
         header["version"] = "2.7"
 

@@ -1,4 +1,4 @@
-"""The program beside the compact file: it answers as the network that is loaded, without the network's class."""
+"""The program beside the compact file: it gives the outputs of the loaded network, without the network's class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def close(found: Any, wanted: Any, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("net", [net for net in NETS if net.name in CHOSEN], ids=str)
-def test_it_answers_as_the_small_network_at_any_batch_size(net: Net, tmp_path: Path) -> None:
+def test_the_program_gives_the_small_networks_outputs_at_any_batch_size(net: Net, tmp_path: Path) -> None:
     small = compact(net.trained(), net.input())
     before = {name: value.clone() for name, value in small.state_dict().items()}
     save(small, tmp_path / "model.safetensors", example_inputs=net.input())
@@ -50,7 +50,7 @@ def test_it_answers_as_the_small_network_at_any_batch_size(net: Net, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
-def test_it_answers_as_the_file_and_not_as_the_network_before_rounding(dtype: str, tmp_path: Path) -> None:
+def test_the_program_is_of_the_network_as_stored_not_before_rounding(dtype: str, tmp_path: Path) -> None:
     small, x = compact(zero_and_tie_(MLP()), torch.randn(5, 20)).eval(), torch.randn(5, 20)
     save(small, tmp_path / "m.safetensors", dtype=dtype, example_inputs=x)
     loaded, program = load(tmp_path / "m.safetensors", MLP()).eval(), load_program(tmp_path / "m.safetensors")
@@ -147,7 +147,7 @@ def test_what_cannot_be_exported_writes_nothing(tmp_path: Path, capfd: pytest.Ca
     assert "def forward" not in "".join(capfd.readouterr())
 
 
-def test_a_program_is_held_to_its_file(tmp_path: Path) -> None:
+def test_a_program_of_another_compact_file_is_refused(tmp_path: Path) -> None:
     x = torch.randn(3, 20)
     save(MLP(), tmp_path / "m.safetensors", example_inputs=x)
     with pytest.warns(GrowlWarning, match="m.pt2 belongs to an earlier save and was not changed"):
@@ -161,7 +161,7 @@ def test_a_program_is_held_to_its_file(tmp_path: Path) -> None:
         save(MLP(), tmp_path / "m.pt2")
 
 
-def test_nothing_of_the_machine_is_in_it(tmp_path: Path) -> None:
+def test_a_program_holds_no_paths_and_no_source_lines(tmp_path: Path) -> None:
     save(
         compact(zero_and_tie_(MLP()), torch.randn(3, 20)), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20)
     )
@@ -184,7 +184,25 @@ def test_an_interrupted_save_leaves_both_old_files(tmp_path: Path, monkeypatch: 
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
 
-def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
+def test_a_save_interrupted_between_its_two_files_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
+    before = (tmp_path / "m.safetensors").read_bytes()
+    replace = os.replace
+
+    def fails(source: Path, target: Path) -> None:
+        if target.suffix != ".pt2":
+            raise OSError("disk full")
+        replace(source, target)
+
+    monkeypatch.setattr("torch_growl.files.os.replace", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
+    assert (tmp_path / "m.safetensors").read_bytes() == before
+    with pytest.raises(FileFormatError, match="m.pt2 belongs to another compact file than .*m.safetensors"):
+        load_program(tmp_path / "m.safetensors")
+
+
+def test_files_that_are_not_programs_are_refused(tmp_path: Path) -> None:
     save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
     good = (tmp_path / "m.pt2").read_bytes()
     with pytest.raises(FileFormatError, match="there is no such file; save"):
@@ -196,7 +214,7 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_process_without_the_class_runs_it(tmp_path: Path) -> None:
+def test_another_process_without_the_class_runs_the_program(tmp_path: Path) -> None:
     small, x = compact(zero_and_tie_(vgg(), 4), torch.randn(2, 3, 8, 8)).eval(), torch.randn(3, 3, 8, 8)
     save(small, tmp_path / "m.safetensors", example_inputs=x)
     torch.save(x, tmp_path / "x.pt")

@@ -78,8 +78,8 @@ APPLICATION = [
     Mutation(
         "a folder of another recipe is resumed",
         "application/runs/run_folder.py",
-        "elif (stored := self.recipe()) != recipe:",
-        "elif (stored := self.recipe()) is None:",
+        'update={"description": recipe.description})) != recipe:',
+        'update={"description": recipe.description})) is None:',
         "application/runs/test_run_folder.py::test_a_run_is_resumed_only_on_request_and_with_its_own_recipe",
     ),
     Mutation(

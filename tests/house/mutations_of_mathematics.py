@@ -7,28 +7,28 @@ from tests.support.mutations import Mutation
 MATHEMATICS = [
     Mutation(
         "pruned rows are forgotten",
-        "mathematics/owl/shrinkage.py",
+        "mathematics/owl/step_kernel.py",
         "if dead[i]:",
         "if False:",
-        "networks/penalty/test_attachment.py::test_with_any_optimizer_rows_are_pruned_and_stay_zero[sgd]",
+        "networks/penalty/test_optimizer_hook.py::test_with_any_optimizer_rows_are_pruned_and_stay_zero[sgd]",
     ),
     Mutation(
         "a layer may be emptied",
-        "mathematics/owl/shrinkage.py",
+        "mathematics/owl/step_kernel.py",
         "if left >= least:",
         "if True:",
         "networks/penalty/test_growl.py::test_a_layer_is_never_emptied_and_one_warning_names_it[paper]",
     ),
     Mutation(
         "the width counts in the penalty",
-        "mathematics/owl/shrinkage.py",
+        "mathematics/owl/step_kernel.py",
         "math.sqrt(n) * norm",
         "norm",
         "networks/penalty/test_growl.py::test_the_scale_free_step_is_its_formula",
     ),
     Mutation(
         "the norm of a layer is not restored",
-        "mathematics/owl/shrinkage.py",
+        "mathematics/owl/step_kernel.py",
         "back = norm / max(_norm(x), _TINY)",
         "back = norm / norm",
         "networks/penalty/test_growl.py::test_the_scale_free_step_is_its_formula",
@@ -42,7 +42,7 @@ MATHEMATICS = [
     ),
     Mutation(
         "the prox is not clipped",
-        "mathematics/owl/pooling.py",
+        "mathematics/owl/prox_kernel.py",
         "max(means[b], 0.0) *",
         "means[b] *",
         "mathematics/owl/test_operators.py::test_it_is_the_isotonic_regression_for_every_size[normal-steep-46]",
@@ -66,7 +66,7 @@ MATHEMATICS = [
         "mathematics/owl/_sorting.py",
         "stays = int(abs(v[lo + i]) > screen)",
         "stays = int(abs(v[lo + i]) > 2 * screen)",
-        "mathematics/owl/test_pooling.py::test_long_vectors_of_every_radix[255-crowded]",
+        "mathematics/owl/test_prox_kernel.py::test_long_vectors_of_every_radix[255-crowded]",
     ),
     Mutation(
         "some similar pairs are missed",

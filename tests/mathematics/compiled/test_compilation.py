@@ -121,7 +121,7 @@ def test_new_and_renamed_files_are_part_of_the_stamp(kernels: Path) -> None:
 
 def test_the_stamp_covers_the_ring() -> None:
     assert compilation._RING.name == "mathematics"
-    assert (compilation._RING / "owl" / "pooling.py").is_file()
+    assert (compilation._RING / "owl" / "prox_kernel.py").is_file()
 
 
 def test_it_works_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

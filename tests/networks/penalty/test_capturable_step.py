@@ -14,7 +14,7 @@ import torch_growl as tg
 from torch_growl.errors import GrowlWarning, LayerError
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
-from torch_growl.networks.penalty.proximal_step import StepLayers
+from torch_growl.networks.penalty.step_layers import StepLayers
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

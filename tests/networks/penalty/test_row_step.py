@@ -19,8 +19,8 @@ from tests.support.tolerances import close
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.layers import Side, row_norms, rows_of, scale_rows_
 from torch_growl.networks.penalty import row_step, weight_memory
-from torch_growl.networks.penalty.proximal_step import StepLayers
 from torch_growl.networks.penalty.row_step import RowStep
+from torch_growl.networks.penalty.step_layers import StepLayers
 from torch_growl.networks.penalty.weight_memory import dense_layout
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

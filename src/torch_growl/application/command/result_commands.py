@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torch_growl.application.command.options import DataOption, RunArgument
+from torch_growl.application.command.shared_options import DataOption, RunArgument
 from torch_growl.application.command.terminal import (
     console,
     latency_table,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torch_growl.application.command.options import (
+from torch_growl.application.command.result_commands import show_result
+from torch_growl.application.command.shared_options import (
     AgainOption,
     DataOption,
     RecipeArgument,
@@ -16,7 +17,6 @@ from torch_growl.application.command.options import (
     SeedOption,
     SetOption,
 )
-from torch_growl.application.command.result_commands import show_result
 from torch_growl.application.command.terminal import console, show_line, sweep_table
 from torch_growl.arguments import check_choice
 

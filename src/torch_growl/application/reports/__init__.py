@@ -1,4 +1,7 @@
-"""The report of a run, made from its files alone: summary, figures and one HTML page."""
+"""The report of a run, made from its files alone: summary, figures and one HTML page.
+
+``curve_figure`` draws the curve of a sweep over strengths.
+"""
 
 from torch_growl.application.reports.curves import curve_figure
 from torch_growl.application.reports.report import make_report

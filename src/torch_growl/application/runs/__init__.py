@@ -1,4 +1,7 @@
-"""Runs: the run folder, what the stages share, the stages, training, evaluation, and the sweep over strengths."""
+"""Runs: the run folder, what the stages share, the stages, training, evaluation, and the sweep over strengths.
+
+The order of the stages and the files of each are in ``recipes.stage_table``, which the report reads too.
+"""
 
 from torch_growl.application.runs.environment import environment_record
 from torch_growl.application.runs.evaluation import compare_run

@@ -1,7 +1,7 @@
 """Sequences λ, the OWL norm, its dual and its proximal operator, and the row-wise operator of GrOWL.
 
-The functions of ``operators`` check their arguments; ``pooling``, ``row_scaling`` and ``shrinkage`` are compiled
-kernels, loaded on use.
+The functions of ``operators`` check their arguments; ``prox_kernel``, ``row_scaling`` and ``step_kernel`` are
+compiled, and loaded on use.
 """
 
 from torch_growl.mathematics.owl.min_max import isotonic_minmax
@@ -25,11 +25,11 @@ __all__ = [
     "owl_dual_norm",
     "owl_norm",
     "pld",
-    "pooling",
     "prox_growl",
+    "prox_kernel",
     "prox_owl",
     "row_scaling",
     "sequence_from_dict",
-    "shrinkage",
     "slope",
+    "step_kernel",
 ]

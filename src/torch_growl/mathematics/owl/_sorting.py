@@ -6,7 +6,8 @@ differ for float64. Two radix passes over the leading bits order all but close n
 if values are so close together that insertion would take long, a merge sort replaces it, so time is O(n log n) for
 every input. Values that are certainly zero in the prox are left out before.
 
-Used by :mod:`torch_growl.mathematics.owl.pooling`. Everything here works on one vector, ``v[lo:hi]`` of a longer array.
+Used by :mod:`torch_growl.mathematics.owl.prox_kernel`. Everything here works on one vector, ``v[lo:hi]`` of a longer
+array.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def isotonic_minmax(y: Tensor) -> Tensor:
     x = torch.full_like(y, torch.inf)
     if y.numel() == 0:
         return x
-    sums = torch.nn.functional.pad(y.cumsum(1), (1, 0))  # sums[:, j] = y_0 + … + y_{j−1}
+    sums = torch.cat([y.new_zeros(vectors, 1), y.cumsum(1)], 1)  # sums[:, j] = y_0 + … + y_{j−1}
     place = torch.arange(n, device=y.device)
     last = place.flip(0)  # j from the last to the first, so that a running maximum is one over all j ≥ k
     before, to = sums[:, :-1].unsqueeze(2), sums[:, 1:].flip(1).unsqueeze(1)  # (n_vectors, n, 1), (n_vectors, 1, n)

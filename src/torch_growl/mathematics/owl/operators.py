@@ -242,9 +242,9 @@ def _prox(vs: list[Tensor], lams: list[Tensor]) -> list[Tensor]:
 @cache
 def _kernel() -> Any:
     """Load the compiled kernels when they are first needed."""
-    from torch_growl.mathematics.owl import pooling
+    from torch_growl.mathematics.owl import prox_kernel
 
-    return pooling
+    return prox_kernel
 
 
 def _explain(fault: int, vs: list[Tensor], lams: list[Tensor]) -> NoReturn:

@@ -1,4 +1,7 @@
-"""The compact network with the same outputs: its structure, planning, construction, and the state of its training."""
+"""The compact network with the same outputs: its structure, planning, construction, and the state of its training.
+
+``expand_`` writes the weights of a compact network back into a dense one of the original sizes.
+"""
 
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.expanding import expand_

@@ -1,4 +1,4 @@
-"""The GrOWL penalty and the proximal step that runs after every ``optimizer.step()``."""
+"""The GrOWL penalty, its proximal step, and the hook that takes it after every (or every n-th) ``optimizer.step()``."""
 
 from torch_growl.networks.penalty.growl import GrOWL
 

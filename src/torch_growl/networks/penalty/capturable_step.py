@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_growl.errors import LayerError
 from torch_growl.mathematics.owl import isotonic_minmax
 from torch_growl.networks.layers import row_norms, scale_rows_
-from torch_growl.networks.penalty.proximal_step import StepLayers
+from torch_growl.networks.penalty.step_layers import StepLayers
 
 __all__ = ["CapturableStep"]
 
@@ -25,7 +25,7 @@ _TINY = 1e-30
 class CapturableStep:
     """The proximal step with its state on the device of the layers.
 
-    Implements :class:`torch_growl.networks.penalty.proximal_step.ProximalStep`. Every tensor of the state keeps its
+    Implements :class:`torch_growl.networks.penalty.step_layers.ProximalStep`. Every tensor of the state keeps its
     address. Pooling is the O(n²) one of :func:`isotonic_minmax`, meant for layers of up to some thousand rows.
 
     Args:

@@ -32,9 +32,9 @@ from torch_growl.arguments import check_choice, check_count, check_number, check
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
 from torch_growl.networks.layers import Side, plain_model, row_norms, rows_of
-from torch_growl.networks.penalty.attachment import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.effective_rate import prox_rates
+from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
     Balance,
     Override,
@@ -42,8 +42,8 @@ from torch_growl.networks.penalty.penalised_layers import (
     check_sequence,
     penalised_layers,
 )
-from torch_growl.networks.penalty.proximal_step import ProximalStep, StepLayers
 from torch_growl.networks.penalty.row_step import RowStep
+from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
 
 __all__ = ["GrOWL"]
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.compiled import run_all
 from torch_growl.networks.layers import row_norms, scale_rows_
-from torch_growl.networks.penalty.proximal_step import StepLayers
+from torch_growl.networks.penalty.step_layers import StepLayers
 from torch_growl.networks.penalty.weight_memory import Part, dense_layout, parts_of
 
 __all__ = ["RowStep"]
@@ -34,7 +34,7 @@ _THREADS_FROM = 1 << 20  # weights; for fewer one thread is faster
 class RowStep:
     """The proximal step that reports at once, for any devices and types of weights.
 
-    Implements :class:`torch_growl.networks.penalty.proximal_step.ProximalStep`.
+    Implements :class:`torch_growl.networks.penalty.step_layers.ProximalStep`.
 
     Args:
         layers: what to shrink.
@@ -225,14 +225,14 @@ def _split(joined: Any, offsets: NDArray[np.int64], layers: list[int]) -> list[A
 @cache
 def _kernels() -> Any:
     """The compiled code, loaded at the first step."""
-    from torch_growl.mathematics.owl import pooling, row_scaling, shrinkage
+    from torch_growl.mathematics.owl import prox_kernel, row_scaling, step_kernel
 
     return SimpleNamespace(
-        whole_step=shrinkage.whole_step,
+        whole_step=step_kernel.whole_step,
         squares=row_scaling.squares,
         combine=row_scaling.combine,
         rescale_=row_scaling.rescale_,
-        shrink=shrinkage.shrink,
-        DONE=shrinkage.DONE,
-        workspace=pooling.workspace,
+        shrink=step_kernel.shrink,
+        DONE=step_kernel.DONE,
+        workspace=prox_kernel.workspace,
     )

@@ -1,4 +1,7 @@
-"""The compact file: safetensors with the structure in its header, int8 weights, and the program beside it."""
+"""The compact file: safetensors with the structure in its header, int8 weights, and the program beside it.
+
+``docs/format.md`` specifies the file.
+"""
 
 from torch_growl.networks.storage.compact_file import load, load_dense, save
 from torch_growl.networks.storage.encoding import packed_bytes

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_growl.mathematics.compiled.compilation import jit
-from torch_growl.mathematics.owl.pooling import solve_with_order
+from torch_growl.mathematics.owl.prox_kernel import solve_with_order
 from torch_growl.mathematics.owl.row_scaling import combine, rescale_, squares
 
 __all__ = ["DONE", "FLOORED", "shrink", "whole_step"]

@@ -13,7 +13,7 @@ import torch_growl as tg
 from tests.support.small_mlp import mlp, step
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.networks.layers import row_norms
-from torch_growl.networks.penalty.attachment import Schedule, unwrapped
+from torch_growl.networks.penalty.optimizer_hook import Schedule, unwrapped
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),

@@ -9,8 +9,8 @@ from torch.nn.utils import prune
 
 from torch_growl.errors import LayerError
 from torch_growl.networks.penalty.capturable_step import CapturableStep
-from torch_growl.networks.penalty.proximal_step import StepLayers
 from torch_growl.networks.penalty.row_step import RowStep
+from torch_growl.networks.penalty.step_layers import StepLayers
 
 
 def _narrowed(module: nn.Linear) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from tests.support.reference_prox import assert_is_prox, reference_prox
-from torch_growl.mathematics.owl import _sorting, pooling
+from torch_growl.mathematics.owl import _sorting, prox_kernel
 from torch_growl.mathematics.owl.operators import prox_owl
 
 Floats = NDArray[Any]
@@ -96,19 +96,19 @@ def all_paths(vectors: list[tuple[Floats, Floats]], rng: Rng) -> None:
     expected = np.concatenate([reference_prox(v.tolist(), lam.tolist()) for v, lam in vectors])
 
     together = np.empty_like(v)
-    assert pooling.prox_vectors(v, lam, offsets, together) == pooling.OK
+    assert prox_kernel.prox_vectors(v, lam, offsets, together) == prox_kernel.OK
     assert same_bits(together, expected)
 
     order = np.concatenate([rng.permutation(len(v)) for v, _ in vectors]).astype(np.int32)  # at first a bad one,
     for _ in range(2):  # then a perfect one
         with_order = np.empty_like(v)
-        assert pooling.prox_vectors(v, lam, offsets, with_order, order) == pooling.OK
+        assert prox_kernel.prox_vectors(v, lam, offsets, with_order, order) == prox_kernel.OK
         assert same_bits(with_order, expected)
     for s, (one, _) in enumerate(vectors):
         places = order[offsets[s] : offsets[s + 1]]
         assert sorted(places) == list(range(len(one)))
 
-    x, sorting, block = pooling.prox_blocks(v, lam, offsets)
+    x, sorting, block = prox_kernel.prox_blocks(v, lam, offsets)
     assert same_bits(x, expected)
     assert sorted(sorting) == list(range(len(v)))
     for number in range(block.max(initial=-1) + 1):
@@ -116,7 +116,7 @@ def all_paths(vectors: list[tuple[Floats, Floats]], rng: Rng) -> None:
     assert (x[sorting[block == -1]] == 0).all()
 
     in_place = v.copy()
-    assert pooling.prox_vectors(in_place, lam, offsets, in_place) == pooling.OK
+    assert prox_kernel.prox_vectors(in_place, lam, offsets, in_place) == prox_kernel.OK
     assert same_bits(in_place, expected)
 
     for s, (one, weights) in enumerate(vectors):

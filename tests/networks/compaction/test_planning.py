@@ -189,7 +189,7 @@ def test_a_removal_smaller_than_its_index_is_reported() -> None:
         model[0].weight[:, 4] = 0
     with pytest.warns(GrowlWarning, match="no removal saves more bytes than its index needs: the network is returned"):
         small = compact(model, torch.randn(3, 30))
-    assert by_name(small)["0"].reason.startswith("1 rows could be removed, but their index would need more bytes")
+    assert by_name(small)["0"].reason.startswith("1 row could be removed, but their index would need more bytes")
 
 
 def test_layers_with_hooks_stay() -> None:

@@ -230,6 +230,6 @@ class _Attempt:
 
 def _unchanged(plan: Structure) -> str:
     text = "no zero rows and no bit-equal rows: the network is returned unchanged (a copy)"
-    if any("rows could be removed" in layer.reason for layer in plan.layers):
+    if any("could be removed, but their index" in layer.reason for layer in plan.layers):
         text = "no removal saves more bytes than its index needs: the network is returned unchanged (a copy)"
     return text + "; structure_of(...) has the reason for each layer"

@@ -163,7 +163,9 @@ def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCu
             members[label].append(place)
     cost = index_bytes(fed_groups(members, groups, arriving), arriving)
     if cost >= saved:
-        few = f"{arriving - smaller.width} rows could be removed, but their index would need more bytes than it saves"
+        fewer = arriving - smaller.width
+        some = "1 row" if fewer == 1 else f"{fewer} rows"
+        few = f"{some} could be removed, but their index would need more bytes than it saves"
         return as_it_is, "; ".join(text for text in (why, few) if text)
     return smaller, why
 

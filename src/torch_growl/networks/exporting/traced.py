@@ -124,12 +124,12 @@ class Traced:
         return found
 
     def batches(self) -> list[Inputs]:
-        """Return inputs to compare on: the example, random ones, and random ones of two other batch sizes if open."""
+        """Return inputs to compare on: the example, two random batches, and other batch sizes if any is taken."""
         generator = torch.Generator().manual_seed(0)
-        found = [self.example, random_like(self.example, generator)]
+        found = [self.example, *(random_like(self.example, generator) for _ in range(2))]
         if self.dynamic_batch:
-            size = batch_size(self.example)
-            found += [random_like(batch_of(self.example, other), generator) for other in (1, size + 1)]
+            others = dict.fromkeys((1, 3, 8, batch_size(self.example) + 1))
+            found += [random_like(batch_of(self.example, size), generator) for size in others]
         return found
 
     def compare(self, where: str, load: Callable[[], Run]) -> float:

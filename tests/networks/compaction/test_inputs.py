@@ -172,3 +172,17 @@ def test_a_shared_result_is_never_used_for_another_tensor() -> None:
         a = torch.randn(2, 3)
         assert torch.equal(shared(a), a[:, [0, 2]])
     assert torch.equal(shared(y), y[:, [0, 2]])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.parametrize("inputs", [SelectInputs([3, 0], -1), SumInputs([[3, 1], [0]], -1)], ids=["select", "sum"])
+def test_a_nested_tensor_is_selected_or_summed_part_by_part(inputs: nn.Module, layout: torch.layout) -> None:
+    parts = [torch.randn(3, 5), torch.randn(6, 5)]
+    x = torch.nested.nested_tensor(parts, layout=layout)
+    found = inputs(x)
+    for part, wanted in zip(found.unbind(), parts, strict=True):
+        assert torch.equal(part, inputs(wanted))
+    assert found.layout == layout
+    if layout == torch.jagged:
+        assert (found + inputs(x)).is_nested  # it has the lengths of x, so it can be added to others made from x

@@ -34,7 +34,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,8 @@ class SelectInputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the selected inputs: a copy of ``x`` with ``len(index)`` channels."""
+        if isinstance(x, Tensor) and x.is_nested:  # torch.fx traces with other objects
+            return _of_parts(self, x)
         return x.index_select(self.dim, self.index)
 
     def extra_repr(self) -> str:
@@ -106,6 +108,8 @@ class SumInputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sums of the groups: ``len(groups)`` channels in the type of ``x``."""
+        if isinstance(x, Tensor) and x.is_nested:  # torch.fx traces with other objects
+            return _of_parts(self, x)
         if self.scatter_free or torch.onnx.is_in_onnx_export():
             return sum_without_scatter(x, self.groups, self.dim)
         sums = x.index_select(self.dim, self.first)
@@ -158,6 +162,14 @@ class SharedInputs(nn.Module):
     def extra_repr(self) -> str:
         """The arguments in ``repr()``."""
         return f"readers={self.readers}"
+
+
+def _of_parts(inputs: nn.Module, x: Tensor) -> Tensor:
+    """Select or sum the inputs of every part of a nested tensor, whose operations do not include this."""
+    if x.layout == torch.jagged:
+        offsets, lengths = cast(Any, x).offsets(), cast(Any, x).lengths()
+        return torch.nested.nested_tensor_from_jagged(inputs(x.values()), offsets, lengths)
+    return torch.nested.as_nested_tensor([inputs(part) for part in x.unbind()])
 
 
 def sum_without_scatter(x: Tensor, groups: Sequence[Sequence[int]], dim: int) -> Tensor:

@@ -64,6 +64,7 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
     for layer in plan.layers:
         if layer.changed:
             model = replace_(model, layer.name, _smaller(model.get_submodule(layer.name), layer))
+    _leave_fast_path_(model)
     readers: dict[str, list[str]] = {}
     for layer in plan.layers:
         if layer.shares is not None:
@@ -74,6 +75,16 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         for name in names:
             model.get_submodule(name).add_module("inputs", shared)
     return record_(model, plan)
+
+
+def _leave_fast_path_(model: nn.Module) -> None:
+    """Make transformer layers of torch call the layers inside them that select or sum their inputs.
+
+    Their fused kernel would read the smaller weights and skip the selection. Loading comes through here too.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and any(isinstance(m, FedLayer) for m in module.children()):
+            module.activation_relu_or_gelu = 0
 
 
 @torch.no_grad()

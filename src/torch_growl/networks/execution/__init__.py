@@ -9,6 +9,7 @@ from torch_growl.networks.execution.example_inputs import (
     split_inputs,
     wide,
 )
+from torch_growl.networks.execution.fused_layers import fast_path
 from torch_growl.networks.execution.outputs import difference, exact_arithmetic, outputs_of, tensors, tensors_in
 from torch_growl.networks.execution.proof import Proof
 from torch_growl.networks.execution.timing import WARMUP, Candidate, median_ms, threads_set
@@ -23,6 +24,7 @@ __all__ = [
     "call",
     "difference",
     "exact_arithmetic",
+    "fast_path",
     "median_ms",
     "outputs_of",
     "random_like",

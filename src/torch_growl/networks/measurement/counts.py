@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_growl.arguments import check_count, check_type
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs
-from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, median_ms, split_inputs
+from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, fast_path, median_ms, split_inputs
 from torch_growl.networks.layers import kind_of, plain_copy, rows_of
 
 __all__ = ["Measurement", "count_macs", "measure"]
@@ -173,10 +173,5 @@ def _lstm_flops(
 @contextmanager
 def _no_fused_attention() -> Iterator[None]:
     """Turn off fused transformer layers and fused attention: the counter does not see their products."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    with fast_path(False), sdpa_kernel(SDPBackend.MATH):
+        yield

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from torch_growl.networks.execution import tensors_in
+from torch_growl.networks.execution import fast_path, tensors_in
 from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed
 from torch_growl.networks.wiring.recording import LinearChain, Recording
@@ -242,7 +242,7 @@ def record(
         handles.append(module.register_forward_pre_hook(watch.enter(name, layer)))
         handles.append(module.register_forward_hook(watch.leave(name, layer), with_kwargs=True))
     try:
-        with torch.no_grad(), watch:
+        with torch.no_grad(), fast_path(False), watch:  # a fused layer hides the layers inside it
             result = model(*args, **kwargs)
     finally:
         for handle in handles:

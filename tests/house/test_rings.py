@@ -1,22 +1,34 @@
-"""Rings, rooms and doors: the tree keeps the rules of ``tests/support/house.py``, and a planted offence is seen."""
+"""Rings, rooms and doors: the tree keeps the rules of ``tests/support/house_*.py``, and a planted offence is seen."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.house import CHECKS, LINES, House, optional_packages, third_parties, too_long
+from tests.support import house_imports, house_third_parties, house_tree
+from tests.support.house import House
+from tests.support.house_third_parties import extras_of_users
+from tests.support.house_tree import LINES, too_long
 from tests.support.imports import PACKAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / PACKAGE
-EXTRAS = optional_packages(ROOT / "pyproject.toml")
+EXTRAS = extras_of_users(ROOT / "pyproject.toml")
+CHECKS: dict[str, Callable[[House], list[str]]] = {
+    name.replace("_", " "): check
+    for rules in (house_tree, house_imports, house_third_parties)
+    for name, check in vars(rules).items()
+    if inspect.isfunction(check) and [*inspect.signature(check).parameters] == ["house"] and name[0] != "_"
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +63,9 @@ PENALTY = "networks/penalty/penalised_layers.py"
 OUTWARD, LATER = "no ring imports an outer one", "no room imports a later one"
 DOOR, EXACT = "others come through the door", "doors name what is used"
 THIRD, EXTRA = "third parties are those listed", "extras are imported in functions"
+READ, CIRCLE = "every import can be read", "no modules import each other"
+IMPORT, DOOR_FILE = "doors import what they name", "networks/layers/__init__.py"
+TORCH_NN = "mathematics knows no modules"
 FUNCTION = "def planted():\n    "
 
 PLANTS = {
@@ -70,11 +85,46 @@ PLANTS = {
     "relative import_module": Plant(
         OUTWARD, MATHEMATICS, 'import_module("...networks.layers", __package__)', "networks.layers"
     ),
-    "import_module of a made-up name": Plant(
-        OUTWARD, MATHEMATICS, 'import_module(f"torch_growl.networks.{name}")', "imports torch_growl.networks"
+    "import_module with a keyword": Plant(
+        OUTWARD, MATHEMATICS, 'import_module(package=None, name="torch_growl.networks.layers")', "networks.layers"
     ),
+    "find_spec": Plant(OUTWARD, MATHEMATICS, 'find_spec("torch_growl.networks.layers")', "networks.layers"),
     "__import__": Plant(OUTWARD, MATHEMATICS, '__import__("torch_growl.networks.layers")', "networks.layers"),
     "from beside the rings": Plant(OUTWARD, "errors.py", "from torch_growl.mathematics.owl import slope", "owl.slope"),
+    # what no reading of the file can follow
+    "import_module under another name": Plant(
+        READ, MATHEMATICS, "from importlib import import_module as load\nload('rich')", "gives import_module another"
+    ),
+    "import_module in a variable": Plant(
+        READ, MATHEMATICS, "load = importlib.import_module", "computes the name that import_module"
+    ),
+    "import_module of a computed name": Plant(
+        READ, NETWORKS, f"{FUNCTION}import_module(f'torch_growl.application.{{room}}')", "computes the name"
+    ),
+    "__import__ of a computed name": Plant(READ, NETWORKS, f"{FUNCTION}__import__('ri' + 'ch')", "computes the name"),
+    "find_spec of a computed name": Plant(READ, NETWORKS, f"{FUNCTION}find_spec('ri' + 'ch')", "computes the name"),
+    "a name that is allowed and not computed": Plant(
+        READ,
+        "application/recipes/entry_points.py",
+        'import_module("json")',
+        "no longer",
+        "importlib.import_module(module_name)",
+    ),
+    "pkgutil.resolve_name": Plant(READ, MATHEMATICS, "pkgutil.resolve_name('rich:print')", "uses pkgutil"),
+    "from pkgutil": Plant(READ, MATHEMATICS, "from pkgutil import resolve_name", "uses pkgutil"),
+    "runpy": Plant(READ, MATHEMATICS, "import runpy as r", "uses runpy"),
+    "a module made from a file": Plant(
+        READ, MATHEMATICS, "importlib.util.spec_from_file_location('a', 'b.py')", "uses spec_from_file_location"
+    ),
+    "sys.modules": Plant(
+        READ, MATHEMATICS, f"{FUNCTION}sys.modules['torch_growl.networks.layers']", "uses sys.modules"
+    ),
+    "modules of sys": Plant(READ, MATHEMATICS, "from sys import modules as loaded", "uses sys.modules"),
+    "sys under another name": Plant(READ, MATHEMATICS, "import sys as s\ns.modules['rich']", "gives sys another"),
+    "exec": Plant(READ, MATHEMATICS, "exec('import rich')", "uses exec"),
+    "eval": Plant(READ, MATHEMATICS, f"{FUNCTION}eval('__import__(\"rich\")')", "uses eval"),
+    "exec of builtins": Plant(READ, MATHEMATICS, "import builtins as b", "uses builtins"),
+    "a star in a room": Plant(READ, PENALTY, "from torch_growl.networks.penalty.step_layers import *", "a star hides"),
     # rooms
     "a later room": Plant(LATER, NETWORKS, "from torch_growl.networks.wiring import Wiring", "later room"),
     "the room beside": Plant(LATER, PENALTY, "from torch_growl.networks.tying import Tying", "room beside"),
@@ -83,6 +133,13 @@ PLANTS = {
     "a module beside the rooms": Plant("every module lies in a room", "networks/new.py", "", "networks.new lies"),
     "a module beside the rings": Plant("every module lies in a room", "helpers.py", "", "helpers lies beside"),
     "a folder in a room": Plant("every module lies in a room", "networks/layers/new/one.py", "", "layers.new.one lies"),
+    "a folder in a room, with a door": Plant(
+        "every module lies in a room", "networks/layers/new/__init__.py", "", "layers.new lies"
+    ),
+    "a circle in a room": Plant(
+        CIRCLE, "networks/layers/rows.py", "import torch_growl.networks.layers.choosing", "layers.choosing ← networks."
+    ),
+    "a circle beside the rings": Plant(CIRCLE, "errors.py", "from torch_growl.arguments import number", "arguments"),
     # doors
     "past the door": Plant(
         DOOR, PENALTY, "from torch_growl.networks.layers.kinds import kind_of", "passes the door by"
@@ -93,18 +150,23 @@ PLANTS = {
     "a flat public name": Plant(DOOR, PENALTY, "from torch_growl import compact", "names come from their rooms"),
     "the whole package": Plant(DOOR, PENALTY, "import torch_growl as tg", "names come from their rooms"),
     "its own door": Plant(DOOR, NETWORKS, "from torch_growl.networks.layers import LayerKind", "its own door"),
-    "a door names too much": Plant(EXACT, "networks/layers/__init__.py", ' "planted",]', "layers names planted", "]"),
-    "a door names too little": Plant(
-        EXACT, "networks/layers/__init__.py", "", "layers does not name kind_of", '"kind_of",'
+    "a door names too much": Plant(EXACT, DOOR_FILE, ' "planted",]', "layers names planted", "]"),
+    "a door names too little": Plant(EXACT, DOOR_FILE, "", "layers does not name kind_of", '"kind_of",'),
+    "a door imports what it does not name": Plant(
+        IMPORT, DOOR_FILE, "from torch_growl.networks.layers.rows import planted", "imports planted"
     ),
-    "code in a door": Plant(
-        "doors are a paragraph and names", "networks/layers/__init__.py", "def planted(): ...", "FunctionDef"
+    "a door imports under another name": Plant(
+        IMPORT, DOOR_FILE, "kind_of as planted,", "layers imports planted", "kind_of,"
     ),
+    "a door names what it does not import": Plant(
+        IMPORT, DOOR_FILE, "", "layers names kind_of, which", "    kind_of,\n"
+    ),
+    "code in a door": Plant("doors are a paragraph and names", DOOR_FILE, "def planted(): ...", "FunctionDef"),
     "names of a ring": Plant(
         "doors are a paragraph and names", "networks/__init__.py", "from torch_growl.networks.layers import x", "ring's"
     ),
     "a function with a module's name": Plant(
-        "no module shares a function s name", "networks/layers/__init__.py", "from .kinds import kinds", "layers.kinds"
+        "no module shares a function s name", DOOR_FILE, "from .kinds import kinds", "layers.kinds"
     ),
     # third parties
     "a third party": Plant(THIRD, MATHEMATICS, "from sklearn.cluster import KMeans", "sklearn.cluster.KMeans"),
@@ -113,26 +175,75 @@ PLANTS = {
     "a third party that is not used": Plant(
         THIRD, "networks/__init__.py", "Third parties: yaml, ", "networks lists yaml", "Third parties: "
     ),
+    "a tool of developers in a function": Plant(THIRD, NETWORKS, f"{FUNCTION}import pytest", "imports pytest"),
+    "a package of the tests in a function": Plant(THIRD, NETWORKS, f"{FUNCTION}import timm", "imports timm"),
+    "another ring's extra": Plant(THIRD, NETWORKS, f"{FUNCTION}import tensorboard", "imports tensorboard"),
+    "a requirement called optional": Plant(
+        THIRD, "networks/__init__.py", "need them: scipy, ", "scipy as optional", "need them: "
+    ),
+    "an extra called required": Plant(
+        THIRD, "networks/__init__.py", "Third parties: onnx, ", "onnx as required", "Third parties: "
+    ),
     "an extra at the top": Plant(EXTRA, NETWORKS, "try:\n    import onnx\nexcept ImportError: ...", "imports onnx"),
-    "a module in mathematics": Plant("mathematics knows no modules", MATHEMATICS, "from torch import nn", "torch.nn"),
+    "an extra in a class": Plant(EXTRA, NETWORKS, "class Planted:\n    import onnx", "imports onnx"),
+    "an extra in a default": Plant(EXTRA, NETWORKS, 'def planted(of=__import__("onnx")): ...', "imports onnx"),
+    "an extra in a lambda's default": Plant(
+        EXTRA, NETWORKS, 'planted = lambda of=__import__("onnx"): of', "imports onnx"
+    ),
+    "an extra in a decorator": Plant(
+        EXTRA, NETWORKS, '@__import__("onnx").planted\ndef planted(): ...', "imports onnx"
+    ),
+    "an extra when not type checking": Plant(EXTRA, NETWORKS, "if not TYPE_CHECKING:\n    import onnx", "imports onnx"),
+    "an extra in the else of type checking": Plant(
+        EXTRA, NETWORKS, "if TYPE_CHECKING:\n    import abc\nelse:\n    import onnx", "imports onnx"
+    ),
+    "from torch import nn": Plant(TORCH_NN, MATHEMATICS, "from torch import nn", "torch.nn"),
+    "from torch.nn": Plant(TORCH_NN, MATHEMATICS, "from torch.nn import Module as M", "torch.nn.Module"),
+    "import torch.nn.functional": Plant(
+        TORCH_NN, MATHEMATICS, "import torch.nn.functional as F", "torch.nn.functional"
+    ),
+    "torch.nn as an attribute": Plant(
+        TORCH_NN, MATHEMATICS, f"{FUNCTION}torch.nn.functional.relu(torch.ones(1))", "uses torch.nn"
+    ),
+    "torch.nn of torch under another name": Plant(
+        TORCH_NN, MATHEMATICS, "import torch as t\nplanted = t.nn.Module", "uses t.nn"
+    ),
+    "torch.optim": Plant(TORCH_NN, MATHEMATICS, "from torch.optim import SGD", "torch.optim.SGD"),
+    "torch.optim as an attribute": Plant(TORCH_NN, MATHEMATICS, "planted = torch.optim.SGD", "uses torch.optim"),
     # length
     "a long file": Plant("no module is long", MATHEMATICS, "\n" * LINES, "sequences.py has"),
 }
 
 
-@pytest.mark.parametrize("name", PLANTS)
-def test_a_planted_offence_is_seen(name: str, house: House, tmp_path: Path) -> None:
-    plant = PLANTS[name]
-    copy = copied(tmp_path)
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("copy"))
+
+
+@contextmanager
+def planted(plant: Plant, copy: Path) -> Iterator[None]:
+    """Write an offence into the copy of the package and take it out again."""
     file = copy / plant.file
+    new_folder, new_file = not file.parent.exists(), not file.exists()
     file.parent.mkdir(exist_ok=True)
-    text = file.read_text("utf-8") if file.exists() else ""
-    assert not plant.stands or plant.stands in text
-    text = text.replace(plant.stands, plant.text, 1) if plant.stands else f"{text}\n{plant.text}\n"
-    file.write_text(text, encoding="utf-8")
-    before, after = CHECKS[plant.check](house), CHECKS[plant.check](House(copy, EXTRAS))
-    new = [offence for offence in after if offence not in before]
-    assert any(plant.said in offence for offence in new), after
+    before = "" if new_file else file.read_text("utf-8")
+    assert not plant.stands or plant.stands in before
+    after = before.replace(plant.stands, plant.text, 1) if plant.stands else f"{before}\n{plant.text}\n"
+    file.write_text(after, encoding="utf-8")
+    yield
+    file.write_text(before, encoding="utf-8")
+    if new_file:
+        file.unlink()
+    if new_folder:
+        file.parent.rmdir()
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_offence_is_seen(name: str, copy: Path) -> None:
+    plant = PLANTS[name]
+    with planted(plant, copy):
+        found = CHECKS[plant.check](House(copy, EXTRAS))
+    assert any(plant.said in offence for offence in found), found
 
 
 def test_every_check_has_a_plant() -> None:
@@ -171,13 +282,13 @@ def loaded(package: Path, house: House) -> dict[str, set[str]]:
 
 
 def too_much(found: dict[str, set[str]], house: House) -> list[str]:
-    heavy = {"numba", *EXTRAS} - {"pytest", "hypothesis", "mypy", "ruff"}
+    heavy = {"numba", *EXTRAS}
     assert found["package"] == set()
     assert found.keys() == {"package", *house.rings}
-    outer = set(third_parties(house, house.rings[-1]))
+    outer = set(house.third_parties(house.rings[-1]))
     wrong = []
     for ring in house.rings:
-        unwanted = heavy | (outer - set(third_parties(house, ring)) if ring != house.rings[-1] else set())
+        unwanted = heavy | (outer - set(house.third_parties(ring)) if ring != house.rings[-1] else set())
         wrong += [f"the doors of {ring} load {name}" for name in sorted(found[ring] & unwanted)]
     return wrong
 

@@ -1,4 +1,7 @@
-"""The imports of a Python file, in every form: by statement, relative, deferred, and by ``import_module``."""
+"""The imports of a Python file, in every form: by statement, relative, deferred, by ``import_module("name")``.
+
+``unreadable`` finds the rest: computed names, and other ways to run code.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,7 @@ def imports(path: Path, module: str, modules: set[str]) -> list[Import]:
     package = [PACKAGE, *(part for part in module.split(".") if part)]
     if path.name != "__init__.py":
         package.pop()
-    source = path.read_text("utf-8")
-    for node, at_once in _statements(source):
+    for node, at_once in _statements(path.read_text("utf-8")):
         names: list[tuple[str, str | None]] = []
         if isinstance(node, ast.Import):
             names = [(alias.name, None) for alias in node.names]
@@ -54,8 +56,9 @@ def imports(path: Path, module: str, modules: set[str]) -> list[Import]:
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ".".join([*base, *([node.module] if node.module else [])])
             names = [(start, alias.name) for alias in node.names]
-        elif isinstance(node, ast.Call) and (called := _called(node, package)):
-            names = [(called, None)]
+        elif written := _written_out(node):
+            dots = len(written) - len(written.lstrip("."))
+            names = [(".".join([*package[: len(package) - dots + 1], written[dots:]]) if dots else written, None)]
         for start, name in names:
             if name and f"{start}.{name}".removeprefix(f"{PACKAGE}.") in modules and start.startswith(PACKAGE):
                 start, name = f"{start}.{name}", None
@@ -70,33 +73,76 @@ def _parsed(source: str) -> ast.Module:
 
 @lru_cache(maxsize=1024)
 def _statements(source: str) -> list[tuple[Any, bool]]:
+    """The imports of a file, statements and calls, and whether each runs when the file is imported."""
     found: list[tuple[Any, bool]] = []
 
     def walk(node: ast.AST, at_once: bool) -> None:
+        later: list[ast.AST] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            later = [*node.body]  # decorators and defaults run at once
+        elif isinstance(node, ast.Lambda):
+            later = [node.body]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            later = [*node.body]  # not its else
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Import | ast.ImportFrom | ast.Call):
-                found.append((child, at_once))
-            later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-            walk(child, at_once and not later and not typing)
+            now = at_once and child not in later
+            if isinstance(child, ast.Import | ast.ImportFrom) or _written_out(child):
+                found.append((child, now))
+            walk(child, now)
 
     walk(_parsed(source), True)
     return found
 
 
-def _called(call: ast.Call, package: list[str]) -> str | None:
-    """The module that ``import_module`` or ``__import__`` imports, if it is written out, at least its beginning."""
-    function = call.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if name not in ("import_module", "__import__") or not call.args:
+IMPORTERS = ("import_module", "__import__", "find_spec")  # with a module's name written out they are read as imports
+OTHER_WAYS = {
+    *("exec", "eval", "builtins", "__builtins__", "__loader__", "__spec__", "sys.modules"),
+    *("pkgutil", "runpy", "imp", "zipimport", "importlib.machinery", "importlib.reload", "importlib.abc"),
+    *("spec_from_file_location", "spec_from_loader", "module_from_spec", "exec_module", "load_module"),
+}
+
+
+@lru_cache(maxsize=1024)
+def unreadable(source: str) -> list[tuple[int, str, bool]]:
+    """Find what may import a module that ``imports`` does not see.
+
+    Returns:
+        line, what stands there, and whether it is an importer with a computed name (rather than another way).
+    """
+    tree = _parsed(source)
+    read = {id(node.func) for node in ast.walk(tree) if _written_out(node)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            of = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                if alias.name in (*IMPORTERS, "sys") and alias.asname:
+                    found.append((node.lineno, f"gives {alias.name} another name", False))
+                found += [(node.lineno, f"uses {way}", False) for way in _ways(f"{of}{alias.name}")]
+        elif isinstance(node, ast.Name | ast.Attribute) and id(node) not in read:
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            if name in IMPORTERS:
+                found.append((node.lineno, f"computes the name that {name} imports", True))
+            elif not (isinstance(node, ast.Attribute) and name in ("exec", "eval")):  # network.eval()
+                found += [(node.lineno, f"uses {way}", False) for way in _ways(ast.unparse(node))]
+    return found
+
+
+def _ways(dotted: str) -> set[str]:
+    """The other ways that a dotted name is: as a whole, its first part, or its last."""
+    return {dotted, dotted.split(".")[0], dotted.split(".")[-1]} & OTHER_WAYS
+
+
+def _written_out(call: Any) -> str | None:
+    """The module that an importer is called with, if it is a plain string."""
+    if not isinstance(call, ast.Call):
         return None
-    first = call.args[0]
-    if isinstance(first, ast.JoinedStr) and first.values:
-        first = first.values[0]
-    if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in IMPORTERS:
         return None
-    dots = len(first.value) - len(first.value.lstrip("."))
-    return ".".join([*package[: len(package) - dots + 1], first.value[dots:]]) if dots else first.value.rstrip(".")
+    given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
+    first = given[0] if given else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
 
 
 def docstring(path: Path) -> str:
@@ -120,3 +166,17 @@ def more_than_a_door(path: Path) -> list[str]:
         if not (docstring or names or isinstance(node, ast.Import | ast.ImportFrom)):
             found.append(type(node).__name__)
     return found
+
+
+@lru_cache(maxsize=1024)
+def attributes(source: str) -> list[tuple[int, str]]:
+    """Line and text of every attribute that is read or set: ``torch.nn``, ``weight.shape``."""
+    return [(node.lineno, ast.unparse(node)) for node in ast.walk(_parsed(source)) if isinstance(node, ast.Attribute)]
+
+
+def bound_by_imports(path: Path) -> set[str]:
+    """Names that the import statements of a module bind, under ``as`` too."""
+    statements = [
+        node for node in _parsed(path.read_text("utf-8")).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    return {alias.asname or alias.name for node in statements for alias in node.names}

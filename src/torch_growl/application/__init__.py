@@ -10,5 +10,5 @@ Rooms in the order of their imports:
 * ``command``: the command ``growl``
 
 Third parties: accelerate, jinja2, matplotlib, numpy, pydantic, rich, safetensors, sklearn, torch, typer, yaml.
-Functions that need an optional package (an extra in pyproject) import it when they are called.
+Optional packages, imported in the functions that need them: tensorboard.
 """

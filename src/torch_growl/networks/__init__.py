@@ -11,6 +11,6 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``storage``: the compact file and the program beside it
 * ``measurement``: weights, bytes, MACs and latency; the diagnosis of a network before training
 
-Third parties: numpy, safetensors, scipy, torch. Functions that need an optional package (an extra in pyproject) import
-it when they are called.
+Third parties: numpy, safetensors, scipy, torch.
+Optional packages, imported in the functions that need them: executorch, onnx, onnx_ir, onnxruntime, onnxscript.
 """

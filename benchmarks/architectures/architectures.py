@@ -2,10 +2,11 @@
 
 Run it with ``python -m benchmarks.architectures.architectures``.
 
-Random rows of every network are zeroed and tied (``benchmarks/architectures/zoo``). For torch-growl the result records
-the form of each layer and the reason for it, weights and MACs, and the largest difference of outputs on fresh inputs.
-Torch-Pruning is asked to remove channels that a layer does not read, one layer after another on fresh copies. Each
-network and side runs in a process of its own, and an interrupted run can be resumed. ``--table`` only fills the page.
+Random rows of every network are zeroed and tied (``benchmarks/architectures/damage.py``). For torch-growl the result
+records the form of each layer and the reason for it, weights and MACs, and the largest difference of outputs on fresh
+inputs. Torch-Pruning is asked to remove channels that a layer does not read, one layer after another on fresh copies.
+Each network and side runs in a process of its own, and an interrupted run can be resumed. ``--table`` only fills the
+page.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ QUICK = ("resnet18", "GPT-2", "U-Net")
 def ours(name: str) -> dict[str, Any]:
     """Compact one damaged network and judge the result."""
     import torch_growl as tg
+    from benchmarks.architectures.compare import difference, rounding
+    from benchmarks.architectures.damage import damage_
     from benchmarks.architectures.zoo import build, fresh_inputs
-    from benchmarks.architectures.zoo.compare import difference, rounding
-    from benchmarks.architectures.zoo.damage import damage_
 
     model, inputs = build(name)
     damage_(model)
@@ -66,7 +67,7 @@ def ours(name: str) -> dict[str, Any]:
 
 def peer(name: str) -> dict[str, Any]:
     """Cut the same damaged network with Torch-Pruning and judge the result."""
-    from benchmarks.architectures.zoo.torch_pruning_cuts import cuts
+    from benchmarks.architectures.torch_pruning_cuts import cuts
 
     return cuts(name, TOLERANCE, LIMIT)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import torch_growl as tg
-from benchmarks.architectures import tables
-from benchmarks.architectures.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs, torch_pruning_cuts
-from benchmarks.architectures.zoo.compare import difference, spread
-from benchmarks.architectures.zoo.damage import ZERO, damage_, damaged_layers
+from benchmarks.architectures import tables, torch_pruning_cuts
+from benchmarks.architectures.compare import difference, spread
+from benchmarks.architectures.damage import ZERO, damage_, damaged_layers
+from benchmarks.architectures.zoo import ARCHITECTURES, SOURCES, build, fresh_inputs
 from torch_growl.mathematics.clustering.partition import PRUNED, Partition
 from torch_growl.networks.layers import rows_of
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from benchmarks.architectures.compare import difference, leaves
+from benchmarks.architectures.damage import damage_, damaged_layers
 from benchmarks.architectures.zoo import build, fresh_inputs
-from benchmarks.architectures.zoo.compare import difference, leaves
-from benchmarks.architectures.zoo.damage import damage_, damaged_layers
 from torch_growl.errors import first_line
 from torch_growl.networks.execution.example_inputs import call, split_inputs
 from torch_growl.networks.layers import kind_of, rows_of

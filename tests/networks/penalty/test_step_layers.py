@@ -22,6 +22,9 @@ CHANGES = {
     "pruned": (lambda m: prune.l1_unstructured(m, "weight", 0.3), "no longer has a plain weight"),
     "fewer rows": (_narrowed, "had 6 rows and now has 5; build a new GrOWL"),
     "more rows": (lambda m: setattr(m, "weight", nn.Parameter(torch.randn(7, 9))), "had 6 rows and now has 9"),
+    "flat": (lambda m: setattr(m, "weight", nn.Parameter(torch.randn(42))), "where its type has 2 dimensions"),
+    "memory given back": (lambda m: m.weight.untyped_storage().resize_(0), "memory was given back"),
+    "integers": (lambda m: setattr(m, "weight", nn.Parameter(torch.ones(7, 6).int(), False)), "not floating point"),
     "expanded": (lambda m: setattr(m.weight, "data", torch.randn(7, 1).expand(7, 6)), "share memory"),
 }
 

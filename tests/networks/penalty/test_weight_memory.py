@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.support.batteries import LAYERS, WIDE, Case
+from tests.support.weight_fuzz import attempt
 from torch_growl.mathematics.owl import row_scaling
 from torch_growl.networks.layers import Side, rows_of
 from torch_growl.networks.penalty import weight_memory
 from torch_growl.networks.penalty.weight_memory import dense_layout
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("side", ["input", "output"])
@@ -62,3 +72,19 @@ def test_memory_with_gaps_or_of_other_types_is_no_part() -> None:
     transposed.weight = nn.Parameter(torch.randn(8, 6).t())
     assert dense_layout(transposed, transposed.weight, "input") == (transposed.weight.data_ptr(), 0, 1, 1, 8, 6)
     assert dense_layout(nn.Linear(8, 6).double(), torch.empty(6, 8).double(), "output")[1:] == (1, 1, 1, 6, 8)
+
+
+def test_no_weight_makes_a_step_touch_memory_around_it() -> None:
+    """Seeded weights of any shape, layout and type: each step is its formula or refused; the memory around is NaN."""
+    found = Counter(attempt(seed) for seed in range(600))
+    assert len(found) == 3
+    assert min(found.values()) > 100
+
+
+@pytest.mark.slow
+def test_compiled_code_stays_within_its_arrays_on_thousands_of_weights(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.support.weight_fuzz", "1000", "5000"]
+    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert re.fullmatch(r"made: 1\d\d\d, refused in a step: 1\d\d\d, refused when built: 1\d\d\d\n", ended.stdout)

@@ -12,6 +12,7 @@ from torch_growl.networks.layers.kinds import (
 )
 from torch_growl.networks.layers.plain import clean_name, make_plain_, plain_copy, plain_model
 from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_
+from torch_growl.networks.layers.weights import unusable_weight
 
 __all__ = [
     "LayerInfo",
@@ -33,5 +34,6 @@ __all__ = [
     "row_norms",
     "rows_of",
     "scale_rows_",
+    "unusable_weight",
     "write_rows_",
 ]

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from torch_growl.networks.layers.kinds import LayerKind, Side, kind_of
 from torch_growl.networks.layers.plain import clean_name, plain_model
 from torch_growl.networks.layers.rows import rows_of
+from torch_growl.networks.layers.weights import unusable_weight
 
 __all__ = ["LayerInfo", "inspect_layers"]
 
@@ -99,10 +100,8 @@ def _reason(module: nn.Module, kind: LayerKind | None, owners: dict[int, list[st
         return "not initialised yet (run the network once first)"
     if len(owners[id(weight)]) > 1:
         return f"weight is shared: {' = '.join(owners[id(weight)])}"
-    if not weight.is_floating_point():
-        return f"weight is {weight.dtype}, not floating point"
-    if not weight.requires_grad:
+    if weight.is_floating_point() and not weight.requires_grad:
         return "frozen (requires_grad is False)"
-    if weight.numel() == 0:
-        return "weight is empty"
-    return ""
+    if weight.is_meta:
+        return "weight is on the meta device, without values (use to_empty and initialise it first)"
+    return unusable_weight(module, kind, weight)

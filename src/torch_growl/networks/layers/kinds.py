@@ -44,6 +44,7 @@ class LayerKind:
             and output channels; its values are uninitialised. With groups, ``inputs`` is a multiple of them.
         macs: ``(module, input, output) -> multiply-adds`` of one call; one multiply-add is one MAC, a bias is none.
         is_convolution: whether the type is a convolution, for the default choice of layers.
+        weight_dims: the number of dimensions of the weight; a weight of another number is refused. None: any.
 
     Example:
         A layer that computes ``x @ weight``, described and registered:
@@ -75,6 +76,7 @@ class LayerKind:
     resized: Callable[[nn.Module, int, int], nn.Module]
     macs: Callable[[nn.Module, Tensor, Tensor], int]
     is_convolution: bool = False
+    weight_dims: int | None = None
 
     def n_rows(self, module: nn.Module, side: Side) -> int:
         """The number of rows of one side: of input channels or of output channels."""
@@ -149,11 +151,13 @@ def _conv_macs(module: nn.Module, x: Tensor, y: Tensor) -> int:
     return int(positions.numel() * (channels // old.groups) * taps)
 
 
-_LINEAR = LayerKind(_linear_blocks, -1, _one_group, _linear_resized, _linear_macs)
+_LINEAR = LayerKind(_linear_blocks, -1, _one_group, _linear_resized, _linear_macs, weight_dims=2)
 
 
 def _convolution(blocks: Callable[[nn.Module, Tensor, Side], Tensor], dims: int) -> LayerKind:
-    return LayerKind(blocks, -1 - dims, _conv_groups, _conv_resized, _conv_macs, is_convolution=True)
+    return LayerKind(
+        blocks, -1 - dims, _conv_groups, _conv_resized, _conv_macs, is_convolution=True, weight_dims=dims + 2
+    )
 
 
 _KINDS: dict[type[nn.Module], LayerKind] = {
@@ -182,7 +186,7 @@ def _transposed_linear_resized(module: nn.Module, inputs: int, outputs: int) -> 
 # Types of packages that need not be installed, by name.
 _BY_NAME: dict[str, LayerKind] = {
     "transformers.pytorch_utils.Conv1D": LayerKind(
-        _transposed_linear_blocks, -1, _one_group, _transposed_linear_resized, _linear_macs
+        _transposed_linear_blocks, -1, _one_group, _transposed_linear_resized, _linear_macs, weight_dims=2
     ),
 }
 

@@ -40,6 +40,8 @@ def rows_of(module: nn.Module, side: Side = "input", weight: Tensor | None = Non
 def row_norms(module: nn.Module, side: Side = "input") -> Tensor:
     """The ℓ2 norm of every row: ``(n_rows,)``, float32 (float64 for float64 weights), without a copy of the weight."""
     blocks = row_blocks(module, side).detach()
+    if blocks.ndim == 2:
+        blocks = blocks.unsqueeze(2)  # torch takes the norm over all dimensions if it is given none
     dtype = torch.float64 if blocks.dtype == torch.float64 else torch.float32
     norms: Tensor = torch.linalg.vector_norm(blocks, dim=tuple(range(2, blocks.ndim)), dtype=dtype)
     return norms.flatten()

@@ -77,8 +77,10 @@ class CapturableStep:
         Raises:
             LayerError: a weight is not what it was.
         """
-        for i in range(len(self.layers)):
-            self.layers.plain_weight(i)
+        for i, name in enumerate(self.layers.names):
+            device = self.layers.plain_weight(i).device
+            if device != self.device:
+                raise LayerError(f"layer {name!r} was on {self.device} and now is on {device}; build a new GrOWL")
         rates = self._rates(lrs, strengths)
         norms = torch.cat([row_norms(module, self.layers.side) for module in self.layers.modules]).double()
         norms = norms.masked_fill(self._pruned, 0.0)

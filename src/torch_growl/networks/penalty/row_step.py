@@ -164,15 +164,18 @@ class RowStep:
                 or weight.stride() != seen[2]
                 or weight.dtype != seen[3]
                 or weight.shape != seen[4]
+                or weight.untyped_storage().nbytes() != seen[5]
             ):
                 self.layers.plain_weight(i)
+                if weight.is_meta:
+                    raise LayerError(f"layer {self.layers.names[i]!r}: its weight was moved to the meta device")
                 plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
                 lines[i] = dense_layout(self.layers.modules[i], weight, self.layers.side) if plain else None
         moved = any(line != self._dense[i] for i, line in lines.items())
         for i, line in lines.items():
             weight = weights[i]
             self._dense[i] = line
-            self._seen[i] = (weight, weight.data_ptr(), weight.stride(), weight.dtype, weight.shape) if line else None
+            self._seen[i] = _memory(weight) if line else None
         if moved:
             self._cut()
         return weights
@@ -215,6 +218,12 @@ class RowStep:
         for i in self._others:
             found.setdefault(weights[i].device, []).append(i)
         return found
+
+
+def _memory(weight: Tensor) -> tuple[Any, ...]:
+    """All that the description of a weight's memory depends on."""
+    size = weight.untyped_storage().nbytes()
+    return weight, weight.data_ptr(), weight.stride(), weight.dtype, weight.shape, size
 
 
 def _split(joined: Any, offsets: NDArray[np.int64], layers: list[int]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
-from torch_growl.networks.layers import Side, kind_of
+from torch_growl.networks.layers import Side, kind_of, unusable_weight
 
 __all__ = ["ProximalStep", "StepLayers"]
 
@@ -49,8 +49,8 @@ class StepLayers:
         """A layer's weight, checked to be one that a step can be made on.
 
         Raises:
-            LayerError: since the layer was chosen, its weight was parametrized or pruned, its number of rows changed,
-                or its elements share memory with one another.
+            LayerError: since the layer was chosen, its weight was parametrized, pruned, sharded or replaced by one
+                that cannot be read and scaled in place, or its number of rows changed.
         """
         name, module, n_rows = self.names[layer], self.modules[layer], len(self.lams[layer])
         weight, kind = module._parameters.get("weight"), kind_of(module)
@@ -59,11 +59,11 @@ class StepLayers:
                 f"layer {name!r} no longer has a plain weight: parametrize or prune it before GrOWL is built, which "
                 "then leaves it out, or make that permanent first"
             )
+        if reason := unusable_weight(module, kind, weight):
+            raise LayerError(f"layer {name!r} can no longer be penalised: {reason}")
         rows = kind.n_rows(module, self.side)
         if rows != n_rows:
             raise LayerError(f"layer {name!r} had {n_rows} rows and now has {rows}; build a new GrOWL")
-        if any(step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)):
-            raise LayerError(f"layer {name!r}: elements of its weight share memory; give it a weight.clone()")
         return weight
 
 

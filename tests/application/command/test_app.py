@@ -43,6 +43,7 @@ def test_every_option_is_explained_and_fits_80_columns(
     assert status == 0
     assert "…" not in out.replace("A,B,…", "")  # nothing is cut off
     assert max(map(len, out.splitlines())) <= 80
+    assert "<bool>" not in out  # a flag takes no value
     words = re.sub(r"[│\s]+", "", out)
     parameters = typer.main.get_command(app.app).commands[name].params  # type: ignore[attr-defined]
     for parameter in parameters:

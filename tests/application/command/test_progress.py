@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_a_stage_is_one_line_at_its_start_and_one_at_its_end() -> None:
     run_a_stage(Console(file=text, width=120))
     first, last, tie = text.getvalue().splitlines()
     assert first == "train    train with GrOWL, 2 epochs"
-    assert last.startswith("  train    epoch 2/2  loss 0.5000  acc 91.23 %  rows 11/14 nonzero, 8 distinct  ")
+    assert last.startswith("  epoch 2/2  loss 0.5000  acc 91.23 %  rows 11/14 nonzero, 8 distinct  ")
     assert tie == "tie      find groups"
 
 
@@ -52,9 +53,19 @@ def test_a_resumed_stage_says_from_where() -> None:
     text = io.StringIO()
     watcher = TerminalWatcher(Console(file=text, width=120))
     watcher.stage("merge2", 30, 12)
-    assert (
-        text.getvalue().splitlines()[0] == "merge2   train between two steps of tying: continued after epoch 12 of 30"
-    )
+    assert text.getvalue() == "merge2   train between two steps of tying: continued after epoch 12 of 30 epochs\n"
+
+
+def test_at_80_columns_the_live_line_has_the_time_left() -> None:
+    text = io.StringIO()
+    watcher = TerminalWatcher(Console(file=text, width=80, force_terminal=True))
+    watcher.stage("train", 100, 0)
+    watcher.epoch(record(9))
+    watcher.step(10, 5, 10, 0.75)
+    watcher._progress.refresh()  # type: ignore[union-attr]
+    watcher.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+    assert re.search(r"epoch 10/100  0:00 left   loss 0.7500  acc 91.23 %  rows 11/14 nonz.*…", shown)
 
 
 def test_the_time_left_is_in_proportion_to_epochs_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:

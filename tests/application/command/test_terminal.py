@@ -23,16 +23,50 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return text
 
 
-def test_a_diagnosis_is_shown_with_every_cell_and_its_reasons_below(shown: io.StringIO) -> None:
-    found = doctor(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(3, 6))
+def long_names() -> nn.Module:
+    inner = nn.Sequential(nn.Linear(6, 80_000), nn.ReLU(), nn.Linear(80_000, 4))
+    return nn.ModuleDict({"a_block_of_layers": nn.ModuleDict({"another_block_of_layers": inner})})
+
+
+class Calls(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = long_names()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net["a_block_of_layers"]["another_block_of_layers"](x)  # type: ignore[index, no-any-return]
+
+
+def test_a_diagnosis_in_a_pipe_has_a_line_for_each_layer_and_one_for_its_reason(
+    shown: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    found = doctor(Calls(), torch.randn(3, 6))
     terminal.show_diagnosis(found)
     titles, *layers = found.cells()
+    wanted = [titles[:-1]]
+    for cells in layers:
+        wanted += [cells[:-1]] + [[cells[-1]]] * bool(cells[-1])
+    assert len(wanted) == 5
     lines = shown.getvalue().splitlines()
-    for line, cells in zip(lines, [titles, *layers], strict=False):
-        assert line.split() == " ".join(cells[:-1]).split()
-    reasons = [f"{cells[0]}: {cells[-1]}" for cells in layers if cells[-1]]
-    assert len(reasons) == 2
-    assert lines[len(layers) + 1 :] == ["", *reasons, "92 weights, 80 MACs at batch 1"]
+    assert [line.split() for line in lines[:-1]] == [" ".join(cells).split() for cells in wanted]
+    assert lines[-1] == "880,004 weights, 800,000 MACs at batch 1"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_diagnosis_fits_the_columns_and_no_word_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=text, width=width))
+    found = doctor(Calls(), torch.randn(3, 6))
+    terminal.show_diagnosis(found)
+    lines, words = text.getvalue().splitlines(), " ".join(text.getvalue().split())
+    assert max(map(len, lines)) <= width
+    for layer, cells in zip(found.layers, found.cells()[1:], strict=True):
+        assert f"{layer.name} ({layer.type_name})" in lines
+        assert " ".join(cells[2:7]) in words
+        assert f"saves {cells[7]} weights and {cells[8]} MACs" in words
+        assert cells[-1] in words
 
 
 def test_a_line_is_printed_as_it_is(shown: io.StringIO) -> None:

@@ -6,9 +6,10 @@ Bad input is one line on stderr and exit status 2, before anything is written.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from torch_growl.application.command import result_commands, run_commands
 from torch_growl.application.command.terminal import show_error, show_line, show_warnings
@@ -17,8 +18,31 @@ from torch_growl.version import __version__
 
 __all__ = ["app", "main"]
 
+
+class _Command(TyperCommand):
+    """A command whose help shows flags without a type."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain_flags(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    """The command itself, with flags shown in the same way."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain_flags(super().get_params(ctx))
+
+
+def _plain_flags(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
 app = typer.Typer(
     name="growl",
+    cls=_Group,
     help="Make a PyTorch network smaller and faster: prune inputs of its layers, and tie inputs to shared weights.",
     epilog="Start with: growl run digits",
     no_args_is_help=True,
@@ -43,18 +67,18 @@ def _growl(
     pass
 
 
-app.command()(run_commands.run)
-app.command()(run_commands.sweep)
-app.command()(run_commands.train)
-app.command()(run_commands.tie)
-app.command()(run_commands.retrain)
-app.command()(run_commands.compact)
-app.command("eval")(run_commands.evaluate)
-app.command()(result_commands.report)
-app.command()(result_commands.bench)
-app.command()(result_commands.export)
-app.command()(result_commands.doctor)
-app.command()(result_commands.recipes)
+app.command(cls=_Command)(run_commands.run)
+app.command(cls=_Command)(run_commands.sweep)
+app.command(cls=_Command)(run_commands.train)
+app.command(cls=_Command)(run_commands.tie)
+app.command(cls=_Command)(run_commands.retrain)
+app.command(cls=_Command)(run_commands.compact)
+app.command("eval", cls=_Command)(run_commands.evaluate)
+app.command(cls=_Command)(result_commands.report)
+app.command(cls=_Command)(result_commands.bench)
+app.command(cls=_Command)(result_commands.export)
+app.command(cls=_Command)(result_commands.doctor)
+app.command(cls=_Command)(result_commands.recipes)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from torch_growl.application.recipes import title_of
 
@@ -34,31 +35,25 @@ class TerminalWatcher:
     def stage(self, name: str, epochs: int, epoch: int) -> None:
         """Begin a stage, or continue it after ``epoch`` of its epochs."""
         self.close()
-        title = f"{name:8} {title_of(name)}"
+        title = f"[bold]{name:8} {title_of(name)}[/bold]"
         if not epochs:
-            self.console.print(f"[bold]{title}[/bold]", highlight=False)
+            self._print(title)
             return
         self._epochs, self._first = epochs, epoch
         self._started = self._shown = time.monotonic()
         self._rows = self._accuracy = ""
-        if epoch:
-            self.console.print(f"{title}: continued after epoch {epoch} of {epochs}", highlight=False)
+        self._print(f"{title}{f': continued after epoch {epoch} of' if epoch else ','} {epochs} epochs")
         if self.console.is_terminal:
-            columns = (
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=16),
-                TextColumn("{task.fields[text]}"),
-            )
+            columns = (BarColumn(bar_width=8, table_column=Column(width=8)), TextColumn("{task.fields[text]}"))
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
-            self._task = self._progress.add_task(title, total=epochs, completed=epoch, text="")
-        else:
-            self.console.print(f"[bold]{title}[/bold], {epochs} epochs", highlight=False)
+            self._task = self._progress.add_task(name, total=epochs, completed=epoch, text="")
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Show the loss after some steps of an epoch."""
         done = epoch - 1 + step / steps
-        text = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}{self._accuracy}{self._rows}  {self._left(done)}"
+        # What a narrow terminal cuts off comes last.
+        text = f"epoch {epoch}/{self._epochs}  {self._left(done):10}  loss {loss:.4f}{self._accuracy}{self._rows}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
 
@@ -73,12 +68,13 @@ class TerminalWatcher:
         last = record["epoch"] == self._epochs
         if last or (self._progress is None and now - self._shown > 10):
             self._shown = now
-            name = "" if not last else f"{record['stage']:8} "
-            line = (
-                f"  {name}epoch {record['epoch']}/{self._epochs}  loss {record['loss']:.4f}{self._accuracy}{self._rows}"
-            )
-            left = f"  {self._left(record['epoch'])}" if not last else f"  {now - self._started:.0f} s"
-            self.console.print(line + left, highlight=False)
+            left = f"{now - self._started:.0f} s" if last else self._left(record["epoch"])
+            epoch = f"epoch {record['epoch']}/{self._epochs}"
+            self._print(f"  {epoch}  loss {record['loss']:.4f}{self._accuracy}{self._rows}  {left}")
+
+    def _print(self, text: str) -> None:
+        """Print a line; only a terminal gets line breaks in it."""
+        self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def _left(self, done: float) -> str:
         passed = time.monotonic() - self._started

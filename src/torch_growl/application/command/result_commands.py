@@ -50,6 +50,7 @@ def bench(
     batch: Annotated[
         list[int] | None,
         typer.Option(
+            metavar="N",
             help="A batch size; may be given several times.  \\[default: 1, 8, 64, 256 and the recipe's]",
             show_default=False,
         ),
@@ -57,19 +58,25 @@ def bench(
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            help="eager, compile or onnxruntime; may be given several times.  \\[default: all]", show_default=False
+            metavar="NAME",
+            help="eager, compile or onnxruntime; may be given several times.  \\[default: all]",
+            show_default=False,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="CPU threads of every runtime.  \\[default: torch's, as in result.json]", show_default=False
+            min=1,
+            metavar="N",
+            help="CPU threads of every runtime.  \\[default: torch's, as in result.json]",
+            show_default=False,
         ),
     ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(
             min=3,
+            metavar="N",
             help="Timed calls for each network and batch size.  \\[default: the recipe's]",
             show_default=False,
         ),
@@ -99,7 +106,9 @@ def bench(
 
 def export(
     run: RunArgument,
-    format: Annotated[str, typer.Option("--format", help="onnx, pt2 (torch.export) or pte (ExecuTorch).")] = "onnx",
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="onnx, pt2 (torch.export) or pte (ExecuTorch).")
+    ] = "onnx",
     data: DataOption = None,
     out: Annotated[
         Path | None,

@@ -38,10 +38,13 @@ def run(
     settings: SetOption = None,
     seed: SeedOption = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu or cuda.  \\[default: the recipe's]", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="auto, cpu or cuda.  \\[default: the recipe's]", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
-    until: Annotated[str, typer.Option(help="The last stage to do: train, tie, retrain, compact or eval.")] = "eval",
+    until: Annotated[
+        str, typer.Option(metavar="STAGE", help="The last stage to do: train, tie, retrain, compact or eval.")
+    ] = "eval",
 ) -> None:
     """Run a recipe from training to report: train, tie, retrain, compact, measure.
 

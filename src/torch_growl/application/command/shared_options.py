@@ -23,7 +23,9 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", help="Seed of all random numbers.  \\[default: the recipe's]", show_default=False),
+    typer.Option(
+        "--seed", metavar="N", help="Seed of all random numbers.  \\[default: the recipe's]", show_default=False
+    ),
 ]
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Do the stage again: delete what it and all later stages have written first.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import textwrap
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -76,35 +78,58 @@ def latency_table(comparisons: Iterable[Comparison], threads: int) -> Table:
 
 
 def show_diagnosis(diagnosis: Diagnosis) -> None:
-    """Print one line for every layer, and below them why a layer is left out or only its own inputs can be removed."""
-    titles, *lines = diagnosis.cells()
-    table = Table(box=None, pad_edge=False)
-    for title in titles[:-1]:
-        table.add_column(title, overflow="fold")
-    for line in lines:
-        table.add_row(*line[:-1])
-    console.print(table, markup=False)
-    console.print()
-    for line in lines:
-        if line[-1]:
-            show_line(f"{line[0]}: {line[-1]}")
+    """Print the layers of a diagnosis, under each one why it is left out or only its own inputs can be removed.
+
+    A layer is one line where that fits the terminal; otherwise its name is a line of its own. The output of a pipe has
+    no width, unless COLUMNS gives one.
+    """
+    (*titles, _), *lines = diagnosis.cells()
+    wide = [len(max(column, key=len)) for column in zip(titles, *(line[:-1] for line in lines), strict=True)]
+    narrow = sum(wide) + 2 * (len(wide) - 1) > console.width and (console.is_terminal or "COLUMNS" in os.environ)
+    shown = slice(2, -2) if narrow else slice(None)
+    show_line(_in_columns(titles[shown], wide[shown], indent="  " if narrow else ""))
+    for *cells, reason in lines:
+        name, kind, *_, weights, macs = cells
+        if narrow:
+            show_line(f"{name} ({kind})")
+        show_line(_in_columns(cells[shown], wide[shown], indent="  " if narrow else ""))
+        if narrow and (weights, macs) != ("0", "0"):
+            _show_indented(f"removing half of its rows saves {weights} weights and {macs} MACs")
+        if reason:
+            _show_indented(reason)
     show_line(f"{diagnosis.weights:,} weights, {diagnosis.macs:,} MACs at batch 1")
+
+
+def _in_columns(cells: Iterable[str], widths: Iterable[int], indent: str) -> str:
+    return (indent + "  ".join(map(str.ljust, cells, widths))).rstrip()
+
+
+def _show_indented(text: str) -> None:
+    """Print text as indented lines that fit the terminal; as one line to a pipe without COLUMNS."""
+    if console.is_terminal or "COLUMNS" in os.environ:
+        for line in textwrap.wrap(text, max(console.width - 6, 20), break_on_hyphens=False):
+            show_line(f"      {line}")
+    else:
+        show_line(f"      {text}")
 
 
 def sweep_table(result_file: Path) -> Table:
     """The points of a sweep's ``sweep.json``."""
+    from torch_growl.networks.measurement import in_words
+
     kept = json.loads(result_file.read_text(encoding="utf-8"))
     table = Table(title=f"{kept['recipe']}: accuracy against size", title_justify="left")
     for title in ("strength", "accuracy", "bytes", "file", "MACs", "run"):
         table.add_column(title, justify="left" if title == "run" else "right")
     for point in kept["points"]:
-        macs = point["macs"]["dense"] / point["macs"]["compact"]
+        dense, compact = point["macs"]["dense"], point["macs"]["compact"]
+        macs = dense / compact if compact else None
         table.add_row(
             f"{point['strength']:g}",
             f"{point['accuracy']['compact']:.2%}",
-            f"{point['compression']['network']:.2f}x fewer",
-            f"{point['compression']['file']:.2f}x smaller",
-            f"{macs:.2f}x fewer",
+            in_words(point["compression"]["network"], "smaller", "larger"),
+            in_words(point["compression"]["file"], "smaller", "larger"),
+            in_words(macs, "fewer", "more"),
             point["run"],
         )
     return table

@@ -30,9 +30,10 @@ from torch_growl.application.reports.figures import (
     similarity_histograms_figure,
 )
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
-from torch_growl.application.reports.summary import comparisons, count, headline, percent, times
+from torch_growl.application.reports.summary import comparisons, count, headline, percent
 from torch_growl.files import write_bytes
 from torch_growl.mathematics.clustering import PRUNED
+from torch_growl.networks.measurement import in_words
 
 __all__ = ["make_report"]
 
@@ -231,7 +232,7 @@ def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "times": times, "count": count}
+    environment.filters |= {"percent": percent, "in_words": in_words, "count": count}
     facts = given.facts
     cuts = {cut.layer: cut for cut in facts.cuts}
     regularised = {layer.name for layer in facts.layers}

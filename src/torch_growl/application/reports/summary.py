@@ -12,9 +12,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Comparison", "comparisons", "count", "headline", "percent", "summary_table", "times"]
+from torch_growl.networks.measurement import SAME_TIME, in_words
 
-_SAME_COUNT, _SAME_TIME = 0.005, 0.05  # relative differences that do not count as smaller or faster
+__all__ = ["Comparison", "comparisons", "count", "headline", "percent", "summary_table"]
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,6 @@ class Comparison:
     worse: bool
 
 
-def times(ratio: float | None) -> str:
-    """Format a ratio as ``18.2x``, with two decimals if it is within 0.1 of 1 or below 0.1; None is ``–``."""
-    if ratio is None or not math.isfinite(ratio):
-        return "–"
-    if ratio >= 1000:
-        return f"{ratio:,.0f}x"
-    return f"{ratio:.2f}x" if abs(ratio - 1) < 0.1 or ratio < 0.1 else f"{ratio:.1f}x"
-
-
 def percent(share: float | None, digits: int = 2) -> str:
     """Format a share in [0, 1] as ``98.31 %``; None is ``–``."""
     return "–" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
@@ -63,12 +54,12 @@ def headline(result: dict[str, Any]) -> str:
     """
     size, macs, latency = result["bytes"], result["macs"], result["latency_ms"]
     parts = [
-        _phrase(_ratio(size["dense"], size["compact"]), "smaller in memory", "larger in memory", _SAME_COUNT),
-        _phrase(_ratio(macs["dense"], macs["compact"]), "fewer MACs", "more MACs", _SAME_COUNT),
+        _phrase(_ratio(size["dense"], size["compact"]), "smaller", "larger", " in memory"),
+        _phrase(_ratio(macs["dense"], macs["compact"]), "fewer", "more", " MACs"),
     ]
     for batch in sorted(_batches(result), key=int, reverse=True):
         ratio = _ratio(latency["dense"].get(batch), latency["compact"].get(batch))
-        parts.append(_phrase(ratio, f"faster at batch {batch}", f"slower at batch {batch}", _SAME_TIME))
+        parts.append(_phrase(ratio, "faster", "slower", f" at batch {batch}", same=SAME_TIME))
     accuracy = result["accuracy"]
     before, after = (percent(accuracy.get(stage), 1) for stage in ("dense", "compact"))
     parts.append("accuracy not measured" if before == after == "–" else f"accuracy {before} → {after}")
@@ -94,9 +85,8 @@ def comparisons(result: dict[str, Any]) -> list[Comparison]:
         dense, compact = (result["latency_ms"][name].get(batch) for name in ("dense", "compact"))
         before, after = ("–" if value is None else f"{value:,.3f}" for value in (dense, compact))
         ratio = _ratio(dense, compact)
-        change = _change(ratio, "faster", "slower", _SAME_TIME)
-        slower = ratio is not None and ratio < 1 - _SAME_TIME
-        lines.append(Comparison(f"ms at batch {batch}", before, after, change, slower))
+        change = in_words(ratio, "faster", "slower", same=SAME_TIME)
+        lines.append(Comparison(f"ms at batch {batch}", before, after, change, change.endswith("slower")))
     dense, compact = (result["accuracy"].get(stage) for stage in ("dense", "compact"))
     change, worse = "–", False
     if dense is not None and compact is not None:
@@ -128,8 +118,8 @@ def _batches(result: dict[str, Any]) -> set[str]:
 def _counted(label: str, values: dict[str, Any], better: str, worse: str) -> Comparison:
     dense, compact = values.get("dense"), values.get("compact")
     ratio = _ratio(dense, compact)
-    change = _change(ratio, better, worse, _SAME_COUNT)
-    return Comparison(label, count(dense), count(compact), change, ratio is not None and ratio < 1 - _SAME_COUNT)
+    change = in_words(ratio, better, worse)
+    return Comparison(label, count(dense), count(compact), change, change.endswith(worse))
 
 
 def _ratio(dense: float | None, compact: float | None) -> float | None:
@@ -137,19 +127,6 @@ def _ratio(dense: float | None, compact: float | None) -> float | None:
     return None if dense is None or compact is None or compact <= 0 or dense <= 0 else dense / compact
 
 
-def _phrase(ratio: float | None, better: str, worse: str, same: float) -> str:
-    """Part of the headline: ``4.3x faster``, ``no faster (1.00x)``, ``slower: 0.8x``."""
-    if ratio is None:
-        return ""
-    if ratio > 1 + same:
-        return f"{times(ratio)} {better}"
-    return f"{worse}: {times(ratio)}" if ratio < 1 - same else f"no {better} ({times(ratio)})"
-
-
-def _change(ratio: float | None, better: str, worse: str, same: float) -> str:
-    """A cell of the table: ``4.3x faster``, ``1.00x, no faster``, ``0.8x, slower``."""
-    if ratio is None:
-        return "–"
-    if ratio > 1 + same:
-        return f"{times(ratio)} {better}"
-    return f"{times(ratio)}, {worse if ratio < 1 - same else f'no {better}'}"
+def _phrase(ratio: float | None, better: str, worse: str, where: str, **same: float) -> str:
+    """Part of the headline: ``4.3x faster at batch 1``, ``no faster at batch 1``, ``1.3x slower at batch 1``."""
+    return "" if ratio is None else in_words(ratio, better, worse, equal=f"no {better}", **same) + where

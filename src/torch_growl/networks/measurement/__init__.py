@@ -1,7 +1,17 @@
-"""The weights, bytes, MACs and latency of a network, and the diagnosis of what compaction could save."""
+"""The weights, bytes, MACs and latency of a network, their ratios in words, and what compaction could save."""
 
 from torch_growl.networks.measurement.counts import measure
 from torch_growl.networks.measurement.diagnosis import Diagnosis, doctor
 from torch_growl.networks.measurement.latency import RUNTIMES, Comparison, compare_latency
+from torch_growl.networks.measurement.ratios import SAME_TIME, in_words
 
-__all__ = ["RUNTIMES", "Comparison", "Diagnosis", "compare_latency", "doctor", "measure"]
+__all__ = [
+    "RUNTIMES",
+    "SAME_TIME",
+    "Comparison",
+    "Diagnosis",
+    "compare_latency",
+    "doctor",
+    "in_words",
+    "measure",
+]

@@ -32,6 +32,7 @@ from torch_growl.networks.execution import (
 )
 from torch_growl.networks.exporting import export_onnx
 from torch_growl.networks.layers import plain_copy
+from torch_growl.networks.measurement.ratios import SAME_TIME, in_words
 
 __all__ = ["RUNTIMES", "Comparison", "compare_latency"]
 
@@ -63,13 +64,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """The ratio in words: ``"2.10x faster"``, ``"1.30x SLOWER"``, ``"the same"`` within 3 %, or the note."""
-        ratio = self.ratio
-        if ratio is None:
-            return self.note
-        if 0.97 <= ratio <= 1.03:
-            return "the same"
-        return f"{ratio:.2f}x faster" if ratio > 1 else f"{1 / ratio:.2f}x SLOWER"
+        """The ratio in words: ``"2.1x faster"``, ``"1.3x slower"``, ``"about the same"`` within 3 %, or the note."""
+        return self.note if self.ratio is None else in_words(self.ratio, "faster", "slower", same=SAME_TIME)
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain data for JSON, including ratio and verdict."""

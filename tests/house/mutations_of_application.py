@@ -89,4 +89,11 @@ APPLICATION = [
         "growl=penalty, state=None,",
         "application/runs/test_stages.py::test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same[train-5]",
     ),
+    Mutation(
+        "an option that several commands share has another name",
+        "application/command/shared_options.py",
+        'typer.Option("--data"',
+        'typer.Option("--date"',
+        "application/command/test_app.py::test_what_is_wrong_is_one_line_exit_2_and_nothing_is_written[missing data]",
+    ),
 ]

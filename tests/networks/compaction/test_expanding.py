@@ -1,0 +1,70 @@
+"""A compact network's values in the dense one's shapes: the same outputs, removed weights zero, tied rows equal."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tests.support.compact_battery import pruned_mlp, vgg
+from tests.support.compaction_checks import assert_same_outputs
+from tests.support.pruned_networks import set_rows_, settle_, zero_and_tie_
+from torch_growl.networks.compaction.compactor import compact
+from torch_growl.networks.compaction.expanding import expand_
+from torch_growl.networks.layers import rows_of
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(pruned_mlp, (3, 20)), (lambda: zero_and_tie_(settle_(vgg()), 4), (2, 3, 8, 8))],
+    ids=["mlp", "vgg"],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_the_dense_network_has_the_compact_one_s_outputs(
+    make: type[nn.Module], shape: tuple[int, ...], full: bool
+) -> None:
+    dense, x = make().eval(), torch.randn(shape)
+    small = compact(dense, x, full=full)
+    empty = copy.deepcopy(dense)
+    with torch.no_grad():
+        for value in (*empty.parameters(), *empty.buffers()):
+            value.fill_(9)
+    found = expand_(empty, small)
+    assert found is empty
+    assert_same_outputs(dense, found, x)
+
+
+def test_removed_weights_are_zero_and_tied_rows_equal() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    set_rows_(model[0], tied=[(1, 4)])
+    set_rows_(model[2], zero=[0, 5])
+    before = [rows_of(layer).clone() for layer in (model[0], model[2])]
+    small = compact(model, torch.randn(3, 6))
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.mul_(2)
+    expand_(model, small)
+    first, last = rows_of(model[0]), rows_of(model[2])
+    assert torch.equal(first[1], first[4])
+    assert first[:, [0, 5]].abs().max() == 0
+    assert model[0].bias[[0, 5]].tolist() == [0, 0]
+    kept = [1, 2, 3, 4, 6, 7]
+    torch.testing.assert_close(first[:, kept], 2 * before[0][:, kept])
+    torch.testing.assert_close(last, 2 * before[1])
+
+
+def test_removed_channels_of_a_normalisation_have_its_initial_statistics_and_no_weight() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    settle_(model)
+    set_rows_(model[3], zero=[0, 5])
+    norm = copy.deepcopy(model[1])
+    small = compact(model, torch.randn(3, 6))
+    for value in (model[1].weight, model[1].bias, model[1].running_mean, model[1].running_var):
+        value.data.fill_(9)
+    expand_(model, small)
+    for name, removed in (("weight", 0), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+        expected = getattr(norm, name).detach().clone()
+        expected[[0, 5]] = removed
+        assert torch.equal(getattr(model[1], name), expected), name

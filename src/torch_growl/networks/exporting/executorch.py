@@ -13,10 +13,10 @@ from torch_growl.networks.execution import Inputs, tensors
 from torch_growl.networks.exporting.exported import (
     Exported,
     checked_target,
-    imported_extra,
     root_cause,
     write_exported,
 )
+from torch_growl.networks.exporting.extras import imported_extra
 from torch_growl.networks.exporting.traced import Run, Traced, quiet
 
 __all__ = ["export_executorch"]
@@ -39,8 +39,8 @@ def export_executorch(
         The path, size and largest difference of the file.
 
     Raises:
-        ExportError: the ``executorch`` extra is missing, the network cannot be lowered, or ExecuTorch's runtime gives
-            other outputs; nothing is written then.
+        ExportError: the ``executorch`` extra is missing or too old, the network cannot be lowered, or ExecuTorch's
+            runtime gives other outputs; nothing is written then.
         InvalidTypeError: ``model`` is no module, or the inputs are of another type.
         InvalidValueError: an argument is out of range.
 

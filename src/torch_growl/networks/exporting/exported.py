@@ -7,15 +7,13 @@ on random inputs; otherwise nothing is written, and an existing file stays as it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch_growl.errors import ExportError, InvalidValueError, first_line
+from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.files import write_bytes
 
-__all__ = ["Exported", "checked_target", "imported_extra", "root_cause", "write_exported"]
+__all__ = ["Exported", "checked_target", "root_cause", "write_exported"]
 
 
 @dataclass(frozen=True)
@@ -49,22 +47,6 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
     if target.is_dir() or not target.parent.is_dir():
         raise InvalidValueError(f"path must be a file in a folder that exists, got {target}")
     return target
-
-
-@contextmanager
-def imported_extra(name: str) -> Iterator[None]:
-    """Import packages of an extra in the block.
-
-    Raises:
-        ExportError: one cannot be imported; the message names the extra to install.
-    """
-    try:
-        yield
-    except ImportError as error:
-        missing = error.name or first_line(error)
-        raise ExportError(
-            f"{missing} cannot be imported; install it with: pip install 'torch-growl[{name}]'"
-        ) from error
 
 
 def write_exported(target: Path, data: bytes, difference: float, *, dynamic_batch: bool) -> Exported:

@@ -15,10 +15,10 @@ from torch_growl.networks.execution import Inputs, tensors
 from torch_growl.networks.exporting.exported import (
     Exported,
     checked_target,
-    imported_extra,
     root_cause,
     write_exported,
 )
+from torch_growl.networks.exporting.extras import imported_extra
 from torch_growl.networks.exporting.traced import Run, Traced, quiet
 
 __all__ = ["export_onnx"]
@@ -54,8 +54,8 @@ def export_onnx(
         The path, size and largest difference of the file.
 
     Raises:
-        ExportError: a package of the ``onnx`` extra is missing, the network cannot be exported, or onnxruntime gives
-            other outputs; nothing is written then.
+        ExportError: a package of the ``onnx`` extra is missing or too old, the network cannot be exported, or
+            onnxruntime gives other outputs; nothing is written then.
         InvalidTypeError: ``model`` is no module, or the inputs are of another type.
         InvalidValueError: an argument is out of range.
 

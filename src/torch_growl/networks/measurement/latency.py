@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,15 +138,13 @@ def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, fold
         return lambda given: call(cast(nn.Module, compiled), given)
     if any(tensor.is_cuda for tensor in (*network.parameters(), *network.buffers())):
         raise GrowlError("onnxruntime is timed for networks on the CPU only")
-    if find_spec("onnxruntime") is None:
-        raise GrowlError("onnxruntime is not installed: pip install 'torch-growl[onnx]'")
-    import onnxruntime
-
     path = folder / f"{id(network)}.onnx"
     args, kwargs = inputs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        export_onnx(network, kwargs or args, path)
+        export_onnx(network, kwargs or args, path)  # raises when a package is missing
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

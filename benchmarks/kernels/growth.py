@@ -22,6 +22,7 @@ from benchmarks.harness.command import keep, options
 from benchmarks.harness.verdicts import show_rows
 from benchmarks.kernels.prox_inputs import KINDS
 from benchmarks.kernels.prox_peers import ours
+from benchmarks.kernels.tables import growth_rows
 from benchmarks.training_step.held import held_bytes
 from benchmarks.training_step.step_memory import in_a_process
 from benchmarks.training_step.subjects import Snapshot, nudge_
@@ -131,17 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = options(__doc__).parse_args(arguments)
     timing.one_thread()
     series = measure(QUICK if given.quick else SIZES, not given.quick)
-    rows = [
-        [
-            found["of"],
-            found["by"],
-            f"{found['sizes'][0]:,} … {found['sizes'][-1]:,}",
-            f"{found['values'][0]:,.0f} … {found['values'][-1]:,.0f} {found['unit']}",
-            "–" if found["slope"] is None else f"{found['slope']:.2f}",
-        ]
-        for found in series
-    ]
-    show_rows("growth", ["what", "over", "from … to", "takes", "slope"], rows)
+    show_rows("growth", ["what", "over", "from … to", "takes", "slope"], growth_rows(series))
     keep(given, "kernels.growth", {"series": series})
 
 

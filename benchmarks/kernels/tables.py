@@ -8,6 +8,7 @@ The page is ``docs/kernels.md``; :mod:`benchmarks.harness.pages` says how tables
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.clustering import tables as clustering_tables
 from benchmarks.harness import results
@@ -117,7 +118,13 @@ def pat() -> str:
 
 def growth() -> str:
     """Return the slopes."""
-    rows = [
+    rows = growth_rows(results.load("growth")["series"])
+    return markdown(["what", "over", "from … to", "takes", "slope, upper decade"], rows)
+
+
+def growth_rows(series: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a row for each series: what, over what, from and to, values, slope."""
+    return [
         [
             s["of"],
             s["by"],
@@ -125,9 +132,8 @@ def growth() -> str:
             f"{short(s['values'][0])} … {short(s['values'][-1])} {s['unit']}",
             "–" if s["slope"] is None else f"{s['slope']:.2f}",
         ]
-        for s in results.load("growth")["series"]
+        for s in series
     ]
-    return markdown(["what", "over", "from … to", "takes", "slope, upper decade"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import torch_growl as tg
+from tests.support.small_mlp import descend, two_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,11 +72,7 @@ def test_the_loop_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: p
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         for i in range(100):
-            x = torch.randn(32, 12, generator=torch.Generator().manual_seed(i))
-            y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
+            descend(model, optimizer, *two_of(12, 32, seed=i))
 
     def new_optimizer(model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=0.02)

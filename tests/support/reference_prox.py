@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
+from torch_growl.mathematics.owl.sequences import oscar, pld
+
+SEQUENCES: dict[str, Callable[[int], Tensor]] = {
+    "constant": lambda n: torch.full((n,), 0.4, dtype=torch.float64),
+    "ramp": lambda n: 1.3 * pld()(n),
+    "steep": lambda n: oscar(lambda1=0.01, lambda2=0.5)(n),
+}
 _LARGE = 2.0**950
 _EPS = 1e-13  # relative to the largest number in play: some thirty sums and differences in float64
 

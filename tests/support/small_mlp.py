@@ -1,9 +1,9 @@
-"""A small network with named layers and one training step of it, for tests of the penalty."""
+"""A small network with named layers, a batch whose first two inputs matter, and training steps."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def mlp() -> nn.Sequential:
@@ -21,7 +21,17 @@ def mlp() -> nn.Sequential:
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int = 0) -> None:
     """One step on a random batch of that seed."""
     generator = torch.Generator().manual_seed(seed)
-    x, y = torch.randn(32, 10, generator=generator), torch.randint(3, (32,), generator=generator)
+    descend(model, optimizer, torch.randn(32, 10, generator=generator), torch.randint(3, (32,), generator=generator))
+
+
+def two_of(inputs: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A random batch whose classes, three, depend on the first two of its inputs."""
+    x = torch.randn(size, inputs, generator=torch.Generator().manual_seed(seed))
+    return x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+
+
+def descend(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    """One step of the optimizer on the cross-entropy."""
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(x), y).backward()
     optimizer.step()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recipe_files import written
 from torch_growl.application.recipes import load_recipe, parse_overrides
 from torch_growl.application.recipes.schema import Growl
 from torch_growl.errors import RecipeError
@@ -61,11 +62,6 @@ def test_a_recipe_that_does_not_exist() -> None:
         load_recipe("nowhere/mine.yaml")
     with pytest.raises(RecipeError, match="there is no recipe file mine.yml"):
         load_recipe(Path("mine.yml"))
-
-
-def written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
 
 
 def test_a_file_extends_another_field_by_field_and_named_choices_whole(tmp_path: Path) -> None:

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recipe_files import written
 from torch_growl.application.recipes import load_recipe
 from torch_growl.errors import RecipeError
-
-
-def written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
 
 BROKEN = {
     "twice": ("name: x\nseed: 1\nseed: 2\n", "line 3: key 'seed' is given twice"),

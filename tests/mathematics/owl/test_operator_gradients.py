@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
+from tests.support.reference_prox import SEQUENCES
 from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_growl, prox_owl
-from torch_growl.mathematics.owl.sequences import oscar, pld
-
-LAMBDAS: dict[str, Callable[[int], Tensor]] = {
-    "constant": lambda n: torch.full((n,), 0.4, dtype=torch.float64),
-    "ramp": lambda n: 1.3 * pld()(n),
-    "steep": lambda n: oscar(lambda1=0.01, lambda2=0.5)(n),
-}
+from torch_growl.mathematics.owl.sequences import pld
 
 
 def t(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("shape", LAMBDAS)
+@pytest.mark.parametrize("shape", SEQUENCES)
 @pytest.mark.parametrize("n", [1, 2, 7, 60])
 def test_gradcheck_in_v_and_lambda(n: int, shape: str) -> None:
     v = (3 * torch.randn(n, dtype=torch.float64)).requires_grad_()
-    lam = LAMBDAS[shape](n)
+    lam = SEQUENCES[shape](n)
     torch.autograd.gradcheck(lambda v: prox_owl(v, lam), v)
     if shape != "constant":  # a constant λ cannot be moved one by one and still be a λ
         lam = (lam - 1e-3 * torch.arange(n)).clamp_min(0.01 / torch.arange(1, n + 1)).detach()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.reference_prox import scipy_prox
+from tests.support.reference_prox import SEQUENCES, scipy_prox
 from tests.support.tolerances import DTYPES, close
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.owl.operators import owl_dual_norm, owl_norm, prox_owl
@@ -61,9 +61,7 @@ def test_norms_written_out() -> None:
 
 SIZES = [0, 1, 2, 3, 46, 47, 48, 49, 300, 4095, 4096, 4097, 70_000]
 LAMBDAS: dict[str, Callable[[int], Tensor]] = {
-    "constant": lambda n: torch.full((n,), 0.4, dtype=torch.float64),
-    "ramp": lambda n: 1.3 * pld()(n),
-    "steep": lambda n: oscar(lambda1=0.01, lambda2=0.5)(n),
+    **SEQUENCES,
     "spike": lambda n: torch.cat([torch.full((min(n, 1),), 0.5 * n), torch.zeros(max(n - 1, 0))]).double(),
 }
 VALUES: dict[str, Callable[[int], Tensor]] = {

@@ -13,7 +13,7 @@ from torch import nn
 
 import torch_growl as tg
 from tests.support.batteries import LAYERS, Case
-from tests.support.small_mlp import mlp
+from tests.support.small_mlp import descend, mlp, two_of
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.networks.layers import row_norms, rows_of
 
@@ -207,11 +207,7 @@ def test_by_default_the_inputs_that_matter_stay_and_the_others_are_pruned() -> N
     growl = tg.GrOWL(model, layers=["fc1"], min_rows=1)
     growl.attach(optimizer)
     for i in range(200):
-        x = torch.randn(64, 10, generator=torch.Generator().manual_seed(i))
-        y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
+        descend(model, optimizer, *two_of(10, 64, seed=i))
     assert (row_norms(model.fc1) > 0).tolist() == [True, True] + [False] * 8
 
 

@@ -21,6 +21,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     "mathematics/owl/test_row_operator.py": ["mathematics/owl/operators.py"],
     "networks/compaction/test_architectures.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compactor_fuzz.py": ["networks/compaction/compactor.py"],
+    "networks/compaction/test_compactor_power.py": ["networks/compaction/compactor.py", "networks/execution/proof.py"],
     "networks/compaction/test_compactor_refusals.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compile_and_quantization.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_pretrained.py": ["networks/compaction/compactor.py"],

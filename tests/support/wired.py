@@ -25,7 +25,7 @@ class Between(nn.Module):
 
 def wired(model: nn.Module, *shape: int, **fixed: str) -> Wiring:
     """The wiring of a network in eval mode, run on random inputs of this shape."""
-    return wiring_of(model.eval(), (torch.randn(shape),), {}, fixed)
+    return wiring_of(model.eval(), [((torch.randn(shape),), {})], fixed)
 
 
 def inputs_of_channels(found: Wiring, layer: str = "reader", source: str = "maker") -> list[list[int]]:

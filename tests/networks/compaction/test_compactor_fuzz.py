@@ -121,7 +121,7 @@ class Drawn(nn.Module):
 def damage_(model: nn.Module, x: Tensor, seed: int) -> None:
     """Zero the rows that all readers have for some channels, and some rows more; tie two pairs in every layer."""
     chance = random.Random(seed)
-    wiring = wiring_of(model.eval(), (x,), {})
+    wiring = wiring_of(model.eval(), [((x,), {})])
     gone = [c for c in range(1, wiring.count) if not wiring.pinned[c] and chance.random() < 0.4]
     for name, layer in model.named_modules():
         if kind_of(layer) is None or layer.weight.shape[0] == 2:
@@ -142,7 +142,7 @@ def test_random_networks_have_the_same_outputs_when_compact(seed: int) -> None:
     x = torch.randn(2, 3, 6, 6)
     damage_(model, x, seed)
     layers = {name: module for name, module in model.named_modules() if kind_of(module) is not None}
-    free = ~needed_channels(layers, wiring_of(model, (x,), {}))
+    free = ~needed_channels(layers, wiring_of(model, [((x,), {})]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GrowlWarning)
         small = compact(model, x)

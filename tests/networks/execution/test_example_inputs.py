@@ -16,7 +16,7 @@ X, Y = torch.arange(6.0).reshape(3, 2), torch.arange(3)
 
 def test_a_tensor_a_tuple_and_a_dict_are_inputs() -> None:
     assert split_inputs(X) == ((X,), {})
-    assert split_inputs([X, 2]) == ((X, 2), {})
+    assert split_inputs((X, 2)) == ((X, 2), {})
     assert split_inputs({"x": X, "n": 2}) == ((), {"x": X, "n": 2})
 
 

@@ -36,7 +36,7 @@ class Around(nn.Module):
 
 @pytest.mark.parametrize(("factor", "agrees"), [(1.0, True), (1 + 0.9e-3, True), (1 + 1.1e-3, False), (0.0, False)])
 def test_a_network_agrees_within_the_tolerance(factor: float, agrees: bool) -> None:
-    proof = Proof(network(), ((X,), {}), 1e-3)
+    proof = Proof(network(), [((X,), {})], 1e-3)
     other = network()
     with torch.no_grad():
         other.weight.mul_(factor)
@@ -53,13 +53,13 @@ def test_random_inputs_show_what_the_example_hides() -> None:
         other.weight[:, 2] = 5  # reads an input that is zero in the example
     example = X.clone()
     example[:, 2] = 0
-    given, hidden = ((example,), {}), other(example)
+    given, hidden = [((example,), {})], other(example)
     assert torch.equal(hidden, network()(example))
     assert "output differs by" in Proof(network(), given, 1e-3).fault(other)
 
 
 def test_the_largest_of_several_differences_is_described() -> None:
-    proof = Proof(Around(lambda y: {"a": y, "b": y}), ((X,), {}), 1e-3)
+    proof = Proof(Around(lambda y: {"a": y, "b": y}), [((X,), {})], 1e-3)
     fault = proof.fault(Around(lambda y: {"a": 1.01 * y, "b": 1.5 * y}))
     assert fault.startswith("output['b'] differs by ")
 
@@ -76,7 +76,7 @@ FAULTS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize("number", range(len(FAULTS)))
 def test_other_faults_are_described(number: int) -> None:
     change, message = FAULTS[number]
-    proof = Proof(network(), ((X,), {}), 1e-3)
+    proof = Proof(network(), [((X,), {})], 1e-3)
     assert proof.fault(Around(lambda y: y)) == ""
     assert proof.fault(Around(change)) == message
 
@@ -91,12 +91,12 @@ def test_other_faults_are_described(number: int) -> None:
 )
 def test_a_network_that_cannot_be_compared_is_refused(change: Any, message: str) -> None:
     with pytest.raises(CompactionError, match=message):
-        Proof(Around(change), ((X,), {}), 1e-3)
+        Proof(Around(change), [((X,), {})], 1e-3)
 
 
 def test_the_networks_are_not_changed() -> None:
     model, other = network(), network()
     before = copy.deepcopy(model.state_dict())
-    Proof(model, ((X,), {}), 1e-3).fault(other)
+    Proof(model, [((X,), {})], 1e-3).fault(other)
     for network_ in (model, other):
         assert all(torch.equal(value, before[name]) for name, value in network_.state_dict().items())

@@ -41,7 +41,7 @@ class Branch(nn.Module):
 
 @pytest.mark.parametrize(("sign", "taken", "other"), [(1, "a", "b"), (-1, "b", "a")])
 def test_the_branch_that_runs_is_recorded(sign: int, taken: str, other: str) -> None:
-    found = wiring_of(Branch(), (sign * torch.ones(2, 3),), {})
+    found = wiring_of(Branch(), [((sign * torch.ones(2, 3),), {})])
     assert inputs_of_channels(found, "reader", taken) == [[0], [1], [2], [3]]
     assert found.reasons[other].startswith("it is not called")
 
@@ -57,7 +57,7 @@ def test_a_layer_whose_output_is_dropped_has_no_reader() -> None:
             return x if skip else self.b(x) * scale
 
     assert wired(Forgets(), 2, 3).links["a"] == ()
-    found = wiring_of(Forgets(), (torch.randn(2, 3),), {"skip": True})
+    found = wiring_of(Forgets(), [((torch.randn(2, 3),), {"skip": True})])
     assert found.reasons["b"].startswith("it is not called")
 
 
@@ -91,9 +91,9 @@ def test_the_run_leaves_values_and_hooks_as_they_were(fails: bool) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     if fails:
         with pytest.raises(RuntimeError, match="of weather"):
-            record(model, (torch.randn(2, 2, 3, 3),), {}, {}, follow)
+            record(model, [((torch.randn(2, 2, 3, 3),), {})], {}, follow)
     else:
-        record(model, (torch.randn(2, 2, 3, 3),), {}, {}, follow)
+        record(model, [((torch.randn(2, 2, 3, 3),), {})], {}, follow)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     hooks = {name: [*module._forward_hooks, *module._forward_pre_hooks] for name, module in model.named_modules()}
     assert hooks == {"": [], "0": [], "1": [handle.id], "2": []}
@@ -102,4 +102,4 @@ def test_the_run_leaves_values_and_hooks_as_they_were(fails: bool) -> None:
 def test_moving_to_channels_last_inside_adaptive_pooling_is_no_operation() -> None:
     pooled = Between(lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1), nn.Linear(4, 3))
     x = torch.randn(2, 2, 3, 3).to(memory_format=torch.channels_last)
-    assert inputs_of_channels(wiring_of(pooled.eval(), (x,), {})) == [[0], [1], [2], [3]]
+    assert inputs_of_channels(wiring_of(pooled.eval(), [((x,), {})])) == [[0], [1], [2], [3]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from torch_growl.networks.compaction.chains import fold_chains_
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure
-from torch_growl.networks.execution import Inputs, Proof, exact_arithmetic, split_inputs, wide
-from torch_growl.networks.layers import plain_copy, registered_layers
+from torch_growl.networks.execution import Inputs, KeptChannels, Proof, exact_arithmetic, split_examples, wide
+from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers
 from torch_growl.networks.wiring import Flags, Wiring, bundles, no_wiring, wiring_of
 
 __all__ = ["compact"]
@@ -48,12 +48,14 @@ def compact(
 
     Args:
         model: the network; not modified and not run, because a copy is. The copy has no parametrizations.
-        example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
-        full: whether to remove output channels too; otherwise only each layer's own inputs are removed.
+        example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device; or a
+            list of such examples, one for each way that the network's code can take. They are not modified.
+        full: whether to remove output channels too, which relies on the ways that the examples take; otherwise only
+            each layer's own inputs are removed, which is exact whatever else the network computes.
         round_to: numbers of channels and rows are rounded up to a multiple of this, ≥ 1, at most to the layer's own.
             Many processors run multiples of 8 faster.
-        tolerance: largest difference of outputs relative to the largest output, in (0, 1); half precision has its own
-            table, :data:`torch_growl.networks.execution.outputs.HALF_TOLERANCE`.
+        tolerance: largest difference of an element of the outputs relative to elements of its size, in (0, 1). Half
+            precision is compared in a wider type, where the network runs in one.
         float64: whether to compare copies in float64, for networks whose own rounding is larger than the tolerance, or
             for a tolerance far below float32's.
 
@@ -64,7 +66,8 @@ def compact(
         CompactionError: the network cannot be copied or run, or no smaller network with the same outputs was found.
 
     Warns:
-        GrowlWarning: nothing can be removed; the network is returned as a copy.
+        GrowlWarning: nothing can be removed, and the network is returned as a copy; layers were never called, and are
+            left as they are; something could not be proven.
 
     Example:
         >>> import torch
@@ -86,33 +89,42 @@ def compact(
     check_type("model", model, nn.Module)
     check_number("tolerance", tolerance, above=0, below=1)
     check_count("round_to", round_to)
-    inputs = split_inputs(example_inputs)
-    return _Maker(plain_copy(model), inputs, full, round_to, tolerance, float64).smallest()
+    examples = split_examples(example_inputs)
+    return _Maker(plain_copy(model), examples, full, round_to, tolerance, float64).smallest()
 
 
 class _Maker:
     """Plans a structure, checks its outputs, and keeps the layers and channels whose removal changes the outputs."""
 
     def __init__(
-        self, dense: nn.Module, inputs: Inputs, full: bool, round_to: int, tolerance: float, float64: bool
+        self, dense: nn.Module, examples: list[Inputs], full: bool, round_to: int, tolerance: float, float64: bool
     ) -> None:
+        self.altered: frozenset[str] = frozenset()
         self._take(dense)
-        self.inputs = inputs
+        self.recorded = list(examples)
         self.full = full
         self.round_to = round_to
         self.fixed = fixed_modules(dense)
+        self.uncalled: list[str] = []
         for name, module in self.layers.items():
             weight = module._parameters.get("weight")
             if weight is not None and not is_lazy(weight) and not bool(torch.isfinite(weight).all()):
                 raise LayerError(f"layer {name!r} has NaN or infinite weights; it cannot be compacted")
         self.reference = copy.deepcopy(dense).eval()
         self.float64 = float64
-        self.proof = Proof(self._compared(self.reference), wide(inputs) if float64 else inputs, tolerance)
+        dims = {name: registered_kind(module).channel_dim for name, module in self.layers.items()}
+        given = [wide(example) for example in examples] if float64 else examples
+        self.proof = Proof(self._compared(self.reference), given, tolerance, dims)
 
     def smallest(self) -> nn.Module:
         """The smallest network that was found with the dense network's outputs."""
+        if self.full:
+            self._leave_uncalled_layers()
         wiring = self._wiring()
         found = self._folded(wiring) or self._attempt(wiring)
+        while found.fault and self._record_more():  # the network takes another way there than with the examples
+            wiring = self._wiring()
+            found = self._folded(wiring) or self._attempt(wiring)
         if found.fault:
             if self._leave_faulty_layers():
                 wiring = self._wiring()
@@ -121,15 +133,49 @@ class _Maker:
                 found = self._without_faulty_cuts(wiring, found)
         if not any(layer.changed for layer in found.plan.layers):
             warnings.warn(_unchanged(found.plan), GrowlWarning, stacklevel=3)
+        if unproven := self._unproven(found.plan):
+            warnings.warn(unproven, GrowlWarning, stacklevel=3)
         return found.small
+
+    def _record_more(self) -> bool:
+        """Add inputs on which the last attempt failed to those that are recorded; return whether there were any."""
+        if not self.full:
+            return False
+        new = [batch for batch in self.proof.faulty if not any(batch is other for other in self.recorded)]
+        self.recorded += new
+        return bool(new)
+
+    def _leave_uncalled_layers(self) -> None:
+        self.uncalled = [name for name in self.layers if name not in self.proof.called and name not in self.fixed]
+        for name in self.uncalled:
+            self.fixed[name] = "it is not called with the examples"
+
+    def _unproven(self, plan: Structure) -> str:
+        """The text of the warning about what the proof does not cover; empty if channels are removed nowhere."""
+        if not any(layer.form == "full" for layer in plan.layers):
+            return ""
+        texts = list(self.proof.gaps)
+        if self.uncalled:
+            texts.append(
+                f"{_named(self.uncalled)} never called with the examples, so they are left as they are and may not fit "
+                "the channels that are left"
+            )
+        same = [layer.name for layer in plan.layers if layer.changed and layer.name in self.proof.same]
+        if same:
+            texts.append(f"{_named(same)} given one and the same value everywhere, which shows nothing about them")
+        if not texts:
+            return ""
+        advice = "give compact() a list of examples that reach all of the network's code, or full=False"
+        return f"not proven: {'; '.join(texts)}. {advice[0].upper()}{advice[1:]}"
 
     def _wiring(self) -> Wiring:
         if not self.full:
             return self._uncut("removal of output channels was turned off (full=False)")
         with exact_arithmetic(self.reference):
-            wiring = wiring_of(self.reference, *self.inputs, self.fixed)
+            wiring = wiring_of(self.reference, self.recorded, self.fixed)
         for name in wiring.outside:
-            self.fixed.setdefault(name, "its weight is read by other code than its own forward")
+            self.fixed[name] = "its weight is read by other code than its own forward"
+        self.uncalled = [name for name in self.uncalled if name not in wiring.outside]
         return wiring
 
     def _folded(self, wiring: Wiring) -> _Attempt | None:
@@ -138,10 +184,12 @@ class _Maker:
         if not fold_chains_(folded, wiring, self.fixed):
             return None
         self._take(folded)
+        self.altered = _altered(dense, folded)
         found = self._attempt(wiring)
         if not found.fault:
             return found
         self._take(dense)
+        self.altered = frozenset()
         return None
 
     def _take(self, dense: nn.Module) -> None:
@@ -163,7 +211,8 @@ class _Maker:
     def _try(self, wiring: Wiring, *, sizes: bool) -> _Attempt:
         plan, needed = plan_structure(self.dense, self.layers, wiring, self.fixed, round_to=self.round_to, sizes=sizes)
         small = shrink_(copy.deepcopy(self.dense), plan)
-        return _Attempt(plan, needed, small, self.proof.fault(self._compared(copy.deepcopy(small).eval())))
+        kept = {cut.name: KeptChannels(cut.arriving, cut.kept) for cut in plan.layers if cut.name not in self.altered}
+        return _Attempt(plan, needed, small, self.proof.fault(self._compared(small), kept))
 
     def _compared(self, network: nn.Module) -> nn.Module:
         """The network that is run for the comparison: a copy in float64 if asked for."""
@@ -189,6 +238,7 @@ class _Maker:
     def _without_faulty_cuts(self, wiring: Wiring, failed: _Attempt) -> _Attempt:
         """Find by bisection the removals of channels that keep the outputs; the reasons name the others."""
         sets = bundles(wiring, failed.needed)
+        wiring = replace(wiring, pinned=wiring.pinned | failed.needed)  # else one of them could be removed instead
         faults: dict[int, str] = {}
 
         def attempt(chosen: list[int]) -> _Attempt:
@@ -214,6 +264,8 @@ class _Maker:
         left = sound([], list(range(len(sets)))) if sets else []
         found = attempt(left)
         if found.fault:
+            found = self._attempt(self._uncut(f"removing output channels was tried and given up: {found.fault}"))
+        if found.fault:
             raise CompactionError(f"the smaller network has other outputs than the given one: {found.fault}")
         return found
 
@@ -226,6 +278,18 @@ class _Attempt:
     needed: Flags
     small: nn.Module
     fault: str
+
+
+def _altered(before: nn.Module, after: nn.Module) -> frozenset[str]:
+    """The modules whose own parameters or buffers differ between two copies of a network."""
+    old = {**dict(before.named_parameters()), **dict(before.named_buffers())}
+    new = {**dict(after.named_parameters()), **dict(after.named_buffers())}
+    return frozenset(name.rpartition(".")[0] for name in old if not torch.equal(old[name], new[name]))
+
+
+def _named(layers: list[str]) -> str:
+    names = ", ".join(map(repr, layers[:8])) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+    return f"layer {names} was" if len(layers) == 1 else f"layers {names} were"
 
 
 def _unchanged(plan: Structure) -> str:

@@ -5,29 +5,34 @@ from torch_growl.networks.execution.example_inputs import (
     batch_of,
     batch_size,
     call,
+    copied,
     random_like,
+    split_examples,
     split_inputs,
     wide,
 )
 from torch_growl.networks.execution.fused_layers import fast_path
 from torch_growl.networks.execution.outputs import difference, exact_arithmetic, outputs_of, tensors, tensors_in
-from torch_growl.networks.execution.proof import Proof
+from torch_growl.networks.execution.proof import KeptChannels, Proof
 from torch_growl.networks.execution.timing import WARMUP, Candidate, median_ms, threads_set
 
 __all__ = [
     "WARMUP",
     "Candidate",
     "Inputs",
+    "KeptChannels",
     "Proof",
     "batch_of",
     "batch_size",
     "call",
+    "copied",
     "difference",
     "exact_arithmetic",
     "fast_path",
     "median_ms",
     "outputs_of",
     "random_like",
+    "split_examples",
     "split_inputs",
     "tensors",
     "tensors_in",

@@ -1,9 +1,10 @@
 """The outputs of a network: running it reproducibly, the tensors in its result, and the comparison of two results.
 
-Two output tensors agree when they have one shape and type, are finite in the same places, and
-``max|Δ| ≤ tolerance · max|wanted|``. Half-precision outputs are held to :data:`HALF_TOLERANCE` where that is looser,
-because summing tied inputs first rounds in other places than the dense layer does. Integer and boolean tensors must be
-equal.
+Two output tensors agree when they have one shape and type, are finite in the same places, and every element differs by
+at most ``tolerance · size``. An element's size is the largest magnitude among elements of typical size; elements beyond
+that, such as masked logits of −1e4, are compared relative to themselves. Half-precision outputs are held to
+:data:`HALF_TOLERANCE` where that is looser, because summing tied inputs first rounds in other places than the dense
+layer does. Integer and boolean tensors must be equal.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from torch_growl.networks.execution.example_inputs import Inputs, call
+from torch_growl.networks.execution.example_inputs import Inputs, call, copied
 
 __all__ = ["HALF_TOLERANCE", "Difference", "difference", "exact_arithmetic", "outputs_of", "tensors", "tensors_in"]
 
 HALF_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_SPREAD = 8.0  # the largest of normally distributed elements are about this many times their median
+_SAMPLE = 1 << 16  # elements from which the typical size is found
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def outputs_of(model: nn.Module, inputs: Inputs) -> list[tuple[str, Tensor]]:
     """
     with exact_arithmetic(model):
         torch.manual_seed(0)
-        result = call(model, pytree.tree_map_only(Tensor, torch.clone, inputs))
+        result = call(model, copied(inputs))
     return [(path, value.detach().clone()) for path, value in tensors_in(result)]
 
 
@@ -91,13 +94,16 @@ class Difference:
     Attributes:
         relative: ``max|Δ| / max|wanted|``; ``inf`` for another shape, type or place of NaN and infinities, or for
             integers that differ.
-        excess: ``relative`` as a multiple of what is allowed.
+        excess: the largest difference of an element as a multiple of what is allowed for it.
         fault: the difference in words; empty when it is allowed.
+        rounding: whether a fault can be rounding alone: no difference exceeds the tolerance of the tensor's largest
+            element, or integers differ. A comparison in a wider type decides.
     """
 
     relative: float = 0.0
     excess: float = 0.0
     fault: str = ""
+    rounding: bool = False
 
 
 def difference(path: str, found: Tensor, wanted: Tensor, tolerance: float) -> Difference:
@@ -107,14 +113,15 @@ def difference(path: str, found: Tensor, wanted: Tensor, tolerance: float) -> Di
         path: the tensor's name in messages.
         found: any tensor.
         wanted: the tensor to compare with.
-        tolerance: largest difference allowed, as a part of the largest wanted value; :data:`HALF_TOLERANCE` applies
-            where it is looser.
+        tolerance: largest difference allowed, as a part of an element's size; :data:`HALF_TOLERANCE` applies where it
+            is looser.
     """
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         wanted_is, found_is = (f"{tuple(value.shape)} {value.dtype}" for value in (wanted, found))
         return _beyond(f"{path} must be {wanted_is}, got {found_is}")
     if not wanted.is_floating_point() and not wanted.is_complex():
-        return Difference() if torch.equal(found, wanted) else _beyond(f"{path} ({wanted.dtype}) differs")
+        equal = torch.equal(found, wanted)
+        return Difference() if equal else _beyond(f"{path} ({wanted.dtype}) differs", rounding=True)
     finite = torch.isfinite(wanted)
     if not torch.equal(torch.nan_to_num(found)[~finite], torch.nan_to_num(wanted)[~finite]) or not torch.equal(
         torch.isfinite(found), finite
@@ -124,14 +131,37 @@ def difference(path: str, found: Tensor, wanted: Tensor, tolerance: float) -> Di
         return Difference()
     tolerance = max(tolerance, HALF_TOLERANCE.get(wanted.dtype, 0.0))
     wide = torch.complex128 if wanted.is_complex() else torch.float64
-    largest = float((found[finite].to(wide) - wanted[finite].to(wide)).abs().max())
-    scale = float(wanted[finite].to(wide).abs().max())
-    relative = largest / scale if scale else float("inf") if largest else 0.0
-    if largest <= tolerance * scale:
-        return Difference(relative, relative / tolerance)
-    text = f"{path} differs by {largest:.3g}, more than {tolerance:g} × its largest value {scale:.3g}"
-    return Difference(relative, relative / tolerance, text)
+    off = (found[finite].to(wide) - wanted[finite].to(wide)).abs()
+    sizes = wanted[finite].to(wide).abs()
+    scale, typical = float(sizes.max()), _typical(sizes)
+    relative = float(off.max()) / scale if scale else float("inf") if bool(off.any()) else 0.0
+    sizes = sizes.clamp(min=typical)
+    parts = torch.where(off > 0, off / sizes, 0.0)
+    worst = int(parts.argmax())
+    excess = float(parts[worst]) / tolerance
+    if excess <= 1:
+        return Difference(relative, excess)
+    size = "largest value" if sizes[worst] == scale else "size"
+    text = f"{path} differs by {float(off[worst]):.3g}, more than {tolerance:g} × its {size} {float(sizes[worst]):.3g}"
+    return Difference(relative, excess, text, relative <= tolerance)
 
 
-def _beyond(fault: str) -> Difference:
-    return Difference(float("inf"), float("inf"), fault)
+def _typical(sizes: Tensor) -> float:
+    """Return the largest magnitude that is typical: ``8 · min(median, 100 · first percentile)``, at most the largest.
+
+    Zeros and repeated values (masks, constants) count once, so that they do not outnumber the others. The percentile
+    finds the smaller elements where most are large.
+
+    Args:
+        sizes: finite magnitudes, at least one.
+    """
+    some = torch.unique(sizes[:: max(1, len(sizes) // _SAMPLE)])
+    some = some[some > 0]
+    if not len(some):
+        return float(sizes.max())
+    middle, low = float(some[(len(some) - 1) // 2]), float(some[len(some) // 100])
+    return min(_SPREAD * min(middle, 100 * low), float(sizes.max()))
+
+
+def _beyond(fault: str, *, rounding: bool = False) -> Difference:
+    return Difference(float("inf"), float("inf"), fault, rounding)

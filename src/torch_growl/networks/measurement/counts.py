@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_growl.arguments import check_count, check_type
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs
-from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, fast_path, median_ms, split_inputs
+from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, copied, fast_path, median_ms, split_inputs
 from torch_growl.networks.layers import kind_of, plain_copy, rows_of
 
 __all__ = ["Measurement", "count_macs", "measure"]
@@ -156,7 +156,7 @@ def count_macs(network: nn.Module, batch: Inputs) -> int:
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops})
     try:
         with torch.no_grad(), _no_fused_attention(), counter:
-            call(network, batch)
+            call(network, copied(batch))
     finally:
         for handle in handles:
             handle.remove()

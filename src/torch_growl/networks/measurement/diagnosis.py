@@ -160,7 +160,7 @@ def doctor(
     with torch.random.fork_rng(devices=devices):
         macs, total = _count(network, batch_of(inputs, 1))
         with torch.no_grad(), exact_arithmetic(network):
-            wiring = wiring_of(network, *inputs, fixed_modules(network))
+            wiring = wiring_of(network, [inputs], fixed_modules(network))
     producers = {link.consumer: name for name, links in wiring.links.items() for link in links}
     weights = sum(p.numel() for p in network.parameters())
     found = []

@@ -54,7 +54,7 @@ class Resize:
 
 @dataclass
 class Recording:
-    """The result of a watched run, in identities.
+    """The result of watched runs, in identities.
 
     Attributes:
         count: identities are 0 … count − 1.
@@ -67,9 +67,10 @@ class Recording:
         pins: identities that must stay, and why.
         resizes: tensors that modules shaped themselves.
         group_norms: group normalisations by name: identities of their channels, and the number of groups.
-        calls: how often each layer was called.
-        chains: for layers whose input follows linearly from one other layer's output, the way there.
-        sources: for every layer, a number of the tensor that it read.
+        calls: how often each layer was called, at most in one run.
+        chains: for every layer whose input followed linearly from one other layer's output, in all runs in the same
+            way, that way; None for other layers.
+        sources: for every layer, the numbers of the tensors that it read.
         outside: layers whose weight was read by other code than their own forward.
     """
 
@@ -84,8 +85,8 @@ class Recording:
     resizes: list[Resize] = field(default_factory=list)
     group_norms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
-    chains: dict[str, LinearChain] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
+    chains: dict[str, LinearChain | None] = field(default_factory=dict)
+    sources: dict[str, tuple[int, ...]] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
 
     def fresh(self, number: int) -> Tensor:

@@ -8,7 +8,7 @@ each of its output channels gets a new identity, which the operations after it c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from torch_growl.networks.execution import fast_path, tensors_in
+from torch_growl.networks.execution import Inputs, call, copied, fast_path, tensors_in
 from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed
 from torch_growl.networks.wiring.recording import LinearChain, Recording
@@ -57,6 +57,7 @@ class Watch(TorchDispatchMode):
         self._numbers = WeakTensorKeyDictionary()
         self._count = 0
         self._inside = 0  # calls of registered layers that are being run
+        self._calls: dict[str, int] = {}  # of layers in this run
         self._modules: list[str] = []
         self._tensor_names: dict[int, str] = {}  # parameters and buffers by id
         self._layer_of: dict[int, str] = {}  # weights of registered layers by id
@@ -137,6 +138,10 @@ class Watch(TorchDispatchMode):
         """The module whose own code is running, for messages."""
         return self.module or "the network"
 
+    def start_run(self) -> None:
+        """Prepare for another run of the network: calls are counted from 0."""
+        self._calls, self._modules, self._inside = {}, [], 0
+
     # ── events ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -176,15 +181,16 @@ class Watch(TorchDispatchMode):
     def _call(self, name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         """Record one call of a registered layer."""
         found, kind = self.recording, registered_kind(module)
-        found.calls[name] = found.calls.get(name, 0) + 1
+        self._calls[name] = self._calls.get(name, 0) + 1
+        found.calls[name] = max(found.calls.get(name, 0), self._calls[name])
         inputs = self._read(name, x, kind.channel_dim)
         if x not in self._numbers:
             self._count += 1
             self._numbers[x] = self._count
-        found.sources[name] = self._numbers[x]
+        found.sources[name] = (*found.sources.get(name, ()), self._numbers[x])
         chain = self.chain_to(x)
-        if chain is not None:
-            found.chains[name] = chain
+        if found.chains.setdefault(name, chain) != chain:
+            found.chains[name] = None  # another way in another run
         if y is not x:
             self.keep_chain(y, LinearChain(name))
         if name not in found.outputs:
@@ -220,15 +226,12 @@ class Watch(TorchDispatchMode):
         return first
 
 
-def record(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], fixed: Mapping[str, str], follow: Follow
-) -> Recording:
-    """Run a network once and record its channels.
+def record(model: nn.Module, examples: Sequence[Inputs], fixed: Mapping[str, str], follow: Follow) -> Recording:
+    """Run a network once on each example and record its channels.
 
     Args:
         model: the network in eval mode, parametrizations removed; hooks are added and removed again.
-        args: positional inputs.
-        kwargs: inputs by name.
+        examples: positional and named inputs; copies are passed.
         fixed: layers and other modules that must stay as they are, with the reason.
         follow: the rules for every operation: :func:`torch_growl.networks.wiring.operations.follow`.
 
@@ -242,15 +245,17 @@ def record(
         handles.append(module.register_forward_pre_hook(watch.enter(name, layer)))
         handles.append(module.register_forward_hook(watch.leave(name, layer), with_kwargs=True))
     try:
-        with torch.no_grad(), fast_path(False), watch:  # a fused layer hides the layers inside it
-            result = model(*args, **kwargs)
+        for example in examples:
+            watch.start_run()
+            with torch.no_grad(), fast_path(False), watch:  # a fused layer hides the layers inside it
+                result = call(model, copied(example))
+            for _, value in tensors_in(result, ""):
+                ids = watch.of(value)
+                if ids is not None:
+                    watch.recording.pin(ids, "its output is an output of the network")
     finally:
         for handle in handles:
             handle.remove()
-    for _, value in tensors_in(result, ""):
-        ids = watch.of(value)
-        if ids is not None:
-            watch.recording.pin(ids, "its output is an output of the network")
     for name in watch.recording.outside:
         for ids in (watch.recording.inputs.get(name), watch.recording.outputs.get(name)):
             if ids is not None:

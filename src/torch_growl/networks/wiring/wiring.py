@@ -6,7 +6,7 @@ of a convolution …) are one *class*. The channels of class 0 must stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.errors import first_line
+from torch_growl.networks.execution import Inputs
 from torch_growl.networks.layers import registered_layers
 from torch_growl.networks.wiring.identities import FIXED, Classes, connected_classes, thin
 from torch_growl.networks.wiring.operations import follow
@@ -63,7 +64,7 @@ class Wiring:
         resizes: ``(module, classes)`` of tensors that the module shaped itself.
         group_norms: group normalisations by name: classes of their channels, and the number of groups.
         chains: for layers whose input follows linearly from one other layer's output, the way there.
-        sources: for every layer, a number of the tensor that it read.
+        sources: for every layer, the numbers of the tensors that it read, one for each run.
         reasons: for every layer whose output channels all stay, why.
         outside: layers whose weight other code than their own forward read.
     """
@@ -79,7 +80,7 @@ class Wiring:
     resizes: tuple[tuple[str, Classes], ...] = ()
     group_norms: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
     chains: Mapping[str, LinearChain] = field(default_factory=dict)
-    sources: Mapping[str, int] = field(default_factory=dict)
+    sources: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
 
@@ -116,21 +117,18 @@ def no_wiring(names: Collection[str], reason: str) -> Wiring:
     return Wiring(reasons=dict.fromkeys(names, reason))
 
 
-def wiring_of(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], fixed: Mapping[str, str] | None = None
-) -> Wiring:
-    """Run a network once and find which channels may be removed, and which only together.
+def wiring_of(model: nn.Module, examples: Sequence[Inputs], fixed: Mapping[str, str] | None = None) -> Wiring:
+    """Run a network once on each example and find which channels may be removed, and which only together.
 
     Args:
         model: the network in eval mode, parametrizations removed; it is not modified.
-        args: positional inputs to run it on.
-        kwargs: inputs by name.
+        examples: positional and named inputs to run it on; copies are passed.
         fixed: modules that must stay as they are, with the reason.
     """
     fixed = fixed or {}
     names = list(registered_layers(model))
     try:
-        found = record(model, args, kwargs, fixed, follow)
+        found = record(model, examples, fixed, follow)
     except Exception as error:  # any error of a user's forward
         return no_wiring(names, f"the network cannot be followed: {type(error).__name__}: {first_line(error)}")
     return _in_classes(found, names, fixed)
@@ -174,8 +172,12 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         tuple(Grid(classes(g.ids), tuple((axes, classes(ids)) for axes, ids in g.needs)) for g in found.grids),
         tuple((resize.module, _grid_of(classes, resize.ids)) for resize in found.resizes),
         {name: (classes(ids), groups) for name, (ids, groups) in found.group_norms.items()},
-        {name: chain for name, chain in found.chains.items() if found.calls[name] == found.calls[chain.source] == 1},
-        {name: number for name, number in found.sources.items() if found.calls[name] == 1},
+        {
+            name: chain
+            for name, chain in found.chains.items()
+            if chain is not None and found.calls[name] == found.calls[chain.source] == 1
+        },
+        {name: numbers for name, numbers in found.sources.items() if found.calls[name] == 1},
         reasons,
         frozenset(found.outside),
     )

@@ -13,7 +13,7 @@ __all__ = ["EXTRAS", "imported_extra"]
 
 EXTRAS = {  # as in pyproject.toml; a test compares them
     "onnx": ("onnx>=1.17", "onnx-ir>=0.1.15", "onnxscript>=0.6.2", "onnxruntime>=1.20"),
-    "executorch": ("executorch>=1.0",),
+    "executorch": ("executorch>=1.0", "setuptools>=77.0.1"),
 }
 
 

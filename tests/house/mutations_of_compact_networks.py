@@ -7,17 +7,17 @@ from tests.support.mutations import Mutation
 COMPACT_NETWORKS = [
     Mutation(
         "the shift of a folded normalisation is dropped",
-        "networks/compaction/chains.py",
+        "networks/compaction/folding.py",
         "(offset[mine] * scale[mine] + shift[mine]).sum()",
         "(offset[mine] * scale[mine]).sum()",
-        "networks/compaction/test_chains.py::test_in_a_linear_chain_the_layer_before_makes_the_sums",
+        "networks/compaction/test_folding.py::test_in_a_linear_chain_the_layer_before_makes_the_sums",
     ),
     Mutation(
         "the bias of a folded layer is dropped",
-        "networks/compaction/chains.py",
+        "networks/compaction/folding.py",
         "bias[first] = offset[mine].sum().to(bias.dtype)",
         "pass",
-        "networks/compaction/test_chains.py::test_in_a_linear_chain_the_layer_before_makes_the_sums",
+        "networks/compaction/test_folding.py::test_in_a_linear_chain_the_layer_before_makes_the_sums",
     ),
     Mutation(
         "tied inputs are not summed",

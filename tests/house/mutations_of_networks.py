@@ -161,17 +161,17 @@ NETWORKS = [
     ),
     Mutation(
         "contracted dimensions are not coupled",
-        "networks/wiring/contractions.py",
+        "networks/wiring/combining.py",
         "found.couple(a.select(-2, 0).unsqueeze(-1), b.select(-1, 0).unsqueeze(-1))",
         "pass",
-        "networks/wiring/test_contractions.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
+        "networks/wiring/test_combining.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
     ),
     Mutation(
         "the elements left are no grid",
         "networks/wiring/needed.py",
         "            _complete(needed, grid)\n",
         "            pass\n",
-        "networks/wiring/test_contractions.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
+        "networks/wiring/test_combining.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
     ),
     Mutation(
         "a nonzero weight is overlooked",
@@ -185,7 +185,7 @@ NETWORKS = [
         "networks/wiring/needed.py",
         "        needed[wiring.reads[needed[wiring.reads[:, 1]], 0]] = True\n",
         "",
-        "networks/wiring/test_contractions.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
+        "networks/wiring/test_combining.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
     ),
     Mutation(
         "a layer may lose all its channels",
@@ -227,6 +227,6 @@ NETWORKS = [
         "networks/wiring/recording.py",
         "self.edges.append(couples(a, b))",
         "self.edges.append(couples(a, b)[:0])",
-        "networks/wiring/test_pointwise.py::test_channels_that_are_added_are_coupled",
+        "networks/wiring/test_combining.py::test_channels_that_are_added_are_coupled",
     ),
 ]

@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from torch_growl.arguments import check_count, check_number, check_type
 from torch_growl.errors import CompactionError, GrowlWarning, LayerError
-from torch_growl.networks.compaction.chains import fold_chains_
+from torch_growl.networks.compaction.folding import fold_chains_, fold_constants_
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure
@@ -111,6 +111,8 @@ class _Maker:
             if weight is not None and not is_lazy(weight) and not bool(torch.isfinite(weight).all()):
                 raise LayerError(f"layer {name!r} has NaN or infinite weights; it cannot be compacted")
         self.reference = copy.deepcopy(dense).eval()
+        self.originals = self.layers
+        self.folds: dict[str, int] = {}  # constant inputs folded into biases, by layer
         self.float64 = float64
         dims = {name: registered_kind(module).channel_dim for name, module in self.layers.items()}
         given = [wide(example) for example in examples] if float64 else examples
@@ -179,17 +181,22 @@ class _Maker:
         return wiring
 
     def _folded(self, wiring: Wiring) -> _Attempt | None:
-        """Try with linear chains folded; None if there are none, or if the outputs change."""
-        dense, folded = self.dense, copy.deepcopy(self.dense)
-        if not fold_chains_(folded, wiring, self.fixed):
-            return None
-        self._take(folded)
-        self.altered = _altered(dense, folded)
-        found = self._attempt(wiring)
-        if not found.fault:
-            return found
+        """Try with constants and linear chains folded, then each alone; None if none is, or the outputs change."""
+        dense = self.dense
+        tried = set()
+        for constants, chains in ((True, True), (True, False), (False, True)):
+            folded = copy.deepcopy(dense)
+            self.folds = fold_constants_(folded, wiring, self.fixed) if constants else {}
+            done = bool(self.folds), bool(chains and fold_chains_(folded, wiring, self.fixed))
+            if any(done) and done not in tried:
+                tried.add(done)
+                self._take(folded)
+                self.altered = _altered(dense, folded)
+                found = self._attempt(wiring)
+                if not found.fault:
+                    return found
         self._take(dense)
-        self.altered = frozenset()
+        self.altered, self.folds = frozenset(), {}
         return None
 
     def _take(self, dense: nn.Module) -> None:
@@ -210,9 +217,24 @@ class _Maker:
 
     def _try(self, wiring: Wiring, *, sizes: bool) -> _Attempt:
         plan, needed = plan_structure(self.dense, self.layers, wiring, self.fixed, round_to=self.round_to, sizes=sizes)
+        plan = self._with_folds(plan)
         small = shrink_(copy.deepcopy(self.dense), plan)
         kept = {cut.name: KeptChannels(cut.arriving, cut.kept) for cut in plan.layers if cut.name not in self.altered}
         return _Attempt(plan, needed, small, self.proof.fault(self._compared(small), kept))
+
+    def _with_folds(self, plan: Structure) -> Structure:
+        """The structure with what was folded into biases."""
+        layers = [
+            replace(
+                layer,
+                folded=self.folds[layer.name],
+                bias_added=_has_bias(self.layers[layer.name]) and not _has_bias(self.originals[layer.name]),
+            )
+            if layer.name in self.folds
+            else layer
+            for layer in plan.layers
+        ]
+        return replace(plan, layers=tuple(layers))
 
     def _compared(self, network: nn.Module) -> nn.Module:
         """The network that is run for the comparison: a copy in float64 if asked for."""
@@ -290,6 +312,10 @@ def _altered(before: nn.Module, after: nn.Module) -> frozenset[str]:
 def _named(layers: list[str]) -> str:
     names = ", ".join(map(repr, layers[:8])) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
     return f"layer {names} was" if len(layers) == 1 else f"layers {names} were"
+
+
+def _has_bias(module: nn.Module) -> bool:
+    return getattr(module, "bias", None) is not None
 
 
 def _unchanged(plan: Structure) -> str:

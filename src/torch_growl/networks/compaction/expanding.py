@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from torch_growl.networks.compaction.shrinking import cut_channels
+from torch_growl.networks.compaction.shrinking import add_biases_, cut_channels
 from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, structure_of
 from torch_growl.networks.layers import registered_kind, row_blocks, write_rows_
 
@@ -23,6 +23,7 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
         small: a network made by ``compact`` or ``load``; not modified.
     """
     plan = structure_of(small)
+    add_biases_(model, plan)
     cuts = {layer.name: layer for layer in plan.layers if layer.changed}
     parts: dict[tuple[str, str], list[ParameterCut]] = {}
     for cut in plan.parameters:

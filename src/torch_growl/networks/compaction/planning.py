@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
+from torch_growl.networks.compaction.folding import constants_left
 from torch_growl.networks.compaction.inputs import index_bytes
 from torch_growl.networks.compaction.shrinking import cut_channels, fed_groups
 from torch_growl.networks.compaction.structure import (
@@ -92,7 +93,9 @@ def plan_structure(
         cut, why = _read_rows(cut, module, round_to)
         full = cut.kept is not None or cut.arriving is not None
         form: Form = "full" if full else "local" if cut.labels is not None else "none"
-        reason = "; ".join(text for text in (why, wiring.reasons.get(name, "")) if text)
+        left = constants_left(module, wiring.constants[name]) if name in wiring.constants else 0
+        constant = f"{left} of its inputs are constant, but their effect differs at the border (padding)"
+        reason = "; ".join(text for text in (why, constant if left else "", wiring.reasons.get(name, "")) if text)
         cuts.append(replace(cut, form=form, reason=reason))
     cuts = _shared(cuts, wiring)
     parameters = _cut_parameters(wiring, needed)

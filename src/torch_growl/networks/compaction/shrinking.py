@@ -17,7 +17,7 @@ from torch_growl.networks.compaction.inputs import SharedInputs, make_inputs
 from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, record_
 from torch_growl.networks.layers import registered_kind, row_blocks, write_rows_
 
-__all__ = ["FedLayer", "cut_channels", "fed_groups", "shrink_"]
+__all__ = ["FedLayer", "add_biases_", "cut_channels", "fed_groups", "shrink_"]
 
 
 class FedLayer(nn.Sequential):
@@ -61,6 +61,7 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         _cut_parameters_(model.get_submodule(cut.module), cut)
     for change in plan.attributes:
         setattr(model.get_submodule(change.module), change.name, change.after)
+    add_biases_(model, plan)
     for layer in plan.layers:
         if layer.changed:
             model = replace_(model, layer.name, _smaller(model.get_submodule(layer.name), layer))
@@ -75,6 +76,16 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         for name in names:
             model.get_submodule(name).add_module("inputs", shared)
     return record_(model, plan)
+
+
+def add_biases_(model: nn.Module, plan: Structure) -> None:
+    """Give the layers that constant inputs were folded into a bias of zeros, where they have none."""
+    for layer in plan.layers:
+        if layer.bias_added:
+            module = model.get_submodule(layer.name)
+            weight = cast(Tensor, module.weight)
+            if module.bias is None:
+                module.bias = nn.Parameter(weight.new_zeros(layer.outputs), requires_grad=weight.requires_grad)
 
 
 def _leave_fast_path_(model: nn.Module) -> None:

@@ -48,6 +48,8 @@ class LayerCut:
         kept: the output channels that are kept; None: all.
         arriving: the inputs whose channels are still made by the layer before, in order; None: all.
         groups_left: number of groups after whole groups were removed; None: all.
+        folded: number of constant inputs whose effect was added to the bias.
+        bias_added: whether the layer had no bias before.
         shares: an earlier layer that reads the same tensor with the same selection or sums; None: there is none.
         form: ``"full"``: channels were removed at its inputs or outputs; ``"local"``: only its own inputs are selected
             or summed; ``"none"``: unchanged.
@@ -63,6 +65,8 @@ class LayerCut:
     kept: tuple[int, ...] | None = None
     arriving: tuple[int, ...] | None = None
     groups_left: int | None = None
+    folded: int = 0
+    bias_added: bool = False
     shares: str | None = None
     form: Form = "none"
     reason: str = ""

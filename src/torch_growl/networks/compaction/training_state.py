@@ -12,6 +12,7 @@ For a group of size s, a plain step moves w_c s times (Adam: √s times) as far 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import defaultdict
 from typing import Any, Literal, TypeVar
 
@@ -21,7 +22,7 @@ from torch.optim import Optimizer, RMSprop
 from torch.optim.swa_utils import AveragedModel
 
 from torch_growl.arguments import check_type
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, structure_of
 from torch_growl.networks.layers import (
@@ -55,6 +56,9 @@ def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
         InvalidTypeError: ``dense`` is not a module.
         InvalidValueError: ``small`` has no structure, or a structure that does not fit ``dense``.
 
+    Warns:
+        GrowlWarning: ``small`` has layers whose bias replaces constant inputs.
+
     Example:
         >>> import torch
         >>> import torch_growl as tg
@@ -71,6 +75,10 @@ def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
         return copy.deepcopy(dense, {id(dense.module): compact_like(dense.module, small)})
     plan = structure_of(small)
     model = _checked(dense, plan)
+    for layer in plan.layers:
+        if layer.folded:
+            text = f"layer {layer.name!r} replaced {layer.folded} constant inputs by its bias, which another network's"
+            warnings.warn(f"{text} bias does not: compact() that network itself", GrowlWarning, stacklevel=2)
     return _cut(model, plan, dict.fromkeys((layer.name for layer in plan.layers), "mean"))
 
 
@@ -140,10 +148,18 @@ def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Modul
                     f"shape {tuple(value.shape)} after removal, the compact parameter has {tuple(twin.shape)}",
                 )
             state[twin][key] = torch.empty_like(twin, dtype=dtype, requires_grad=False).copy_(value)
+    added = {
+        bias: _twin(f"{layer.name}.weight".removeprefix("."), targets)
+        for layer in plan.layers
+        if layer.bias_added
+        for bias in (f"{layer.name}.bias".removeprefix("."), f"{layer.name}.layer.bias".removeprefix("."))
+        if bias in targets
+    }
     spelt = {id(p): name for name, p in targets.items()}
     groups = []
     for group in optimizer.param_groups:
         own = [twins[p][1] for p in group["params"]]
+        own += [targets[bias] for bias, weight in added.items() if any(weight is p for p in own)]
         new = {key: copy.deepcopy(value) for key, value in group.items() if key != "params"} | {"params": own}
         if "param_names" in group:
             new["param_names"] = [spelt[id(p)] for p in own]

@@ -45,6 +45,9 @@ class LayerKind:
         macs: ``(module, input, output) -> multiply-adds`` of one call; one multiply-add is one MAC, a bias is none.
         is_convolution: whether the type is a convolution, for the default choice of layers.
         weight_dims: the number of dimensions of the weight; a weight of another number is refused. None: any.
+        affine: whether the output is the product of input and weight plus ``bias``, which is None or has one number for
+            each output channel, and ``resized`` makes a bias if the module has one. Constant inputs of such a layer can
+            be added to its bias.
 
     Example:
         A layer that computes ``x @ weight``, described and registered:
@@ -77,6 +80,7 @@ class LayerKind:
     macs: Callable[[nn.Module, Tensor, Tensor], int]
     is_convolution: bool = False
     weight_dims: int | None = None
+    affine: bool = False
 
     def n_rows(self, module: nn.Module, side: Side) -> int:
         """The number of rows of one side: of input channels or of output channels."""
@@ -151,12 +155,19 @@ def _conv_macs(module: nn.Module, x: Tensor, y: Tensor) -> int:
     return int(positions.numel() * (channels // old.groups) * taps)
 
 
-_LINEAR = LayerKind(_linear_blocks, -1, _one_group, _linear_resized, _linear_macs, weight_dims=2)
+_LINEAR = LayerKind(_linear_blocks, -1, _one_group, _linear_resized, _linear_macs, weight_dims=2, affine=True)
 
 
 def _convolution(blocks: Callable[[nn.Module, Tensor, Side], Tensor], dims: int) -> LayerKind:
     return LayerKind(
-        blocks, -1 - dims, _conv_groups, _conv_resized, _conv_macs, is_convolution=True, weight_dims=dims + 2
+        blocks,
+        -1 - dims,
+        _conv_groups,
+        _conv_resized,
+        _conv_macs,
+        is_convolution=True,
+        weight_dims=dims + 2,
+        affine=True,
     )
 
 
@@ -186,7 +197,7 @@ def _transposed_linear_resized(module: nn.Module, inputs: int, outputs: int) -> 
 # Types of packages that need not be installed, by name.
 _BY_NAME: dict[str, LayerKind] = {
     "transformers.pytorch_utils.Conv1D": LayerKind(
-        _transposed_linear_blocks, -1, _one_group, _transposed_linear_resized, _linear_macs, weight_dims=2
+        _transposed_linear_blocks, -1, _one_group, _transposed_linear_resized, _linear_macs, weight_dims=2, affine=True
     ),
 }
 

@@ -24,7 +24,7 @@ __all__ = ["VERSION", "Contents", "Version", "checksum", "pack", "read"]
 
 FORMAT = "torch-growl"
 Version = tuple[int, int]
-VERSION: Version = (2, 0)
+VERSION: Version = (2, 1)
 _STRUCTURE, _CHECKSUM = "structure", "crc32"
 _UNSET = "00000000"
 _CHUNK = 2**20

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_growl.errors import FileFormatError
 from torch_growl.mathematics.clustering import PRUNED
 from torch_growl.networks.compaction import AttributeChange, LayerCut, ParameterCut, Structure
-from torch_growl.networks.layers import kind_of
+from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.storage.bit_packing import decode_labels, decode_set
 from torch_growl.networks.storage.container import VERSION, Version
 from torch_growl.networks.storage.encoding import LABELS, NORM_NAMES, OPTIONAL, REQUIRED, SET, implied_changes
@@ -154,14 +154,19 @@ def _layer(
     sets: _Sets,
     version: Version,
 ) -> LayerCut:
-    plain, where = check_layer(entry, number, modules, {"groups_left", "shares", "kept", "arriving"}, version)
+    plain, where = check_layer(
+        entry, number, modules, {"groups_left", "shares", "kept", "arriving", "folded", "bias_added"}, version
+    )
     cut = replace(
         plain,
         kept=sets.get(entry, "kept", plain.outputs, where),
         arriving=sets.get(entry, "arriving", plain.inputs, where),
         groups_left=_field(entry, "groups_left", int, where) if "groups_left" in entry else None,
         shares=_field(entry, "shares", str, where) if "shares" in entry else None,
+        folded=_field({"folded": 0, **entry}, "folded", int, where),
+        bias_added=_field({"bias_added": False, **entry}, "bias_added", bool, where),
     )
+    _check_bias(cut, modules[cut.name], where)
     _check_groups(cut, where)
     stored = tensors.pop(f"{LABELS}{number}", None)
     check_width(cut, stored is not None, where)
@@ -171,6 +176,14 @@ def _layer(
     cut = replace(cut, labels=labels)
     check_labels(cut, where)
     return cut
+
+
+def _check_bias(cut: LayerCut, module: nn.Module, where: str) -> None:
+    """Check that a bias is only added to a layer that can have one and has none."""
+    if not 0 <= cut.folded <= cut.inputs:
+        raise FileFormatError(f"{where}: folded must be 0..{cut.inputs}, got {cut.folded}")
+    if cut.bias_added and not (registered_kind(module).affine and getattr(module, "bias", None) is None):
+        raise FileFormatError(f"{where}: bias_added is only for a layer that has no bias in this network")
 
 
 def _check_groups(cut: LayerCut, where: str) -> None:

@@ -17,7 +17,15 @@ LABELS, SET = "growl.labels.", "growl.set."  # the tensors' names, before a numb
 NORM_NAMES = ("weight", "bias", "running_mean", "running_var")  # of an entry of the parameters without names
 REQUIRED = {"name", "inputs", "outputs", "width"}
 # The defaults. A new field of LayerCut gets a line here, one in docs/format.md, and a new minor version.
-OPTIONAL = {"groups": 1, "form": "none", "reason": "", "groups_left": None, "shares": None}
+OPTIONAL = {
+    "groups": 1,
+    "form": "none",
+    "reason": "",
+    "groups_left": None,
+    "shares": None,
+    "folded": 0,
+    "bias_added": False,
+}
 
 
 def encode(structure: Structure) -> tuple[str, dict[str, Tensor]]:

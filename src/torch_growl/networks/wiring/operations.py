@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_growl.networks.wiring.contractions import PRODUCTS
+from torch_growl.networks.wiring.combining import PRODUCTS, record_pointwise
 from torch_growl.networks.wiring.identities import FIXED, constant_along, varying
-from torch_growl.networks.wiring.pointwise import record_pointwise
 from torch_growl.networks.wiring.recording import LinearChain, Resize
 from torch_growl.networks.wiring.watching import Watch, tensor_leaves
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from torch_growl.networks.wiring.identities import FIXED, couples, thin, varying
@@ -72,6 +74,7 @@ class Recording:
             way, that way; None for other layers.
         sources: for every layer, the numbers of the tensors that it read.
         outside: layers whose weight was read by other code than their own forward.
+        constants: for every layer that was called, the values of its constant inputs, NaN for all others.
     """
 
     count: int = 1
@@ -88,6 +91,7 @@ class Recording:
     chains: dict[str, LinearChain | None] = field(default_factory=dict)
     sources: dict[str, tuple[int, ...]] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
+    constants: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def fresh(self, number: int) -> Tensor:
         """New identities: ``(number,)``."""

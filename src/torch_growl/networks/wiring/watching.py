@@ -19,6 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from torch_growl.networks.execution import Inputs, call, copied, fast_path, tensors_in
 from torch_growl.networks.layers import kind_of, registered_kind
+from torch_growl.networks.wiring.constants import Constants
 from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed
 from torch_growl.networks.wiring.recording import LinearChain, Recording
 
@@ -49,7 +50,8 @@ class Watch(TorchDispatchMode):
 
     def __init__(self, model: nn.Module, fixed: Mapping[str, str], follow: Follow) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.recording = Recording()
+        self._constants = Constants(model, fixed)
+        self.recording = Recording(constants=self._constants.found)
         self.fixed = fixed
         self._follow = follow
         self._ids = WeakTensorKeyDictionary()
@@ -155,6 +157,7 @@ class Watch(TorchDispatchMode):
                 if id(value) in self._layer_of:
                     self.recording.outside.add(self._layer_of[id(value)])
             self._follow(self, func, args, kwargs, result)
+            self._constants.follow(func, args, kwargs, result)
         return result
 
     def enter(self, name: str, layer: bool) -> Callable[..., None]:
@@ -174,7 +177,9 @@ class Watch(TorchDispatchMode):
             self._inside -= layer
             if layer and not self._inside:
                 with _disable_current_modes():
-                    self._call(name, module, tensor_leaves((args, kwargs))[0], result)
+                    x = tensor_leaves((args, kwargs))[0]
+                    self._call(name, module, x, result)
+                    self._constants.layer(name, module, x, result)
 
         return after
 

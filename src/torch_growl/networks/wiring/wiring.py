@@ -67,6 +67,7 @@ class Wiring:
         sources: for every layer, the numbers of the tensors that it read, one for each run.
         reasons: for every layer whose output channels all stay, why.
         outside: layers whose weight other code than their own forward read.
+        constants: for every layer, the values of its constant inputs, NaN for all others.
     """
 
     count: int = 1
@@ -83,6 +84,7 @@ class Wiring:
     sources: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
+    constants: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def links(self) -> dict[str, tuple[Link, ...]]:
@@ -180,6 +182,7 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         {name: numbers for name, numbers in found.sources.items() if found.calls[name] == 1},
         reasons,
         frozenset(found.outside),
+        found.constants,
     )
 
 

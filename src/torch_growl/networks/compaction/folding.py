@@ -1,9 +1,13 @@
-"""Folding of linear chains: the sum of tied inputs is computed by the weights of the layer that makes them.
+"""Folding: sums of tied inputs are moved into the layer before, effects of constant inputs into the layer's bias.
 
-If only linear operations lie between two layers and no other module reads the values between them, the sum over a group
-c of the second layer's inputs is one output channel of the first layer, with the sum of the members' weights:
+**Linear chains.** If only linear operations lie between two layers and no other module reads the values between them,
+the sum over a group c of the second layer's inputs is one output channel of the first layer, with the sum of the
+members' weights:
 ``Σ_{i∈c} (s_i (W_i x + b_i) + t_i)``, where s and t are scale and shift of a batch normalisation between them.
 Afterwards no layer needs the channels of the other members, and planning removes them.
+
+**Constants.** ``W x + b = Σ_{i varies} w_i x_i + (b + Σ_{i constant} w_i x_i)``: afterwards the rows of constant
+inputs are zero, and nothing needs the channels that make them.
 """
 
 from __future__ import annotations
@@ -16,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.layers import registered_kind, rows_of, write_rows_
-from torch_growl.networks.wiring import Wiring
+from torch_growl.networks.layers import registered_kind, row_blocks, rows_of, write_rows_
+from torch_growl.networks.wiring import Wiring, folds_into_bias
 
-__all__ = ["fold_chains_"]
+__all__ = ["constants_left", "fold_chains_", "fold_constants_"]
 
 
 @torch.no_grad()
@@ -99,3 +103,48 @@ def _fold_(makes: nn.Module, reads: nn.Module, norm: Any, tied: list[Any], chann
         inputs[torch.as_tensor(members[1:], device=inputs.device)] = 0
     write_rows_(makes, rows, "output")
     write_rows_(reads, inputs)
+
+
+@torch.no_grad()
+def fold_constants_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> dict[str, int]:
+    """Add the effect of every layer's constant inputs to its bias and set their rows to zero.
+
+    A layer without a bias gets one if the effect is not zero.
+
+    Args:
+        model: a dense network; its weights are changed, its outputs are not.
+        wiring: the wiring of ``model``.
+        fixed: names of layers that must not be changed.
+
+    Returns:
+        The number of inputs whose rows are now zero, by layer.
+    """
+    folded = {}
+    for name, values in wiring.constants.items():
+        module = model.get_submodule(name)
+        found = _nonzero(module, values) & folds_into_bias(module, values)
+        if name in fixed or not found.any():
+            continue
+        blocks = row_blocks(module, "input").detach()  # (groups, rows of each, outputs of each, …)
+        constants = torch.from_numpy(np.where(found, values, 0.0)).to(blocks.device)
+        shape = (*blocks.shape[:2], *[1] * (blocks.ndim - 2))
+        effect = (blocks.double() * constants.reshape(shape)).sum(dim=(1, *range(3, blocks.ndim))).flatten()
+        bias = cast("Tensor | None", module.bias)
+        if bias is not None:
+            bias.copy_((bias.double() + effect).to(bias.dtype))
+        elif bool(effect.any()):
+            weight = cast(Tensor, module.weight)
+            module.bias = nn.Parameter(effect.to(weight.dtype), requires_grad=weight.requires_grad)
+        blocks.mul_(torch.from_numpy(~found).to(blocks).reshape(shape))
+        folded[name] = int(found.sum())
+    return folded
+
+
+def constants_left(module: nn.Module, values: Any) -> int:
+    """Count the constant inputs of a layer that are read and cannot be added to its bias."""
+    return int((_nonzero(module, values) & np.isfinite(values) & ~folds_into_bias(module, values)).sum())
+
+
+def _nonzero(module: nn.Module, values: Any) -> Any:
+    rows = (rows_of(module).detach() != 0).any(dim=1).cpu().numpy()
+    return rows if len(rows) == len(values) else np.zeros(len(values), dtype=np.bool_)

@@ -6,6 +6,27 @@ from tests.support.mutations import Mutation
 
 COMPACT_NETWORKS = [
     Mutation(
+        "a padded convolution folds constants",
+        "networks/wiring/constants.py",
+        'own.padding_mode != "zeros" or not any(own._reversed_padding_repeated_twice)',
+        "True",
+        "networks/wiring/test_constants.py::test_a_layer_that_reads_constants_only_makes_constants[1]",
+    ),
+    Mutation(
+        "constants that are written over stay constants",
+        "networks/wiring/constants.py",
+        "self._forget(value)",
+        "pass",
+        "networks/wiring/test_constants.py::test_constants_end_at[a view that is written]",
+    ),
+    Mutation(
+        "a transformer layer that selects its inputs keeps the fused kernel",
+        "networks/compaction/shrinking.py",
+        "module.activation_relu_or_gelu = 0",
+        "pass",
+        "networks/compaction/test_transformer_layers.py::test_a_nested_tensor_is_an_input_of_the_compact_layer_too",
+    ),
+    Mutation(
         "the shift of a folded normalisation is dropped",
         "networks/compaction/folding.py",
         "(offset[mine] * scale[mine] + shift[mine]).sum()",

@@ -24,6 +24,10 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     "networks/compaction/test_compactor_power.py": ["networks/compaction/compactor.py", "networks/execution/proof.py"],
     "networks/compaction/test_compactor_refusals.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compile_and_quantization.py": ["networks/compaction/compactor.py"],
+    "networks/compaction/test_constant_channels.py": [
+        "networks/compaction/folding.py",
+        "networks/wiring/constants.py",
+    ],
     "networks/compaction/test_pretrained.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_transformer_layers.py": ["networks/compaction/compactor.py"],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],

@@ -10,7 +10,7 @@ COMPACT_NETWORKS = [
         "networks/wiring/constants.py",
         'own.padding_mode != "zeros" or not any(own._reversed_padding_repeated_twice)',
         "True",
-        "networks/wiring/test_constants.py::test_a_layer_that_reads_constants_only_makes_constants[1]",
+        "networks/wiring/test_constants.py::test_a_layer_that_reads_constants_only_makes_constants[1-1]",
     ),
     Mutation(
         "constants that are written over stay constants",

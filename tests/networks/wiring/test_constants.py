@@ -44,34 +44,34 @@ def test_constants_pass_through(name: str) -> None:
 
 
 def write_view(x: Tensor) -> Tensor:
-    x[:, :2].add_(x[:, 2:])
+    x[:, :2].add_(x[:, 2:].mean())
     return x
 
 
 def write_index(x: Tensor) -> Tensor:
-    x[:, :2] = x[:, 2:]
+    x[:, :2] = x[:, 2:].mean()
     return x
 
 
 def write_all(x: Tensor) -> Tensor:
     view = x.view(x.shape)
-    x.copy_(torch.randn(x.shape))
+    x.copy_(x.mean().expand(x.shape))
     return view
 
 
+# The values are even in the run, so that only the operations tell.
 LOST: dict[str, Callable[[Tensor], Tensor]] = {
     "a view that is written": write_view,
     "an index that is written": write_index,
     "another view that is written": write_all,
-    "noise": lambda x: x + torch.randn_like(x),
-    "dropout in any mode": lambda x: F.dropout(x, 0.5, training=True),
-    "a sum with other values": lambda x: x + x.flip(1),
+    "noise": lambda x: x + torch.randn(()),
+    "a sum with other values": lambda x: x + x.mean(),
     "a tensor made of the batch size": lambda x: x * torch.tensor(float(len(x))),
     "a sum over positions": lambda x: x.sum((2, 3), keepdim=True),
     "a border of zeros": lambda x: F.pad(x, (1, 1, 1, 1)),
     "an average over a border of zeros": lambda x: F.avg_pool2d(x, 3, 1, 1),
     "the mean of a map with a border": lambda x: F.pad(x, (1, 1, 1, 1)).mean((2, 3), keepdim=True),
-    "softmax": lambda x: x.softmax(1),
+    "softmax over positions": lambda x: x.softmax(2).softmax(3),
     "statistics of the batch": lambda x: F.batch_norm(x, None, None, training=True),
 }
 
@@ -86,12 +86,12 @@ def test_a_border_of_one_position_is_a_border() -> None:
     assert np.isnan(constants(lambda x: F.avg_pool2d(x, 3, 1, 1), size=1)).all()
 
 
-@pytest.mark.parametrize("padding", [0, 1])
-def test_a_layer_that_reads_constants_only_makes_constants(padding: int) -> None:
+@pytest.mark.parametrize(("padding", "size"), [(0, 5), (1, 5), (1, 1)])
+def test_a_layer_that_reads_constants_only_makes_constants(padding: int, size: int) -> None:
     middle = nn.Conv2d(4, 4, 3, padding=padding)
     with torch.no_grad():
         middle.weight[1:, 2:] = 0  # channel 0 reads all, the others constants
-    found = np.isfinite(constants(middle))
+    found = np.isfinite(constants(middle, size=size))
     assert found.tolist() == ([False, True, True, True] if padding == 0 else [False] * 4)
 
 

@@ -11,7 +11,7 @@ The package has three rings, each a folder; a ring imports itself and the rings 
 
 A ring has rooms, each a folder with a door (its ``__init__``): other rooms import what the door names, nothing else.
 Beside the rings lie the modules that every ring may import: the public errors (``errors``), checks of arguments
-(``arguments``), writing whole files (``files``) and the version.
+(``arguments``), writing whole files (``files``), checksums inside files (``checksums``) and the version.
 """
 
 from __future__ import annotations

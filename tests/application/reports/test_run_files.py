@@ -75,7 +75,7 @@ def test_a_wrong_result_is_named(run: Path, change: Callable[[dict[str, Any]], o
 
 def test_a_result_that_is_no_mapping_and_a_recipe_that_is_no_yaml(run: Path) -> None:
     (run / "recipe.yaml").write_text("a: [", encoding="utf-8")
-    with pytest.raises(RunFolderError, match="recipe.yaml is not YAML"):
+    with pytest.raises(RunFolderError, match="recipe.yaml: its text, line 1: .*; put back the recipe"):
         make_report(run)
     (run / "result.json").write_text("[]", encoding="utf-8")
     with pytest.raises(RunFolderError, match="result.json: the whole: "):

@@ -74,32 +74,79 @@ def test_two_processes_cannot_hold_one_folder(tmp_path: Path) -> None:
         pass
 
 
+RECIPE = load_recipe("digits", {"dense.epochs": 2, "train.epochs": 2, "retrain.epochs": 1})
+
+
 def test_checkpoints_come_back_and_damaged_ones_say_so(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.checkpoints.mkdir()
-    assert folder.load_checkpoint("train") is None
+    assert folder.load_checkpoint("train", RECIPE) is None
     with pytest.raises(RunFolderError, match="stage 'train' is not done yet"):
-        folder.finished("train", 2)
-    folder.save_checkpoint("train", {"epoch": 1, "w": torch.arange(3.0)})
+        folder.finished("train", RECIPE)
+    folder.save_checkpoint("train", RECIPE, {"epoch": 1, "w": torch.arange(3.0)})
     with pytest.raises(RunFolderError, match="stage 'train' is not done yet"):
-        folder.finished("train", 2)
-    assert torch.equal(folder.finished("train", 1)["w"], torch.arange(3.0))
+        folder.finished("train", RECIPE)
+    folder.save_checkpoint("train", RECIPE, {"epoch": 2, "w": torch.arange(3.0)})
+    assert torch.equal(folder.finished("train", RECIPE)["w"], torch.arange(3.0))
     path = folder.checkpoints / "train.pt"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(RunFolderError, match=r"train.pt cannot be read .*delete it to do the stage again"):
-        folder.load_checkpoint("train")
+    good = path.read_bytes()
+    for data in (good[:200], good.replace(b"\0\0\x80?", b"\0\0\x81?"), b"", good + b"0"):
+        assert data != good
+        path.write_bytes(data)
+        with pytest.raises(RunFolderError, match=r"train.pt cannot be read .*delete it to do the stage again"):
+            folder.load_checkpoint("train", RECIPE)
+
+
+def test_a_checkpoint_of_another_seed_recipe_or_stage_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    folder.save_checkpoint("train", RECIPE, {"epoch": 2})
+    for settings in ({"seed": 5}, {"train.lr": 0.04}, {"growl.strength": 2.0}, {"model.options": {"width": 3}}):
+        other = load_recipe("digits", {"dense.epochs": 2, "train.epochs": 2, "retrain.epochs": 1, **settings})
+        with pytest.raises(RunFolderError, match=r"train.pt is of another stage, recipe or seed than this run's"):
+            folder.load_checkpoint("train", other)
+    (folder.checkpoints / "train.pt").rename(folder.checkpoints / "dense.pt")
+    with pytest.raises(RunFolderError, match=r"dense.pt is of another stage"):
+        folder.load_checkpoint("dense", RECIPE)
 
 
 def test_metrics_after_a_checkpoint_are_dropped_on_resuming(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.trim_metrics("train", 0)
-    for stage, epoch in [("dense", 1), ("dense", 2), ("train", 1), ("train", 2), ("train", 3), ("retrain", 1)]:
+    folder.trim_metrics("dense", 0, RECIPE)
+    for stage, epoch in [("dense", 1), ("dense", 2), ("train", 1), ("train", 2), ("retrain", 1)]:
         folder.append_metrics({"stage": stage, "epoch": epoch})
     with open(folder.metrics_file, "a") as file:
         file.write('{"stage": "retr')  # a kill in the middle of a line
-    folder.trim_metrics("train", 2)
+    folder.trim_metrics("train", 1, RECIPE)
     left = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
-    assert [(r["stage"], r["epoch"]) for r in left] == [("dense", 1), ("dense", 2), ("train", 1), ("train", 2)]
+    assert [(r["stage"], r["epoch"]) for r in left] == [("dense", 1), ("dense", 2), ("train", 1)]
+    folder.trim_metrics("dense", 0, RECIPE)
+    assert folder.metrics_file.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "3", '"train"', "null", "{}", '{"stage": [], "epoch": 1}', '{"stage": "train", "epoch": "1"}', "{"]
+)
+def test_metrics_with_other_json_are_refused_and_left_as_they_are(line: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.append_metrics({"stage": "dense", "epoch": 1})
+    folder.metrics_file.write_text(before := folder.metrics_file.read_text() + f"{line}\n")
+    with pytest.raises(RunFolderError, match=r"metrics.jsonl is damaged \(.*\); do the stages again with `growl train"):
+        folder.trim_metrics("dense", 1, RECIPE)
+    assert folder.metrics_file.read_text() == before
+
+
+def test_metrics_that_lack_an_epoch_or_have_a_changed_figure_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for epoch in (1, 2):
+        folder.append_metrics({"stage": "dense", "epoch": epoch, "loss": 0.125})
+    text = folder.metrics_file.read_text()
+    folder.metrics_file.write_text(text.replace("0.125", "0.525", 1))
+    with pytest.raises(RunFolderError, match="metrics.jsonl is damaged"):
+        folder.trim_metrics("train", 0, RECIPE)
+    folder.metrics_file.write_text(text[:-1])
+    with pytest.raises(RunFolderError, match="must have 2 records up to epoch 0 of 'train', found 1"):
+        folder.trim_metrics("train", 0, RECIPE)
 
 
 def test_doing_a_stage_again_drops_it_and_what_follows(tmp_path: Path) -> None:

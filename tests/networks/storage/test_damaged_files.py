@@ -105,5 +105,5 @@ def test_the_checksum_is_read_strictly(tmp_path: Path) -> None:
     header = struct.pack("<Q", struct.unpack("<Q", good_file()[:8])[0] + 1)
     refused(header + spaced[8:], tmp_path / "f", "must hold 'crc32' once, without blanks")
     other = f"{int(value, 16) ^ 1:08x}"
-    message = f"damaged: its checksum is {value}, the header says {other}"
+    message = f"damaged: its checksum is {value}, the file says '{other}'"
     refused(good_file().replace(field, f'"crc32":"{other}"'.encode()), tmp_path / "f", message)

@@ -202,6 +202,38 @@ def test_a_save_interrupted_between_its_two_files_is_noticed(tmp_path: Path, mon
         load_program(tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
+def test_a_changed_bit_anywhere_in_a_program_is_refused_or_changes_no_output(tmp_path: Path) -> None:
+    x = torch.randn(3, 20)
+    save(MLP(), tmp_path / "m.safetensors", example_inputs=x)
+    good = (tmp_path / "m.pt2").read_bytes()
+    expected, chance, accepted = load_program(tmp_path / "m.pt2")(x), random.Random(0), 0
+    places = [chance.randrange(8 * len(good)) for _ in range(300)]
+    ends = range(8 * (len(good) - 60), 8 * len(good), 7)  # the end of an archive has no other checksum
+    for bit in [*places, *ends]:
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "m.pt2").write_bytes(data)
+        try:
+            assert torch.equal(load_program(tmp_path / "m.pt2")(x), expected)
+            accepted += 1
+        except FileFormatError:
+            pass
+    assert accepted < 25  # bits of the words before the checksum alone
+
+
+def test_a_program_of_another_writer_is_read_and_its_members_checked(tmp_path: Path) -> None:
+    """torch itself does not look at the checksums of an archive's members."""
+    model, x = MLP().eval(), torch.randn(3, 20)
+    torch.export.save(torch.export.export(model, (x,)), tmp_path / "m.pt2")
+    close(load_program(tmp_path / "m.pt2")(x), model(x).detach())
+    data, weights = (tmp_path / "m.pt2").read_bytes(), next(model.parameters()).detach().numpy().tobytes()
+    assert weights in data
+    (tmp_path / "m.pt2").write_bytes(data.replace(weights, weights[::-1]))
+    with pytest.raises(FileFormatError, match=r"m.pt2: damaged: the checksum of its member '.*' differs"):
+        load_program(tmp_path / "m.pt2")
+
+
 def test_files_that_are_not_programs_are_refused(tmp_path: Path) -> None:
     save(MLP(), tmp_path / "m.safetensors", example_inputs=torch.randn(3, 20))
     good = (tmp_path / "m.pt2").read_bytes()
@@ -209,7 +241,7 @@ def test_files_that_are_not_programs_are_refused(tmp_path: Path) -> None:
         load_program(tmp_path / "other.pt2")
     for data in (b"", b"PK\x03\x04", good[: len(good) // 2], good[:-40], random.Random(0).randbytes(500)):
         (tmp_path / "m.pt2").write_bytes(data)
-        with pytest.raises(FileFormatError, match="not a torch.export program, or a damaged one"):
+        with pytest.raises(FileFormatError, match="m.pt2: not a zip archive, or a damaged one"):
             load_program(tmp_path / "m.pt2")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,7 @@ from torch_growl.application.command.terminal import (
     show_line,
 )
 from torch_growl.arguments import check_choice
+from torch_growl.checksums import sealed_json
 from torch_growl.files import write_text
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def bench(
     environment = environment_record(made.device)
     threads = threads or environment["threads"]
     kept = {"threads": threads, "environment": environment, "comparisons": [each.to_dict() for each in found]}
-    write_text(run / "latency.json", json.dumps(kept, indent=2) + "\n")
+    write_text(run / "latency.json", sealed_json(kept, indent=2))
     console.print(latency_table(found, threads))
 
 

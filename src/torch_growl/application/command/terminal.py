@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from torch_growl.checksums import parse_json
 from torch_growl.errors import GrowlWarning
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def sweep_table(result_file: Path) -> Table:
     """The points of a sweep's ``sweep.json``."""
     from torch_growl.networks.measurement import in_words
 
-    kept = json.loads(result_file.read_text(encoding="utf-8"))
+    kept = parse_json(result_file.read_bytes(), str(result_file))
     table = Table(title=f"{kept['recipe']}: accuracy against size", title_justify="left")
     for title in ("strength", "accuracy", "bytes", "file", "MACs", "run"):
         table.add_column(title, justify="left" if title == "run" else "right")

@@ -9,9 +9,9 @@ from torch_growl.application.recipes.stage_table import (
     STAGE_NAMES,
     files_from,
     title_of,
-    training_rank,
     training_seed,
 )
+from torch_growl.application.recipes.yaml_1_2 import read_mapping
 
 __all__ = [
     "ACCURACIES",
@@ -26,9 +26,9 @@ __all__ = [
     "load_object",
     "load_recipe",
     "parse_overrides",
+    "read_mapping",
     "recipe_layers",
     "row_side",
     "title_of",
-    "training_rank",
     "training_seed",
 ]

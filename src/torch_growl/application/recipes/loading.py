@@ -13,11 +13,13 @@ from pydantic import BaseModel, ValidationError
 from torch_growl.application.recipes.schema import Recipe
 from torch_growl.application.recipes.yaml_1_2 import read_mapping, read_value
 from torch_growl.arguments import did_you_mean
-from torch_growl.errors import RecipeError
+from torch_growl.checksums import check_text
+from torch_growl.errors import FileFormatError, RecipeError
 
 __all__ = ["builtin_recipes", "load_recipe", "parse_overrides"]
 
 _SUFFIXES = (".yaml", ".yml")
+_LARGEST = 1_000_000  # bytes of a recipe file
 
 
 def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -98,15 +100,28 @@ def _read(name: str, beside: Path | None) -> tuple[str, str, Path | None, str]:
         file = resources.files(__package__) / "builtin" / f"{name}.yaml"
         return f"recipe {name!r}", file.read_text(encoding="utf-8"), None, name
     path = (beside or Path()) / name
-    if not path.is_file():
+    if not _is_file(path):
         if path.suffix in _SUFFIXES or len(Path(name).parts) > 1:
             raise RecipeError(f"there is no recipe file {path}")
         hint = did_you_mean(name, _builtin_names(), otherwise="there are {known}, or a YAML file")
         raise RecipeError(f"there is no recipe {name!r}; {hint}")
     try:
-        return str(path), path.read_text(encoding="utf-8"), path.parent, path.stem
+        if (size := path.stat().st_size) > _LARGEST:
+            raise RecipeError(f"recipe file {path} is too long: a recipe has at most {_LARGEST:,} bytes, not {size:,}")
+        data = path.read_bytes()
+        check_text(data, str(path))
+        return str(path), data.decode("utf-8"), path.parent, path.stem
+    except FileFormatError as error:
+        raise RecipeError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe file {path} cannot be read: {error}") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL
+        return False
 
 
 def _merged(base: Any, changes: Any, top: bool = True) -> Any:

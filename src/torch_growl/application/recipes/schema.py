@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -274,7 +276,33 @@ class Recipe(Settings):
         between = {f"merge{step}": self.merge for step in range(1, self.tying.steps)} if self.merge else {}
         return {"dense": self.dense, "train": self.train, **between, "retrain": self.retrain}
 
+    def fingerprint(self, training: str) -> str:
+        """Return a code of all settings that the weights after a training depend on.
+
+        Args:
+            training: ``dense``, ``train``, ``merge1``, … or ``retrain``; ``given`` and ``grouped``, the weights that
+                ``train`` and ``retrain`` start from.
+        """
+        fields = self.model_dump(exclude={"name", "description", "device", "threads", "measure"})
+        fields["compact"] = {"full": self.compact.full}
+        if training != "retrain":
+            fields["retrain"] = {"form": self.retrain.form}
+        if training in ("dense", "train", "given"):
+            del fields["retrain"], fields["compact"], fields["tying"], fields["merge"]
+        if training == "dense":
+            del fields["train"], fields["growl"]
+        return hashlib.sha256(json.dumps(_plain(fields), sort_keys=True, default=repr).encode()).hexdigest()
+
     def to_yaml(self) -> str:
         """Write the recipe as YAML, with all defaults; loading it gives an equal recipe."""
         text: str = yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
         return text
+
+
+def _plain(value: Any) -> Any:
+    """Return values with whole numbers as integers, since 1.0 in a recipe is equal to 1."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch_growl.arguments import check_choice
 
-__all__ = ["ACCURACIES", "STAGES", "STAGE_NAMES", "Stage", "files_from", "title_of", "training_rank", "training_seed"]
+__all__ = ["ACCURACIES", "STAGES", "STAGE_NAMES", "Stage", "files_from", "title_of", "training_seed"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stage:
         title: a few words for the progress display.
         trainings: the kinds of training in it, in order.
         accuracies: the fields of ``accuracy`` in ``result.json`` that it decides, in order.
-        files: what it writes into the run folder, as patterns.
+        files: what it writes into the run folder, as patterns, in the order of writing.
     """
 
     name: str
@@ -75,7 +75,7 @@ STAGES = (
         accuracies=("compact",),
         files=("model.safetensors", "model.onnx", "model.pt2", "model.pte", "latency.json"),
     ),
-    Stage("eval", "test, measure, check", files=("result.json", "report.html")),
+    Stage("eval", "test, measure, check", files=("result.json", "report.html", "figures/*.png")),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 ACCURACIES = tuple(name for stage in STAGES for name in stage.accuracies)
@@ -83,19 +83,15 @@ _TRAININGS = tuple(training for stage in STAGES for training in stage.trainings)
 
 
 def files_from(stage: str) -> list[str]:
-    """Patterns of the files that a stage and all stages after it write.
+    """Patterns of the files that a stage and all stages after it write, the last file first.
+
+    When they are deleted in this order, a file is never left without those that it was made from.
 
     Raises:
         InvalidValueError: the stage is unknown.
     """
     first = STAGE_NAMES.index(check_choice("stage", stage, STAGE_NAMES))
-    return [pattern for each in STAGES[first:] for pattern in each.files]
-
-
-def training_rank(name: str) -> tuple[int, int]:
-    """Sort key of a training: dense, train, merge1, merge2, …, retrain."""
-    kind, number = _split(name)
-    return _TRAININGS.index(kind), number
+    return [pattern for each in STAGES[first:] for pattern in each.files][::-1]
 
 
 def training_seed(name: str) -> int:

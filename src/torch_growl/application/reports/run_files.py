@@ -5,19 +5,18 @@ A missing or malformed file is a :class:`RunFolderError` of one line that names 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
-from torch_growl.errors import RunFolderError
+from torch_growl.application.recipes import read_mapping
+from torch_growl.checksums import check_text, check_whole, header_place, parse_json, read_front
+from torch_growl.errors import FileFormatError, RecipeError, RunFolderError, first_line
 
 __all__ = ["Epoch", "ReportInput", "Result", "TiedLayer", "read_run"]
 
@@ -165,10 +164,10 @@ def read_run(run: Path) -> ReportInput:
             )
     recipe = _text(run / "recipe.yaml", "put back the recipe that the run was started with")
     return ReportInput(
-        result=json.loads(text),
+        result=parse_json(text, "result.json"),
         facts=facts,
         tying=tying,
-        epochs=_epochs(run / "metrics.jsonl", sum(facts.epochs.values()) if facts.epochs else 1),
+        epochs=_epochs(run / "metrics.jsonl", facts.epochs),
         norms=_arrays(run / "checkpoints" / "row_norms.safetensors", labels, axis=1),
         rows=_arrays(run / "checkpoints" / "rows.safetensors", labels, axis=0),
         recipe=recipe,
@@ -187,21 +186,25 @@ def _text(path: Path, remedy: str) -> str:
 
 def _parse(path: Path, text: str | None, model: type[Model], remedy: str, where: str = "") -> Model:
     try:
-        return model.model_validate(json.loads(_text(path, remedy) if text is None else text))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise RunFolderError(f"{path}{where} is not JSON ({error}); {remedy}") from None
+        return model.model_validate(parse_json(_text(path, remedy) if text is None else text, f"{path}{where}"))
+    except FileFormatError as error:
+        raise RunFolderError(f"{error}; {remedy}") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise RunFolderError(f"{path}{where}: {field}: {first['msg'][:200]}; {remedy}") from None
 
 
-def _epochs(path: Path, expected: int) -> list[Epoch]:
-    if not expected and not path.exists():  # without any epoch there are no metrics
+def _epochs(path: Path, epochs: dict[str, int]) -> list[Epoch]:
+    if epochs and not any(epochs.values()) and not path.exists():  # without any epoch there are no metrics
         return []
     remedy = "the log of the run is lost; do its stages again with `growl train RUN --again`"
-    lines = enumerate(_text(path, remedy).splitlines(), start=1)
-    return [_parse(path, line, Epoch, remedy, f", line {n}") for n, line in lines if line.strip()]
+    lines = enumerate(_text(path, remedy).split("\n"), start=1)
+    found = [_parse(path, line, Epoch, remedy, f", line {n}") for n, line in lines if line.strip()]
+    trained = {stage: [each.epoch for each in found if each.stage == stage] for stage in epochs}
+    if epochs and trained != {stage: list(range(1, count + 1)) for stage, count in epochs.items()}:
+        raise RunFolderError(f"{path} must have a record for each epoch of {epochs} in order; {remedy}")
+    return found
 
 
 def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | None:
@@ -210,9 +213,13 @@ def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | Non
         return None
     remedy = "delete it to make a report without it"
     try:
-        found: Arrays = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise RunFolderError(f"{path} cannot be read ({error}); {remedy}") from None
+        with open(path, "rb") as file:
+            if (place := header_place(read_front(file, str(path)))) is not None:
+                check_whole(file, place, "damaged")
+            file.seek(0)
+            found: Arrays = load(file.read())
+    except Exception as error:  # a malformed file can raise nearly anything
+        raise RunFolderError(f"{path} cannot be read ({first_line(error)}); {remedy}") from None
     arrays = {key: values for key, values in found.items() if key.split("|")[0] in labels}
     for key, values in arrays.items():
         rows = len(labels[key.split("|")[0]])
@@ -226,8 +233,8 @@ def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | Non
 def _chain(path: Path, text: str) -> bool:
     """Tell whether a zero row also counts as the removal of the filter that makes it, as the paper counts for VGG."""
     try:
-        recipe = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RunFolderError(f"{path} is not YAML; put back the recipe that the run was started with") from None
-    tying = recipe.get("tying") if isinstance(recipe, dict) else None
+        check_text(text.encode(), "its text")
+        tying = read_mapping(text, "its text").get("tying")
+    except (FileFormatError, RecipeError) as error:
+        raise RunFolderError(f"{path}: {error}; put back the recipe that the run was started with") from None
     return bool(tying.get("chain")) if isinstance(tying, dict) else False

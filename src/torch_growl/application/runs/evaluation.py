@@ -49,7 +49,7 @@ def make_result(run: Run) -> dict[str, Any]:
     latency = _latency_ms(compare_run(run, dense, small))
     dense, small = dense.cpu(), small.cpu()
     before, after = measure(dense, example, latency=False), measure(small, example, latency=False)
-    stages = {name: folder.finished(name, phase.epochs)["seconds"] for name, phase in recipe.trainings.items()}
+    stages = {name: folder.finished(name, recipe)["seconds"] for name in recipe.trainings}
     splits = run.splits
     cuts = structure_of(small)
     stored = after.bytes - after.index_bytes + packed_bytes(cuts)

@@ -85,7 +85,7 @@ class Run:
         Raises:
             RunFolderError: the training is not done.
         """
-        state = self.folder.finished(name, self.recipe.trainings[name].epochs)["model"]
+        state = self.folder.finished(name, self.recipe)["model"]
         if name == "retrain":
             model = self.with_structure(self.grouped(), self.tying())
             model.load_state_dict(state)
@@ -99,7 +99,7 @@ class Run:
         """The network that the run's tying was found on, in eval mode on the run's device."""
         model = self.trained("train")
         if self.merges:
-            model.load_state_dict(self.folder.finished("grouped", 0)["model"])
+            model.load_state_dict(self.folder.finished("grouped", self.recipe)["model"])
         return model
 
     @property
@@ -116,7 +116,7 @@ class Run:
         """
         if not self.folder.tying_file.is_file():
             raise RunFolderError(f"{self.folder.path}: stage 'tie' is not done yet")
-        return Tying.from_json(self.folder.tying_file.read_text(encoding="utf-8"))
+        return Tying.from_json(self.folder.tying_file.read_bytes())
 
     def compacted(self) -> nn.Module:
         """The compact network, loaded from the run's file, on CPU.

@@ -7,8 +7,6 @@ which stages are done, so a run can be resumed after it was killed at any moment
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_growl.application.recipes import Recipe, files_from, load_recipe, training_rank
+from torch_growl.application.recipes import Recipe, files_from, load_recipe
+from torch_growl.checksums import (
+    UNSET,
+    check_archive,
+    header_place,
+    parse_json,
+    seal_archive,
+    sealed,
+    sealed_json,
+    sealed_text,
+)
 from torch_growl.errors import RunFolderError, first_line
-from torch_growl.files import write_text, write_whole
+from torch_growl.files import replacing, write_bytes, write_text
 
 __all__ = ["RunFolder"]
+
+_METRICS_REMEDY = "do the stages again with `growl train RUN --again`"
 
 
 class RunFolder:
@@ -75,7 +85,7 @@ class RunFolder:
         self.check(recipe, resume=resume)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not self.recipe_file.is_file():
-            write_text(self.recipe_file, recipe.to_yaml())
+            write_text(self.recipe_file, sealed_text(recipe.to_yaml()))
 
     def recipe(self) -> Recipe:
         """Load the run's recipe.
@@ -105,44 +115,57 @@ class RunFolder:
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def save_checkpoint(self, stage: str, state: dict[str, Any]) -> None:
-        """Write a training's state, which has tensors and plain values only, so that loading it executes no code."""
-        write_whole(self.checkpoints / f"{stage}.pt", lambda temporary: torch.save(state, temporary))
+    def save_checkpoint(self, stage: str, recipe: Recipe, state: dict[str, Any]) -> None:
+        """Write a training's state, which has tensors and plain values only, so that loading it executes no code.
 
-    def load_checkpoint(self, stage: str) -> dict[str, Any] | None:
+        The file also holds the stage and the fingerprint of the recipe's settings that it depends on, and a checksum.
+        """
+        marked = {**state, "stage": stage, "fingerprint": recipe.fingerprint(stage)}
+        with replacing(self.checkpoints / f"{stage}.pt") as temporary, open(temporary, "w+b") as file:
+            torch.save(marked, file)
+            seal_archive(file)
+
+    def load_checkpoint(self, stage: str, recipe: Recipe) -> dict[str, Any] | None:
         """Load a training's state; None if there is no checkpoint.
 
         Raises:
-            RunFolderError: the file is damaged.
+            RunFolderError: the file is damaged, or belongs to another stage, recipe or seed.
         """
         path = self.checkpoints / f"{stage}.pt"
         if not path.is_file():
             return None
+        remedy = "delete it to do the stage again"
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
-            reason = first_line(error)
-            raise RunFolderError(f"{path} cannot be read ({reason}); delete it to do the stage again") from None
+            with open(path, "rb") as file:
+                check_archive(file, "damaged", required=True)
+                file.seek(0)
+                state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            owner = (state.pop("stage"), state.pop("fingerprint"))
+        except Exception as error:  # a malformed archive can raise nearly anything
+            raise RunFolderError(f"{path} cannot be read ({first_line(error)}); {remedy}") from None
+        if owner != (stage, recipe.fingerprint(stage)):
+            raise RunFolderError(f"{path} is of another stage, recipe or seed than this run's; {remedy}")
         return state
 
-    def finished(self, stage: str, epochs: int) -> dict[str, Any]:
+    def finished(self, stage: str, recipe: Recipe) -> dict[str, Any]:
         """Load the state of a training that is done.
 
         Raises:
-            RunFolderError: it is not done, or the file is damaged.
+            RunFolderError: it is not done, or the file is damaged or of another recipe.
         """
-        state = self.load_checkpoint(stage)
-        if state is None or state["epoch"] < epochs:
+        state = self.load_checkpoint(stage, recipe)
+        phase = recipe.trainings.get(stage)
+        if state is None or (phase is not None and state["epoch"] < phase.epochs):
             raise RunFolderError(f"{self.path}: stage {stage!r} is not done yet; continue with `growl run … --resume`")
         return state
 
-    def given_weights(self) -> dict[str, Any]:
+    def given_weights(self, recipe: Recipe) -> dict[str, Any]:
         """Load the initial weights of the training with the penalty, for ``train.start: given``.
 
         Raises:
             RunFolderError: there are none.
         """
-        state = self.load_checkpoint("given")
+        state = self.load_checkpoint("given", recipe)
         if state is None:
             raise RunFolderError(
                 f"{self.path}: train.start is 'given', but there are no weights to start from: checkpoints/given.pt, "
@@ -156,35 +179,45 @@ class RunFolder:
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Append the record of one epoch to ``metrics.jsonl``."""
         with open(self.metrics_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(sealed_json(record) + "\n")
 
-    def trim_metrics(self, stage: str, epoch: int) -> None:
-        """Delete the records that a killed run has written after its checkpoint.
+    def trim_metrics(self, training: str, epoch: int, recipe: Recipe) -> None:
+        """Delete the records that a killed run has written after its checkpoint; arguments as for :meth:`metrics`."""
+        kept = self.metrics(training, epoch, recipe)
+        if self.metrics_file.is_file():
+            write_bytes(self.metrics_file, kept)
+
+    def metrics(self, training: str, epoch: int, recipe: Recipe) -> bytes:
+        """Read the lines of ``metrics.jsonl`` up to an epoch of a training.
 
         Args:
-            stage: the training that is resumed; records of later trainings are deleted too.
-            epoch: the last epoch of it that is kept.
+            training: the name of the training; later ones are left out.
+            epoch: the last epoch of it that is done.
+            recipe: the run's recipe.
+
+        Raises:
+            RunFolderError: the file is damaged, or lacks records of epochs that are done.
         """
-        if not self.metrics_file.is_file():
-            return
-        kept = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # a line cut off by a kill
-                continue
-            rank, now = training_rank(record["stage"]), training_rank(stage)
-            if rank < now or (rank == now and record["epoch"] <= epoch):
-                kept.append(line)
-        text = "".join(line + "\n" for line in kept)
-        write_text(self.metrics_file, text)
+        names = list(recipe.trainings)
+        done = {name: recipe.trainings[name].epochs for name in names[: names.index(training)]} | {training: epoch}
+        lines = self.metrics_file.read_bytes().split(b"\n") if self.metrics_file.is_file() else [b""]
+        kept = [line + b"\n" for line in lines[:-1] if _kept(line, done, self.metrics_file)]  # a kill cuts off the last
+        if len(kept) != sum(done.values()):
+            raise RunFolderError(
+                f"{self.metrics_file} must have {sum(done.values())} records up to epoch {epoch} of {training!r}, "
+                f"found {len(kept)}; {_METRICS_REMEDY}"
+            )
+        return b"".join(kept)
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Write tensors for the report into ``checkpoints/``."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        write_whole(self.checkpoints / f"{name}.safetensors", lambda temporary: save_file(plain, temporary))
+        data = save(plain, {"crc32": UNSET})
+        place = header_place(data[: 8 + int.from_bytes(data[:8], "little")])
+        assert place is not None
+        write_bytes(self.checkpoints / f"{name}.safetensors", sealed(data, place))
 
     def result(self) -> dict[str, Any]:
         """Load ``result.json``.
@@ -193,12 +226,12 @@ class RunFolder:
             RunFolderError: it does not exist or is damaged.
         """
         try:
-            loaded: dict[str, Any] = json.loads(self.result_file.read_text(encoding="utf-8"))
+            loaded: dict[str, Any] = parse_json(self.result_file.read_bytes(), "result.json")
         except FileNotFoundError:
             raise RunFolderError(
                 f"{self.path} has no result.json yet; finish the run with `growl run … --resume`"
             ) from None
-        except json.JSONDecodeError:
+        except ValueError:
             raise RunFolderError(
                 f"{self.result_file} is damaged; make it again with `growl eval RUN --again`"
             ) from None
@@ -213,6 +246,16 @@ class RunFolder:
         for pattern in files_from(stage):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+
+
+def _kept(line: bytes, done: dict[str, int], path: Path) -> bool:
+    """Return whether the record of an epoch is of one that is done."""
+    try:
+        record = parse_json(line, "a line")
+        stage, epoch = record["stage"], record["epoch"]
+        return bool(1 <= epoch <= done.get(stage, 0))
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise RunFolderError(f"{path} is damaged ({first_line(error)}); {_METRICS_REMEDY}") from None
 
 
 def _difference(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> str:

@@ -19,6 +19,7 @@ from torch_growl.application.runs.listeners import event_log
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.training import Trainer
 from torch_growl.arguments import check_choice
+from torch_growl.checksums import sealed_json
 from torch_growl.files import write_text
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import rows_of
@@ -56,9 +57,9 @@ def _train(run: Run) -> None:
     if run.recipe.train.start == "dense":
         model.load_state_dict(run.trained("dense").state_dict())
     elif run.recipe.train.start == "given":
-        model.load_state_dict(run.folder.given_weights())
+        model.load_state_dict(run.folder.given_weights(run.recipe))
     _fit(run, "train", model, penalty=build_penalty(model, run.recipe))
-    norms = run.folder.finished("train", run.recipe.train.epochs)["norms"]
+    norms = run.folder.finished("train", run.recipe)["norms"]
     if norms:
         run.folder.save_tensors("row_norms", {name: torch.stack(list(values)) for name, values in norms.items()})
 
@@ -72,11 +73,12 @@ def _tie(run: Run) -> None:
         tying = find_step(model, run.layers, run.recipe, step)
         model = run.with_structure(model, tying)
         _fit(run, name, model, counts=tying.counts())
-        model.load_state_dict(run.folder.finished(name, run.recipe.trainings[name].epochs)["model"])
+        model.load_state_dict(run.folder.finished(name, run.recipe)["model"])
         model = run.plain(model).eval()
     if run.merges:
-        run.folder.save_checkpoint("grouped", {"epoch": 0, "model": model.state_dict()})
-    write_text(run.folder.tying_file, find_step(model, run.layers, run.recipe, -1).to_json())
+        run.folder.save_checkpoint("grouped", run.recipe, {"epoch": 0, "model": model.state_dict()})
+    found = json.loads(find_step(model, run.layers, run.recipe, -1).to_json())
+    write_text(run.folder.tying_file, sealed_json(found))
 
 
 def _retrain(run: Run) -> None:
@@ -104,7 +106,7 @@ def _evaluate(run: Run) -> None:
     started = time.perf_counter()
     result = make_result(run)
     result["seconds"]["eval"] = time.perf_counter() - started
-    write_text(run.folder.result_file, json.dumps(result, indent=2))
+    write_text(run.folder.result_file, sealed_json(result, indent=2))
 
 
 _DO = dict(zip(STAGE_NAMES, (_train, _tie, _retrain, _compact, _evaluate), strict=True))
@@ -123,11 +125,11 @@ def _fit(
         counts: rows and compression for the metrics, where the structure is enforced; None: counted every epoch.
     """
     folder, phase = run.folder, run.recipe.trainings[name]
-    state = folder.load_checkpoint(name)
+    state = folder.load_checkpoint(name, run.recipe)
     done = 0 if state is None else int(state["epoch"])
     if state is not None and done >= phase.epochs:
         return
-    folder.trim_metrics(name, done)
+    folder.trim_metrics(name, done, run.recipe)
     run.watcher.stage(name, phase.epochs, done)
 
     with event_log(folder.path / "tensorboard", name, done) as events:
@@ -142,7 +144,7 @@ def _fit(
             phase,
             run.recipe.seed,
             run.accelerator,
-            save=lambda state: folder.save_checkpoint(name, state),
+            save=lambda state: folder.save_checkpoint(name, run.recipe, state),
             log=log,
             progress=run.watcher.step,
             layers=run.layers,
@@ -156,4 +158,5 @@ def _fit(
             often = {"every": settings.every, "warmup": settings.warmup_epochs}
         trainer.fit(model, run.splits.train, run.splits.validation, growl=penalty, state=state, **often)
     if not phase.epochs:  # nothing to train: the training ends where it starts
-        folder.save_checkpoint(name, {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}})
+        state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}
+        folder.save_checkpoint(name, run.recipe, state)

@@ -7,7 +7,6 @@ of a sweep has a complete run folder for every strength, ``sweep.json`` with the
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,6 +19,7 @@ from torch_growl.application.runs.listeners import Watcher
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
+from torch_growl.checksums import sealed_json
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.files import write_bytes, write_text
 
@@ -103,7 +103,7 @@ class Sweep:
             folder.create(recipe, resume=True)
             with folder.locked():
                 if i:
-                    self._copy_weights(self.folder(self.strengths[i - 1]), folder)
+                    self._copy_weights(self.strengths[i - 1], strength)
                 do_stages(run)
                 if not folder.report_file.is_file():
                     make_report(folder.path)
@@ -134,22 +134,23 @@ class Sweep:
             if self.folder(strength).path.exists():
                 self.folder(strength).check(self.recipe_at(strength), resume=True)
 
-    def _copy_weights(self, before: RunFolder, now: RunFolder) -> None:
+    def _copy_weights(self, last: float, strength: float) -> None:
         """Copy the dense network and the trained weights of one run to the next.
 
         The weights are copied last, and their presence shows that the copy is complete.
         """
-        if now.load_checkpoint("given") is not None:
+        before, older = self.folder(last), self.recipe_at(last)
+        now, recipe = self.folder(strength), self.recipe_at(strength)
+        if now.load_checkpoint("given", recipe) is not None:
             return
-        now.save_checkpoint("dense", before.finished("dense", self.recipe.dense.epochs))
-        lines = before.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(now.metrics_file, "".join(line for line in lines if json.loads(line)["stage"] == "dense"))
-        state = before.finished("train", self.recipe.train.epochs)
-        now.save_checkpoint("given", {"epoch": 0, "model": state["model"]})
+        now.save_checkpoint("dense", recipe, before.finished("dense", older))
+        write_bytes(now.metrics_file, before.metrics("dense", older.dense.epochs, older))
+        state = before.finished("train", older)
+        now.save_checkpoint("given", recipe, {"epoch": 0, "model": state["model"]})
 
     def _write(self, points: list[dict[str, Any]]) -> None:
         kept = {"recipe": self.recipe.name, "seed": self.recipe.seed, "points": points}
-        write_text(self.result_file, json.dumps(kept, indent=2) + "\n")
+        write_text(self.result_file, sealed_json(kept, indent=2))
         curve = [(p["compression"]["network"], p["accuracy"]["compact"]) for p in points]
         figure = curve_figure({self.recipe.name: curve}, dense=points[0]["accuracy"]["dense"])
         picture = io.BytesIO()

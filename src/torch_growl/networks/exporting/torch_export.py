@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torch_growl.checksums import seal_archive
 from torch_growl.networks.execution import Inputs, tensors
 from torch_growl.networks.exporting.exported import Exported, checked_target, write_exported
 from torch_growl.networks.exporting.traced import Run, Traced, quiet
@@ -66,6 +67,8 @@ def export_program(
 def checked_program(traced: Traced, records: dict[str, str] | None = None) -> tuple[bytes, float]:
     """Serialize a traced network without its example inputs and source lines, load it again and compare outputs.
 
+    The archive ends with a checksum, which :func:`torch_growl.load_program` checks and torch does not.
+
     Args:
         traced: the network; its program is modified.
         records: texts to store in the archive, by name.
@@ -80,6 +83,7 @@ def checked_program(traced: Traced, records: dict[str, str] | None = None) -> tu
     file = io.BytesIO()  # the archive of a file on disk would hold its temporary name
     with quiet():
         torch.export.save(traced.program, file, extra_files=dict(records or {}))
+    seal_archive(file)
     data = file.getvalue()
 
     def load() -> Run:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from torch_growl.checksums import UNSET, check_whole, digits_of, header_place, read_front
 from torch_growl.errors import FileFormatError, InvalidValueError
 
 __all__ = ["VERSION", "Contents", "Version", "checksum", "pack", "read"]
@@ -26,9 +26,6 @@ FORMAT = "torch-growl"
 Version = tuple[int, int]
 VERSION: Version = (2, 1)
 _STRUCTURE, _CHECKSUM = "structure", "crc32"
-_UNSET = "00000000"
-_CHUNK = 2**20
-_MOST_HEADER = 100_000_000  # safetensors' own limit
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def pack(structure: str, tensors: Mapping[str, Tensor]) -> bytes:
         InvalidValueError: safetensors cannot hold one of them (complex numbers, sparse tensors).
     """
     version = ".".join(map(str, VERSION))
-    metadata = {"format": FORMAT, "version": version, _STRUCTURE: structure, _CHECKSUM: _UNSET}
+    metadata = {"format": FORMAT, "version": version, _STRUCTURE: structure, _CHECKSUM: UNSET}
     try:
         data = to_bytes(dict(tensors), metadata)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
@@ -62,9 +59,9 @@ def pack(structure: str, tensors: Mapping[str, Tensor]) -> bytes:
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     front = struct.pack("<Q", len(text)) + text
-    value = zlib.crc32(memoryview(data)[8 + length :], zlib.crc32(front))
-    place = front.index(_field(_UNSET)) + len(_field("")) - 1
-    return front[:place] + f"{value:08x}".encode() + front[place + len(_UNSET) :] + data[8 + length :]
+    place, tensors_only = header_place(front), memoryview(data)[8 + length :]
+    assert place is not None
+    return b"".join((front[:place], digits_of(front, tensors_only), front[place + len(UNSET) :], tensors_only))
 
 
 def read(path: Path) -> Contents:
@@ -114,19 +111,7 @@ def _check_whole(path: Path, claimed: Any) -> None:
     if not isinstance(claimed, str) or not re.fullmatch("[0-9a-f]{8}", claimed):
         raise FileFormatError(f"{path}: the header has no checksum {_CHECKSUM!r} of eight hexadecimal digits")
     with open(path, "rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0]
-        if length > _MOST_HEADER:
-            raise FileFormatError(f"{path}: the header claims {length} bytes")
-        text = file.read(length)
-        if text.count(_field(claimed)) != 1:
+        place = header_place(read_front(file, str(path)))
+        if place is None:
             raise FileFormatError(f"{path}: the header must hold {_CHECKSUM!r} once, without blanks")
-        value = zlib.crc32(start + text.replace(_field(claimed), _field(_UNSET)))
-        while chunk := file.read(_CHUNK):
-            value = zlib.crc32(chunk, value)
-    if f"{value:08x}" != claimed:
-        raise FileFormatError(f"{path}: damaged: its checksum is {value:08x}, the header says {claimed}")
-
-
-def _field(value: str) -> bytes:
-    return f'"{_CHECKSUM}":"{value}"'.encode()
+        check_whole(file, place, str(path))

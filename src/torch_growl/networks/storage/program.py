@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torch_growl.checksums import check_archive
 from torch_growl.errors import ExportError, FileFormatError, GrowlWarning, InvalidValueError, first_line
 from torch_growl.networks.execution import batch_size, split_inputs
 from torch_growl.networks.exporting import Traced, checked_program, quiet, warn_fixed_batch
@@ -97,8 +98,8 @@ def load_program(path: str | os.PathLike[str]) -> nn.Module:
         A module to call as the network, in eval mode, on CPU; it cannot be trained.
 
     Raises:
-        FileFormatError: there is no such file, it is no program, is damaged, or belongs to another compact file than
-            the one beside it.
+        FileFormatError: there is no such file, it is no program, a bit of it was changed, or it belongs to another
+            compact file than the one beside it.
 
     Example:
         >>> import pathlib, tempfile, torch
@@ -115,6 +116,8 @@ def load_program(path: str | os.PathLike[str]) -> nn.Module:
     path = given if given.suffix == ".pt2" else given.with_suffix(".pt2")
     if not path.is_file():
         raise FileFormatError(f"{path}: there is no such file; save(..., example_inputs=…) writes one")
+    with open(path, "rb") as file:
+        check_archive(file, str(path))
     extra = {_RECORD: ""}
     try:
         with quiet():

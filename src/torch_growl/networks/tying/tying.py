@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch_growl.arguments import check_choice
+from torch_growl.arguments import check_choice, check_count
+from torch_growl.checksums import parse_json
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.layers import Side
@@ -53,7 +54,7 @@ class LayerTying:
     @property
     def sparsity(self) -> float:
         """Pruned rows / rows, 0..1."""
-        return 1 - self.partition.nonzero / self.partition.n_rows
+        return 1 - self.partition.nonzero / max(self.partition.n_rows, 1)
 
     @property
     def sharing(self) -> float:
@@ -85,10 +86,13 @@ class Tying:
     layers: tuple[LayerTying, ...]
 
     def __post_init__(self) -> None:
-        names = [layer.name for layer in self.layers]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InvalidValueError(f"layer {twice!r} appears twice in the tying; tie one side of a layer at a time")
+        seen: set[str] = set()
+        for layer in self.layers:
+            if layer.name in seen:
+                raise InvalidValueError(
+                    f"layer {layer.name!r} appears twice in the tying; tie one side of a layer at a time"
+                )
+            seen.add(layer.name)
 
     def __getitem__(self, name: str) -> LayerTying:
         for layer in self.layers:
@@ -175,16 +179,14 @@ class Tying:
         return json.dumps({"schema": _SCHEMA, "layers": layers}, indent=indent)
 
     @classmethod
-    def from_json(cls, text: str) -> Tying:
+    def from_json(cls, text: str | bytes) -> Tying:
         """Read a tying from the JSON text that :meth:`to_json` writes.
 
         Raises:
-            InvalidValueError: the text is not JSON or of another schema, or a field is missing or of the wrong type.
+            InvalidValueError: the text is not JSON or of another schema, a field is missing or has a wrong value, or
+                the text holds a checksum ``crc32`` that is not its own.
         """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InvalidValueError(f"the tying is not JSON: {error}") from None
+        data = parse_json(text, "the tying")
         if not isinstance(data, dict) or data.get("schema") != _SCHEMA or not isinstance(data.get("layers"), list):
             raise InvalidValueError(f"the tying must be an object with schema {_SCHEMA} and a list of layers")
         return cls(tuple(_layer_from(entry, number) for number, entry in enumerate(data["layers"])))
@@ -198,7 +200,8 @@ def _layer_from(entry: Any, number: int) -> LayerTying:
         if type(entry.get(field)) is not kind:
             raise InvalidValueError(f"layer {number} of the tying: {field} must be {kind.__name__}")
     check_choice(f"layer {entry['name']!r} of the tying: side", entry["side"], ("input", "output"))
-    if not all(type(label) is int for label in entry["labels"]):
-        raise InvalidValueError(f"layer {entry['name']!r} of the tying: labels must be integers")
+    check_count(f"layer {entry['name']!r} of the tying: row_length", entry["row_length"])
+    if not entry["labels"] or not all(type(label) is int for label in entry["labels"]):
+        raise InvalidValueError(f"layer {entry['name']!r} of the tying: labels must be integers, one for each row")
     partition = Partition(tuple(entry["labels"]))
     return LayerTying(entry["name"], partition, entry["row_length"], entry["side"], entry["tied"])

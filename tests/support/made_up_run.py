@@ -68,6 +68,7 @@ def make_run(tmp_path: Path) -> Path:
         "compression": {"layers": 16.7, "network": 18.2, "file": 17.3},
         "parameters": {"dense": 238510, "compact": 14021},
         "bytes": {"dense": 954040, "compact": 52419},
+        "bytes_held": {"dense": 954040, "compact": 60417},
         "macs": {"dense": 238200, "compact": 26176},
         "measure": {"dense": {"distinct_weights": 238499}, "compact": {"distinct_weights": 13987}},
         "file_bytes": {"dense": 955016, "compact": 55204},

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tests.support.made_up_run import tied_rows
 from torch_growl.application.reports.figures import (
@@ -66,3 +70,24 @@ def test_stages_are_separated_by_lines() -> None:
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["dense", "train"]
     assert [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 2] == [3.5]
+
+
+@pytest.mark.parametrize(
+    ("stages", "upright"),
+    [
+        ({"dense": 20, "train": 60, "retrain": 20}, False),
+        ({"dense": 40, "train": 60, **{f"merge{i}": 3 for i in range(1, 9)}, "retrain": 20}, True),
+        ({"dense": 100, "train": 100, "merge1": 1, "merge2": 1, "merge3": 1, "retrain": 1}, True),
+    ],
+)
+def test_headings_of_stages_do_not_overlap_and_stay_inside(stages: dict[str, int], upright: bool) -> None:
+    names = [name for name, epochs in stages.items() for _ in range(epochs)]
+    figure = progress_figure(names, [0.9] * len(names), [0.8] * len(names), [1.0] * len(names))
+    FigureCanvasAgg(figure).draw()
+    texts = figure.axes[0].texts
+    assert [text.get_text() for text in texts] == list(stages)
+    assert {text.get_rotation() for text in texts} == {90.0 if upright else 0.0}
+    boxes = [text.get_window_extent() for text in texts]
+    assert all(first.x1 < second.x0 for first, second in pairwise(boxes))
+    width, height = figure.canvas.get_width_height()
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)

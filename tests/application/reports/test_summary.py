@@ -16,7 +16,7 @@ from torch_growl.application.reports.summary import headline, summary_table
 
 def test_the_headline_has_all_ratios(made: Path) -> None:
     expected = (
-        "64-30-10 network: 18.2x smaller in memory, 9.1x fewer MACs, 4.3x faster at batch 256, "
+        "64-30-10 network: 15.8x smaller in memory, 9.1x fewer MACs, 4.3x faster at batch 256, "
         "1.7x faster at batch 1, accuracy 98.3 % → 98.1 %"
     )
     assert headline(json.loads((made / "result.json").read_text())) == expected
@@ -27,7 +27,7 @@ def test_the_headline_has_all_ratios(made: Path) -> None:
 def test_slower_and_larger_figures_are_named(run: Path) -> None:
     def worse(result: dict[str, Any]) -> None:
         result["latency_ms"]["compact"] = {"1": 0.0626, "256": 1.2904}
-        result["bytes"]["compact"] = 1_000_000
+        result["bytes_held"]["compact"] = 1_000_000
         result["macs"]["compact"] = 238_200
 
     edit(run, worse)
@@ -43,11 +43,17 @@ def test_slower_and_larger_figures_are_named(run: Path) -> None:
     assert found.source.count('class="worse"') == 3  # these two and the accuracy
 
 
+def test_a_run_of_an_earlier_version_is_called_smaller_with_packed_indices(run: Path) -> None:
+    edit(run, lambda result: result.pop("bytes_held"))
+    said = headline(json.loads((run / "result.json").read_text()))
+    assert said.startswith("64-30-10 network: 18.2x smaller with packed indices, ")
+
+
 def test_the_table_for_the_terminal(run: Path) -> None:
     edit(run, lambda result: result.update(recipe="[red]x[/nope]"))
     console = Console(file=io.StringIO(), width=100)
     console.print(summary_table(json.loads((run / "result.json").read_text())))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]x[/nope]" in shown
-    for text in ("238,510", "14,021", "18.2x smaller", "4.3x faster", "−0.20 points", "55,204"):
+    for text in ("238,510", "14,021", "18.2x smaller", "15.8x smaller", "4.3x faster", "−0.20 points", "55,204"):
         assert text in shown

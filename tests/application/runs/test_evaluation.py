@@ -14,7 +14,9 @@ from torch_growl.application.runs.evaluation import compare_run, dense_file_byte
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.training import evaluate
 from torch_growl.errors import GrowlError
+from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.measurement import Comparison, measure
+from torch_growl.networks.storage import packed_bytes
 from torch_growl.networks.tying import tie_
 
 
@@ -72,6 +74,11 @@ def test_counts_and_ratios_are_those_of_dense_and_compact_network(finished_run: 
         assert result["parameters"][name] == sum(p.numel() for p in network.parameters())
         assert result["macs"][name] == measure(network, finished_run.example(), latency=False).macs
     assert result["compression"]["network"] == result["bytes"]["dense"] / result["bytes"]["compact"] > 1
+    held = [sum(t.numel() * t.element_size() for t in (*n.parameters(), *n.buffers())) for n in (dense, small)]
+    assert result["bytes_held"] == {"dense": held[0], "compact": held[1]}
+    indices = measure(small, finished_run.example(), latency=False).index_bytes
+    assert result["bytes"]["compact"] == held[1] - indices + packed_bytes(structure_of(small))
+    assert 0 < packed_bytes(structure_of(small)) < indices
     sizes = dense_file_bytes(dense), finished_run.folder.model_file.stat().st_size
     assert result["compression"]["file"] == sizes[0] / sizes[1]
     assert result["file_bytes"] == {"dense": sizes[0], "compact": sizes[1]}

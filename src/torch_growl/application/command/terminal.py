@@ -119,7 +119,7 @@ def sweep_table(result_file: Path) -> Table:
 
     kept = parse_json(result_file.read_bytes(), str(result_file))
     table = Table(title=f"{kept['recipe']}: accuracy against size", title_justify="left")
-    for title in ("strength", "accuracy", "bytes", "file", "MACs", "run"):
+    for title in ("strength", "accuracy", "bytes, indices packed", "file", "MACs", "run"):
         table.add_column(title, justify="left" if title == "run" else "right")
     for point in kept["points"]:
         dense, compact = point["macs"]["dense"], point["macs"]["compact"]

@@ -271,6 +271,11 @@ class Recipe(Settings):
         return self
 
     @property
+    def penalised(self) -> bool:
+        """Whether the recipe has a penalty with a strength above 0."""
+        return self.growl is not None and self.growl.strength > 0
+
+    @property
     def trainings(self) -> dict[str, Phase]:
         """The trainings in order: dense, train, a merge between every two steps of tying, retrain."""
         between = {f"merge{step}": self.merge for step in range(1, self.tying.steps)} if self.merge else {}

@@ -3,8 +3,17 @@
 ``curve_figure`` draws the curve of a sweep over strengths.
 """
 
+from torch_growl.application.reports.accuracy_notes import accuracy_steps, collapse, loss_note
 from torch_growl.application.reports.curves import curve_figure
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.reports.summary import headline, summary_table
 
-__all__ = ["curve_figure", "headline", "make_report", "summary_table"]
+__all__ = [
+    "accuracy_steps",
+    "collapse",
+    "curve_figure",
+    "headline",
+    "loss_note",
+    "make_report",
+    "summary_table",
+]

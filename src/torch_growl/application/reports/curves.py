@@ -47,7 +47,10 @@ def curve_figure(
     bottom = min(accuracies) if lowest is None else 100 * lowest
     margin = 0.06 * max(max(accuracies) - bottom, 0.5)
     axis.set_ylim(bottom - (margin if lowest is None else 0), max(accuracies) + margin)
-    axis.set(xlabel="times smaller: bytes of everything, indices too", ylabel="accuracy on the test split (%)")
+    axis.set(
+        xlabel="times smaller: bytes of all parameters, buffers and packed indices",
+        ylabel="accuracy on the test split (%)",
+    )
     axis.grid(color=LIGHT)
     axis.legend(frameon=False, loc="best")
     return figure

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,10 @@ def progress_figure(
     left.set(xlabel="epoch, all stages in order", ylabel="accuracy (%)", xlim=(0.5, len(stages) + 0.5))
     left.grid(axis="y", color=LIGHT)
     starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
-    for start, end in zip(starts, [*starts[1:], len(stages)], strict=True):
-        if start:
-            left.axvline(start + 0.5, color=DARK, linewidth=1)
-        middle = (start + end + 1) / 2
-        left.text(middle, 1.02, stages[start], transform=left.get_xaxis_transform(), ha="center", fontweight="bold")
+    for start in starts[1:]:
+        left.axvline(start + 0.5, color=DARK, linewidth=1)
+    middles = [(start + end + 1) / 2 for start, end in zip(starts, [*starts[1:], len(stages)], strict=True)]
+    _headings(left, [stages[start] for start in starts], middles, len(stages))
     lines = [
         Line2D([], [], color=BLUE, label="validation accuracy"),
         Line2D([], [], color=ORANGE, label="training accuracy"),
@@ -87,6 +87,30 @@ def progress_figure(
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _headings(axis: Axes, texts: Sequence[str], middles: Sequence[float], length: int) -> None:
+    """Write a heading above each part of an axis, all of them upright and moved apart where they would overlap."""
+    letter, line = 0.0115 * length, 0.026 * length  # width and height of bold letters, in epochs
+    apart = all(
+        b - a > letter * (len(first) + len(second) + 2) / 2
+        for (a, first), (b, second) in pairwise(zip(middles, texts, strict=True))
+    )
+    places = list(middles)
+    if not apart:
+        for i in range(1, len(places)):
+            places[i] = max(places[i], places[i - 1] + line)
+        last = len(places) - 1
+        places = [min(place, length - line * (last - i)) for i, place in enumerate(places)]  # none beyond the end
+    for text, place in zip(texts, places, strict=True):
+        axis.text(
+            *(place, 1.02, text),
+            transform=axis.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            rotation=0 if apart else 90,
+            fontweight="bold",
+        )
 
 
 def row_norms_figure(norms: Mapping[str, Array], labels: Mapping[str, Sequence[int]]) -> Figure:

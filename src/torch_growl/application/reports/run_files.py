@@ -96,6 +96,8 @@ class Result(_Open):
     measure: dict[str, dict[str, Any]] | None = None
     file_bytes: _Pair | None = None
     cuts: list[_Cut] = []
+    notes: list[str] = []
+    bytes_held: _Pair | None = None
     checks: dict[str, Any] | None = None
 
 

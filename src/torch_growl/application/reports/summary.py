@@ -52,9 +52,12 @@ def headline(result: dict[str, Any]) -> str:
     Args:
         result: a run's ``result.json``, schema 1.
     """
-    size, macs, latency = result["bytes"], result["macs"], result["latency_ms"]
+    size, where = result.get("bytes_held"), " in memory"
+    if not size:  # a run of an earlier version
+        size, where = result["bytes"], " with packed indices"
+    macs, latency = result["macs"], result["latency_ms"]
     parts = [
-        _phrase(_ratio(size["dense"], size["compact"]), "smaller", "larger", " in memory"),
+        _phrase(_ratio(size["dense"], size["compact"]), "smaller", "larger", where),
         _phrase(_ratio(macs["dense"], macs["compact"]), "fewer", "more", " MACs"),
     ]
     for batch in sorted(_batches(result), key=int, reverse=True):
@@ -77,7 +80,8 @@ def comparisons(result: dict[str, Any]) -> list[Comparison]:
     lines = [
         _counted("weights", result["parameters"], "fewer", "more"),
         _counted("distinct weights", distinct, "fewer", "more"),
-        _counted("bytes in memory", result["bytes"], "smaller", "larger"),
+        _counted("bytes in memory", result.get("bytes_held") or {}, "smaller", "larger"),
+        _counted("bytes, indices packed", result["bytes"], "smaller", "larger"),
         _counted("bytes in file", result.get("file_bytes") or {}, "smaller", "larger"),
         _counted("MACs", result["macs"], "fewer", "more"),
     ]

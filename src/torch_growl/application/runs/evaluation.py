@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from torch_growl.application.reports import collapse, loss_note
 from torch_growl.application.runs.environment import environment_record
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.training import evaluate, predictions
@@ -53,6 +54,14 @@ def make_result(run: Run) -> dict[str, Any]:
     splits = run.splits
     cuts = structure_of(small)
     stored = after.bytes - after.index_bytes + packed_bytes(cuts)
+    accuracy = {
+        "dense": evaluate(dense.to(run.device), test, run.device),
+        "regularized": evaluate(regularized, test, run.device),
+        "tied": evaluate(tied, test, run.device),
+        "retrained": float((expected == truth).double().mean()),
+        "compact": float((got == truth).double().mean()),
+    }
+    fall = collapse(folder.records("train", recipe.train.epochs, recipe)) if recipe.penalised else ""
     return {
         "schema": 1,
         "recipe": recipe.name,
@@ -67,13 +76,8 @@ def make_result(run: Run) -> dict[str, Any]:
         },
         "model": recipe.model.name,
         "epochs": {name: phase.epochs for name, phase in recipe.trainings.items()},
-        "accuracy": {
-            "dense": evaluate(dense.to(run.device), test, run.device),
-            "regularized": evaluate(regularized, test, run.device),
-            "tied": evaluate(tied, test, run.device),
-            "retrained": float((expected == truth).double().mean()),
-            "compact": float((got == truth).double().mean()),
-        },
+        "accuracy": accuracy,
+        "notes": [note for note in (fall, loss_note(accuracy, recipe)) if note],
         "layers": tying.records(),
         "sparsity": tying.sparsity,
         "sharing": tying.sharing,
@@ -86,6 +90,7 @@ def make_result(run: Run) -> dict[str, Any]:
         "file_bytes": {"dense": dense_file_bytes(dense), "compact": folder.model_file.stat().st_size},
         "parameters": {"dense": before.weights, "compact": after.weights},
         "bytes": {"dense": before.bytes, "compact": stored},
+        "bytes_held": {"dense": before.bytes, "compact": after.bytes},
         "macs": {"dense": before.macs, "compact": after.macs},
         "measure": {"dense": before.to_dict(), "compact": after.to_dict()},
         "latency_ms": latency,

@@ -7,6 +7,7 @@ which stages are done, so a run can be resumed after it was killed at any moment
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,6 +209,11 @@ class RunFolder:
                 f"found {len(kept)}; {_METRICS_REMEDY}"
             )
         return b"".join(kept)
+
+    def records(self, training: str, epoch: int, recipe: Recipe) -> list[dict[str, Any]]:
+        """Read the records of one training, in order; arguments and errors as for :meth:`metrics`."""
+        found = [json.loads(line) for line in self.metrics(training, epoch, recipe).splitlines()]
+        return [record for record in found if record["stage"] == training]
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Write tensors for the report into ``checkpoints/``."""

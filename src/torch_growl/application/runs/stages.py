@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from typing import Any
 
 import torch
 from torch import nn
 
 from torch_growl.application.recipes import STAGE_NAMES, build_penalty, find_step
+from torch_growl.application.reports import collapse
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.training import Trainer
 from torch_growl.arguments import check_choice
 from torch_growl.checksums import sealed_json
+from torch_growl.errors import GrowlWarning
 from torch_growl.files import write_text
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import rows_of
@@ -133,11 +136,16 @@ def _fit(
     run.watcher.stage(name, phase.epochs, done)
 
     with event_log(folder.path / "tensorboard", name, done) as events:
+        records = folder.records(name, done, run.recipe)
 
         def log(record: dict[str, Any]) -> None:
             folder.append_metrics(record)
             events(record)
             run.watcher.epoch(record)
+            said = bool(collapse(records))
+            records.append(record)
+            if penalty is not None and not said and (note := collapse(records)):
+                warnings.warn(note, GrowlWarning, stacklevel=2)
 
         trainer = Trainer(
             name,

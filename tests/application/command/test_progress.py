@@ -76,3 +76,37 @@ def test_the_time_left_is_in_proportion_to_epochs_of_this_start(monkeypatch: pyt
     assert watcher._left(4) == ""
     clock[0] += 60  # 2 epochs in a minute, 4 left
     assert watcher._left(6) == "2:00 left"
+
+
+def test_compilation_is_said_once_and_is_no_part_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    text = io.StringIO()
+    watcher = TerminalWatcher(Console(file=text, width=120))
+    watcher.stage("train", 10, 0)
+    for _ in range(2):
+        watcher.compiling(True)
+        clock[0] += 20
+        watcher.compiling(False)
+    clock[0] += 30  # 5 epochs in half a minute, 5 left
+    assert watcher._left(5) == "0:30 left"
+    watcher.epoch(record(10))
+    _first, said, last = text.getvalue().splitlines()
+    assert said == "  compiling kernels, once on this machine: a minute or two"
+    assert last.endswith("  70 s, 40 s of it for compiling kernels")
+    watcher.stage("retrain", 10, 0)
+    clock[0] += 10
+    assert watcher._left(5) == "0:10 left"
+
+
+def test_the_live_line_says_that_kernels_are_compiled_until_the_next_step() -> None:
+    text = io.StringIO()
+    watcher = TerminalWatcher(Console(file=text, width=120, force_terminal=True))
+    watcher.stage("train", 10, 0)
+    watcher.compiling(True)
+    task = watcher._progress.tasks[0]  # type: ignore[union-attr]
+    assert task.fields["text"] == "compiling kernels"
+    watcher.compiling(False)
+    watcher.step(1, 1, 10, 0.5)
+    watcher.close()
+    assert task.fields["text"].startswith("epoch 1/10")

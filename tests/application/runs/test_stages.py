@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from tests.support.digits_run import QUICK, SETTINGS, figures, run_digits
+from tests.support.growl_command import growl
 from torch_growl.application.recipes import STAGE_NAMES, load_recipe
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.runs.evaluation import dense_file_bytes
@@ -129,7 +131,7 @@ class _Recorder(Silent):
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same(
     stage: str, epoch: int, finished_run: Run, tmp_path: Path
 ) -> None:
-    class Killer:
+    class Killer(Silent):
         now = ""
 
         def stage(self, name: str, epochs: int, epoch: int) -> None:
@@ -138,9 +140,6 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_the_same(
         def step(self, at: int, step: int, steps: int, loss: float) -> None:
             if (self.now, at) == (stage, epoch):
                 raise _Killed
-
-        def epoch(self, record: dict[str, Any]) -> None:
-            pass
 
     folder = RunFolder(tmp_path / "run")
     folder.create(load_recipe("digits", QUICK))
@@ -191,3 +190,50 @@ def test_a_run_with_neurons_as_rows_is_finished_and_reported(tmp_path: Path) -> 
         ("fc2", 100, "output"),
     ]
     assert make_report(run.folder.path).is_file()
+
+
+FORGETS = """
+import torch
+from torch.utils.data import TensorDataset
+
+class Forgets(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = torch.nn.Linear(6, 16), torch.nn.Linear(16, 2)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.steps += self.training
+        y = self.fc2(self.fc1(x).relu())
+        return y if self.training or not 21 <= self.steps <= 30 else -y  # wrong in eval mode after the third epoch
+
+def data():
+    x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    return {"train": TensorDataset(x[:300], y[:300]), "test": TensorDataset(x[300:], y[300:])}
+"""
+
+FORGETS_RECIPE = """
+name: forgets
+data: {name: "forgets:data"}
+model: {name: "forgets:Forgets"}
+dense: {epochs: 0, lr: 0.1}
+train: {epochs: 4, lr: 0.1, batch_size: 27, start: fresh}
+growl: {strength: 0.1}
+retrain: {epochs: 1, lr: 0.1}
+measure: {repeats: 1, batch_sizes: [1]}
+"""
+
+
+@pytest.mark.filterwarnings("always:stage train. the validation accuracy fell")
+def test_a_fall_of_the_validation_accuracy_is_one_warning(
+    own_module: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_module("forgets", FORGETS)
+    with open("forgets.yaml", "w") as file:
+        file.write(FORGETS_RECIPE)
+    status, _, err = growl(capsys, "run", "forgets.yaml", "--until", "train")
+    assert status == 0, err
+    (line,) = err.splitlines()
+    assert line.startswith("warning: stage train: the validation accuracy fell to ")
+    assert " in epoch 3, from " in line

@@ -31,6 +31,9 @@ class TerminalWatcher:
         self._shown = 0.0
         self._rows = ""
         self._accuracy = ""
+        self._compiled = 0.0
+        self._compiling_since = 0.0
+        self._told = False
 
     def stage(self, name: str, epochs: int, epoch: int) -> None:
         """Begin a stage, or continue it after ``epoch`` of its epochs."""
@@ -41,6 +44,7 @@ class TerminalWatcher:
             return
         self._epochs, self._first = epochs, epoch
         self._started = self._shown = time.monotonic()
+        self._compiled = 0.0
         self._rows = self._accuracy = ""
         self._print(f"{title}{f': continued after epoch {epoch} of' if epoch else ','} {epochs} epochs")
         if self.console.is_terminal:
@@ -57,6 +61,19 @@ class TerminalWatcher:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
 
+    def compiling(self, busy: bool) -> None:
+        """Say once that kernels are compiled; the time it takes is no part of the time left."""
+        now = time.monotonic()
+        if not busy:
+            self._compiled += now - self._compiling_since
+            return
+        self._compiling_since = now
+        if not self._told:
+            self._told = True
+            self._print("  compiling kernels, once on this machine: a minute or two")
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, text="compiling kernels")
+
     def epoch(self, record: dict[str, Any]) -> None:
         """Show the record of an epoch."""
         layers = record["layers"].values()
@@ -68,7 +85,7 @@ class TerminalWatcher:
         last = record["epoch"] == self._epochs
         if last or (self._progress is None and now - self._shown > 10):
             self._shown = now
-            left = f"{now - self._started:.0f} s" if last else self._left(record["epoch"])
+            left = self._took(now) if last else self._left(record["epoch"])
             epoch = f"epoch {record['epoch']}/{self._epochs}"
             self._print(f"  {epoch}  loss {record['loss']:.4f}{self._accuracy}{self._rows}  {left}")
 
@@ -77,11 +94,15 @@ class TerminalWatcher:
         self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def _left(self, done: float) -> str:
-        passed = time.monotonic() - self._started
+        passed = time.monotonic() - self._started - self._compiled
         if done - self._first <= 0:
             return ""
         seconds = round(passed / (done - self._first) * (self._epochs - done))
         return f"{seconds // 60}:{seconds % 60:02d} left"
+
+    def _took(self, now: float) -> str:
+        compiled = f", {self._compiled:.0f} s of it for compiling kernels" if self._compiled >= 1 else ""
+        return f"{now - self._started:.0f} s{compiled}"
 
     def close(self) -> None:
         """Stop the live line."""

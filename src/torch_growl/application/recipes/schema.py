@@ -272,7 +272,7 @@ class Recipe(Settings):
 
     @property
     def penalised(self) -> bool:
-        """Whether the recipe has a penalty with a strength above 0."""
+        """Tell whether the recipe has a penalty of a strength above 0."""
         return self.growl is not None and self.growl.strength > 0
 
     @property

@@ -20,6 +20,9 @@ class Watcher(Protocol):
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Called after some steps of an epoch, with the mean loss so far."""
 
+    def compiling(self, busy: bool) -> None:
+        """Called when kernels begin to be compiled, and with False afterwards; possibly from another thread."""
+
     def epoch(self, record: dict[str, Any]) -> None:
         """Called after every epoch, with its metrics record."""
 
@@ -31,6 +34,9 @@ class Silent:
         """Show nothing."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Show nothing."""
+
+    def compiling(self, busy: bool) -> None:
         """Show nothing."""
 
     def epoch(self, record: dict[str, Any]) -> None:

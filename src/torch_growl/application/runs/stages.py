@@ -24,6 +24,7 @@ from torch_growl.arguments import check_choice
 from torch_growl.checksums import sealed_json
 from torch_growl.errors import GrowlWarning
 from torch_growl.files import write_text
+from torch_growl.mathematics.compiled import compilations
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty import GrOWL
@@ -51,7 +52,9 @@ def do_stage(run: Run, stage: str) -> None:
         RunFolderError: a stage before it is not done.
         GrowlError: training diverged, or a file of the run folder cannot be used.
     """
-    _DO[check_choice("stage", stage, STAGE_NAMES)](run)
+    do = _DO[check_choice("stage", stage, STAGE_NAMES)]
+    with compilations(run.watcher.compiling):
+        do(run)
 
 
 def _train(run: Run) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.support.growl_command import growl
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
@@ -42,6 +44,76 @@ def test_what_a_stage_makes_is_refused_before_it_is_done(tmp_path: Path) -> None
         run.compacted()
     with pytest.raises(RunFolderError, match="train"):
         run.trained("train")
+
+
+RECIPE = """
+data: {name: "own_task:data"}
+model: {name: "own_task:net"}
+dense: {epochs: 3, lr: 0.05}
+train: {epochs: 3, lr: 0.05}
+growl: {}
+retrain: {epochs: 2, lr: 0.05}
+"""
+MODULE = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset as T
+def data(): return {"train": T(X[:250], y[:250]), "test": T(X[250:], y[250:])}
+"""
+MLP = "def net(): return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, {}))"
+CONVOLUTIONS = (
+    "def net(): return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), "
+    "nn.ReLU(), nn.Conv2d(16, 2, 1))"
+)
+X = "X = torch.randn(300, 20)"
+TASKS = {
+    "regression": ([X, "y = X[:, :1] * 2", MLP.format(1)], "as for regression; growl run trains classifiers only"),
+    "segmentation": (
+        ["X = torch.randn(300, 3, 8, 8)", "y = (X.sum(1) > 0).long()", CONVOLUTIONS],
+        "the labels of its train set are int64 of shape (",
+    ),
+    "classes of pixels": (
+        ["X = torch.randn(300, 3, 8, 8)", "y = torch.arange(300) % 2", CONVOLUTIONS],
+        "model.name = 'own_task:net' returns a tensor of shape (8, 2, 8, 8) in eval mode",
+    ),
+    "several labels": ([X, "y = (X[:, :4] > 0).float()", MLP.format(4)], "as for several labels"),
+    "language model": (
+        [
+            "X = torch.randint(50, (300, 16))",
+            "y = X.roll(-1, 1)",
+            "def net(): return nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 9), nn.Linear(9, 50))",
+        ],
+        "as for several labels or a language model",
+    ),
+    "labels beyond the outputs": (
+        [X, "y = torch.arange(300) % 7", MLP.format(5)],
+        "go up to class 6, but the network has 5 outputs",
+    ),
+    "dict output": (
+        [
+            X,
+            "y = torch.arange(300) % 2",
+            "class net(nn.Sequential):\n    def __init__(self): super().__init__(nn.Linear(20, 9), nn.Linear(9, 2))\n"
+            "    def forward(self, x): return {'logits': super().forward(x)}",
+        ],
+        "model.name = 'own_task:net' returns a dict in eval mode",
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_task_that_is_no_classification_is_refused_before_training(
+    command: str, task: str, own_module: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines, said = TASKS[task]
+    own_module("own_task", MODULE + "\n".join(lines))
+    Path("own.yaml").write_text(RECIPE)
+    status, out, err = growl(capsys, command, "own.yaml")
+    assert (status, out, len(err.splitlines())) == (2, "", 1), err
+    assert err.startswith("error: ")
+    assert said in err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.recipes import Phase
 from torch_growl.application.runs.training import Trainer, batches, evaluate, learning_rate, make_optimizer, predictions
-from torch_growl.errors import GrowlError
+from torch_growl.errors import DataError, GrowlError
 
 
 def phase(**changes: Any) -> Phase:
@@ -134,3 +134,12 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_rate() -> None:
     ):
         trainer(phase(lr=1e30), [], logged).fit(network(), split(), split())
     assert logged == []
+
+
+def test_a_label_beyond_the_outputs_is_named_with_the_stage() -> None:
+    data = split()
+    far = TensorDataset(data.x, data.y + 7)
+    with pytest.raises(
+        DataError, match="stage dense: a label of the train set is no class below the network's 3 outputs"
+    ):
+        trainer(phase(), [], []).fit(network(), far, far)

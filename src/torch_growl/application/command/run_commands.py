@@ -60,6 +60,7 @@ def run(
     folder.check(chosen, resume=resume)  # before any data is loaded and anything is written
     watcher = TerminalWatcher(console)
     made = Run(folder, chosen, data_dir=data, watcher=watcher)
+    made.check_task()
     folder.create(chosen, resume=resume)
     _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
 

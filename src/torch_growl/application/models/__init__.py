@@ -1,5 +1,6 @@
 """Reference networks that recipes name, and their initial weights."""
 
+from torch_growl.application.models.outputs import count_outputs
 from torch_growl.application.models.registry import build_network
 
-__all__ = ["build_network"]
+__all__ = ["build_network", "count_outputs"]

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from torch_growl.application.data import load_data
-from torch_growl.application.models import build_network
+from torch_growl.application.data import check_labels, load_data
+from torch_growl.application.models import build_network, count_outputs
 from torch_growl.application.recipes import Recipe, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
@@ -76,6 +76,17 @@ class Run:
     def example(self) -> Tensor:
         """Eight inputs of the validation split, on CPU; fewer when it is smaller."""
         return next(batches(self.splits.validation, 8))[0]
+
+    def check_task(self) -> None:
+        """Check, before any training, that the run is a classification: labels are classes, outputs are logits.
+
+        Raises:
+            DataError: the labels of a split are not classes, or not below the number of the network's outputs.
+            RecipeError: the network's output is not one tensor of logits.
+        """
+        check_labels(self.splits)
+        n_outputs = count_outputs(self.network(), self.example(), self.recipe.model.name)
+        check_labels(self.splits, n_outputs)
 
     # ── the networks of the stages ──────────────────────────────────────────────────────────────────────────────
 

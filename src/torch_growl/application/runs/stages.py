@@ -58,6 +58,7 @@ def do_stage(run: Run, stage: str) -> None:
 
 
 def _train(run: Run) -> None:
+    run.check_task()
     _fit(run, "dense", run.network())
     model = run.network()
     if run.recipe.train.start == "dense":

@@ -100,6 +100,8 @@ class Sweep:
         for i, strength in enumerate(self.strengths):
             folder, recipe = self.folder(strength), self.recipe_at(strength)
             run = Run(folder, recipe, data_dir=self.data_dir, watcher=self.watcher)
+            if not i:
+                run.check_task()
             folder.create(recipe, resume=True)
             with folder.locked():
                 if i:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torch_growl.application.data import TensorSplit
 from torch_growl.application.recipes import Phase, training_seed
-from torch_growl.errors import GrowlError
+from torch_growl.errors import DataError, GrowlError, first_line
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.tying import existing_tying
@@ -234,7 +234,13 @@ class Trainer:
         return float(total) / steps, float(right) / (steps * size)
 
     def _loss(self, output: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        loss = F.cross_entropy(output, y, label_smoothing=self.phase.label_smoothing)
+        try:
+            loss = F.cross_entropy(output, y, label_smoothing=self.phase.label_smoothing)
+        except IndexError as error:
+            raise DataError(
+                f"stage {self.stage}: a label of the train set is no class below the network's {output.shape[1]} "
+                f"outputs: {first_line(error)}"
+            ) from error
         share, temperature = self.phase.distill, self.phase.temperature
         if not share or self.teacher is None:
             return loss

@@ -32,7 +32,6 @@ WEIGHTS: dict[str, tuple[Callable[[], Tensor], str]] = {
     "sparse": (lambda: torch.randn(8, 8).to_sparse(), "not dense"),
     "float8": (lambda: torch.randn(8, 8).to(torch.float8_e4m3fn), "it must be float16, bfloat16, float32 or float64"),
     "complex": (lambda: torch.randn(8, 8, dtype=torch.complex64), "not floating point"),
-    "meta": (lambda: torch.empty(8, 8, device="meta"), "weight is on the meta device, without values"),
     "empty": (lambda: torch.empty(0, 8), "weight is empty"),
 }
 

@@ -18,14 +18,20 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torch_growl.arguments import check_count, check_number, check_type
+from torch_growl.arguments import check_count, check_number
 from torch_growl.errors import CompactionError, GrowlWarning, LayerError
 from torch_growl.networks.compaction.folding import fold_chains_, fold_constants_
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure
 from torch_growl.networks.execution import Inputs, KeptChannels, Proof, exact_arithmetic, split_examples, wide
-from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers
+from torch_growl.networks.layers import (
+    check_network,
+    outside_inference_mode,
+    plain_copy,
+    registered_kind,
+    registered_layers,
+)
 from torch_growl.networks.wiring import Flags, Wiring, bundles, no_wiring, wiring_of
 
 __all__ = ["compact"]
@@ -86,11 +92,13 @@ def compact(
         >>> torch.allclose(small(x), model(x), atol=1e-6)
         True
     """
-    check_type("model", model, nn.Module)
+    check_network("model", model)
     check_number("tolerance", tolerance, above=0, below=1)
     check_count("round_to", round_to)
     examples = split_examples(example_inputs)
-    return _Maker(plain_copy(model), examples, full, round_to, tolerance, float64).smallest()
+    dense = plain_copy(model)
+    with outside_inference_mode():
+        return _Maker(dense, examples, full, round_to, tolerance, float64).smallest()
 
 
 class _Maker:

@@ -26,8 +26,10 @@ from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, structure_of
 from torch_growl.networks.layers import (
+    check_network,
     clean_name,
     kind_of,
+    outside_inference_mode,
     plain_copy,
     plain_model,
     registered_kind,
@@ -70,7 +72,7 @@ def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
         >>> tg.compact_like(average, small).module[0]
         Linear(in_features=6, out_features=5, bias=True)
     """
-    check_type("dense", dense, nn.Module)
+    check_network("dense", dense)
     if isinstance(dense, AveragedModel):
         return copy.deepcopy(dense, {id(dense.module): compact_like(dense.module, small)})
     plan = structure_of(small)
@@ -79,7 +81,8 @@ def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
         if layer.folded:
             text = f"layer {layer.name!r} replaced {layer.folded} constant inputs by its bias, which another network's"
             warnings.warn(f"{text} bias does not: compact() that network itself", GrowlWarning, stacklevel=2)
-    return _cut(model, plan, dict.fromkeys((layer.name for layer in plan.layers), "mean"))
+    with outside_inference_mode():
+        return _cut(model, plan, dict.fromkeys((layer.name for layer in plan.layers), "mean"))
 
 
 def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Module) -> AnyOptimizer:
@@ -111,6 +114,7 @@ def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Modul
         torch.Size([2, 5])
     """
     check_type("optimizer", optimizer, Optimizer)
+    check_network("dense", dense)
     plan = structure_of(small)
     plain = _checked(dense, plan)
     tied = {name: part for name, (_, part) in tied_layers(dense).items()}

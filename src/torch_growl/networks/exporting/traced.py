@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from torch_growl.arguments import check_number, check_type
+from torch_growl.arguments import check_number
 from torch_growl.errors import ExportError, GrowlWarning, InvalidValueError, first_line
 from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.execution import (
@@ -28,7 +28,7 @@ from torch_growl.networks.execution import (
     random_like,
     split_inputs,
 )
-from torch_growl.networks.layers import plain_copy
+from torch_growl.networks.layers import check_network, plain_copy
 
 __all__ = ["Run", "Traced", "quiet", "warn_fixed_batch"]
 
@@ -70,7 +70,7 @@ class Traced:
         scatter_free: bool,
         stacklevel: int = 3,
     ) -> None:
-        check_type("model", model, nn.Module)
+        check_network("model", model)
         check_number("tolerance", tolerance, above=0, below=1)
         given: Inputs = pytree.tree_map_only(Tensor, lambda x: x.detach().cpu(), split_inputs(example_inputs))
         size = batch_size(given)

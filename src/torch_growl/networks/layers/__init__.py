@@ -10,7 +10,8 @@ from torch_growl.networks.layers.kinds import (
     registered_kind,
     registered_layers,
 )
-from torch_growl.networks.layers.plain import clean_name, make_plain_, plain_copy, plain_model
+from torch_growl.networks.layers.plain import clean_name, make_plain_, permanent_hooks, plain_copy, plain_model
+from torch_growl.networks.layers.ready_networks import check_network, outside_inference_mode
 from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_
 from torch_growl.networks.layers.weights import unusable_weight
 
@@ -18,6 +19,7 @@ __all__ = [
     "LayerInfo",
     "LayerKind",
     "Side",
+    "check_network",
     "choose_layers",
     "clean_name",
     "default_layers",
@@ -25,6 +27,8 @@ __all__ = [
     "kind_of",
     "make_plain_",
     "matching",
+    "outside_inference_mode",
+    "permanent_hooks",
     "plain_copy",
     "plain_model",
     "register_layer",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, ModuleType
+from typing import Any, cast
 
-from torch import nn
-from torch.nn.utils import parametrize
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
-from torch_growl.errors import CompactionError, first_line
+from torch_growl.errors import CompactionError, GrowlWarning, first_line
+from torch_growl.networks.layers.ready_networks import outside_inference_mode
 
-__all__ = ["clean_name", "make_plain_", "plain_copy", "plain_model"]
+__all__ = ["clean_name", "make_plain_", "permanent_hooks", "plain_copy", "plain_model"]
 
 
 def plain_model(model: nn.Module) -> nn.Module:
@@ -32,21 +40,103 @@ def clean_name(name: str) -> str:
 def plain_copy(model: nn.Module) -> nn.Module:
     """A copy of the network inside any wrappers, with parametrized weights made plain parameters.
 
+    Prune masks, old weight norms and old spectral norms, which are hooks, are made permanent in the copy. Activations
+    that a module keeps in an attribute are detached in the copy.
+
     Raises:
-        CompactionError: it cannot be copied.
+        CompactionError: it cannot be copied; the message names the attribute.
+
+    Warns:
+        GrowlWarning: a mask or norm was made permanent in the copy.
     """
-    try:
-        dense = copy.deepcopy(plain_model(model))
-    except Exception as error:  # a user's module can hold anything
-        raise CompactionError(f"the network cannot be copied: {first_line(error)}") from error
-    for parent in list(dense.modules()):
-        for key, child in parent.named_children():
-            parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child
-    for module in list(dense.modules()):
-        if parametrize.is_parametrized(module):
-            for name in list(cast(nn.ModuleDict, module.parametrizations)):
-                make_plain_(module, name)
+    with outside_inference_mode():
+        dense = _copied(plain_model(model))
+        for parent in list(dense.modules()):
+            for key, child in parent.named_children():
+                parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child
+        for module in list(dense.modules()):
+            if parametrize.is_parametrized(module):
+                for name in list(cast(nn.ModuleDict, module.parametrizations)):
+                    make_plain_(module, name)
+        permanent = [text for name, module in dense.named_modules() for text in _make_permanent_(name, module)]
+    if permanent:
+        text = f"made permanent in the copy that is worked on: {', '.join(permanent)}; the given network keeps them"
+        warnings.warn(text, GrowlWarning, stacklevel=3)
     return dense
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # a user's module can hold anything
+        computed = list(_computed(model))
+        values = {id(value): value.detach().clone() for value in computed}
+        try:
+            return copy.deepcopy(model, dict(values))
+        except Exception as second:
+            where = _uncopyable(model, values)
+            raise CompactionError(
+                f"the network cannot be copied: {f'{where}: ' if where else ''}{first_line(second)}"
+                f"{'; remove it, or give it a __deepcopy__' if where else ''}"
+            ) from error
+
+
+def _computed(model: nn.Module) -> Iterator[Tensor]:
+    """The tensors in attributes that carry a graph, which torch does not copy."""
+    left: list[Any] = [vars(module) for module in model.modules()]
+    seen: set[int] = set()
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            if not value.is_leaf:
+                yield value
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple | set | frozenset | deque):
+            left += value
+        elif hasattr(value, "__dict__") and not isinstance(value, nn.Module | type | ModuleType | FunctionType):
+            left.append(vars(value))
+
+
+def _uncopyable(model: nn.Module, values: Mapping[int, Tensor]) -> str:
+    """The first attribute of a module that cannot be copied; empty if each one can be."""
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if key == "_modules":
+                continue
+            try:
+                copy.deepcopy(value, dict(values))
+            except Exception:
+                return f"attribute {key!r} of {repr(name) if name else 'the network'} ({type(value).__name__})"
+    return ""
+
+
+def permanent_hooks(module: nn.Module) -> dict[str, str]:
+    """The tensors that a hook of torch computes before each call, with the kind: prune masks, old norms."""
+    found = {}
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, prune.BasePruningMethod):
+            found[str(hook._tensor_name)] = "a prune mask"
+        elif isinstance(hook, WeightNorm):
+            found[hook.name] = "an old weight_norm"
+        elif isinstance(hook, SpectralNorm):
+            found[hook.name] = "an old spectral_norm"
+    return found
+
+
+def _make_permanent_(name: str, module: nn.Module) -> Iterator[str]:
+    remove: dict[str, Callable[[nn.Module, str], object]] = {
+        "a prune mask": prune.remove,
+        "an old weight_norm": remove_weight_norm,
+        "an old spectral_norm": remove_spectral_norm,
+    }
+    for key, kind in permanent_hooks(module).items():
+        with torch.no_grad():
+            remove[kind](module, key)
+        yield f"{kind} of {f'{name}.{key}' if name else key!r}"
 
 
 def make_plain_(module: nn.Module, name: str) -> None:

@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from torch_growl.arguments import check_count, check_type
+from torch_growl.arguments import check_count
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs
 from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, copied, fast_path, median_ms, split_inputs
-from torch_growl.networks.layers import kind_of, plain_copy, rows_of
+from torch_growl.networks.layers import check_network, kind_of, plain_copy, rows_of
 
 __all__ = ["Measurement", "count_macs", "measure"]
 
@@ -101,7 +101,7 @@ def measure(
     sizes = [check_count("batch_sizes", size) for size in batch_sizes]
     check_count("repeats", repeats)
     check_count("warmup", warmup, least=0)
-    network = plain_copy(check_type("model", model, nn.Module)).eval()
+    network = plain_copy(check_network("model", model)).eval()
     parameters = {id(p): p for p in network.parameters()}
     buffers = {id(b): b for b in network.buffers()}
     times: dict[str, float] = {}

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_growl.arguments import check_type
 from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.networks.compaction import fixed_modules
 from torch_growl.networks.execution import Inputs, batch_of, exact_arithmetic, split_inputs
 from torch_growl.networks.layers import (
     LayerKind,
     Side,
+    check_network,
     choose_layers,
     clean_name,
     default_layers,
@@ -150,7 +150,7 @@ def doctor(
         0 local  24
         2 full 0 36
     """
-    check_type("model", model, nn.Module)
+    check_network("model", model)
     inputs = split_inputs(example_inputs)
     infos = {info.name: info for info in inspect_layers(model, side)}
     left_out: Mapping[str, str] = default_layers(list(infos.values())) if layers is None else {}

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from torch_growl.arguments import check_choice, check_count, check_type
+from torch_growl.arguments import check_choice, check_count
 from torch_growl.errors import GrowlError, first_line
 from torch_growl.networks.execution import (
     Candidate,
@@ -30,7 +30,7 @@ from torch_growl.networks.execution import (
     threads_set,
 )
 from torch_growl.networks.exporting import export_onnx
-from torch_growl.networks.layers import plain_copy
+from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.measurement.ratios import SAME_TIME, in_words
 
 __all__ = ["RUNTIMES", "Comparison", "compare_latency"]
@@ -99,8 +99,8 @@ def compare_latency(
         InvalidTypeError: an argument has another type.
         InvalidValueError: an argument is out of range.
     """
-    check_type("dense", dense, nn.Module)
-    check_type("small", small, nn.Module)
+    check_network("dense", dense)
+    check_network("small", small)
     for runtime in runtimes:
         check_choice("runtimes", runtime, RUNTIMES)
     check_count("the number of batch_sizes", len(batch_sizes))

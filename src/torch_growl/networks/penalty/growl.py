@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from torch_growl.arguments import check_choice, check_count, check_number, check_type
+from torch_growl.arguments import check_choice, check_count, check_number
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
-from torch_growl.networks.layers import Side, plain_model, row_norms, rows_of
+from torch_growl.networks.layers import Side, check_network, plain_model, row_norms, rows_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.effective_rate import prox_rates
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
@@ -122,7 +122,7 @@ class GrOWL:
         min_rows: int = 4,
         capturable: bool = False,
     ) -> None:
-        check_type("model", model, nn.Module)
+        check_network("model", model)
         check_choice("form", form, ("scale-free", "paper"))
         self.min_rows = check_count("min_rows", min_rows, unit="(a layer is never emptied)")
         self.strength = strength

@@ -6,7 +6,6 @@ checked against that network's shapes.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from torch_growl.arguments import check_choice, check_type
+from torch_growl.arguments import check_choice
 from torch_growl.errors import FileFormatError, InvalidValueError, LayerError
 from torch_growl.files import replacing, write_bytes
 from torch_growl.networks.compaction import Structure, expand_, recorded, shrink_
-from torch_growl.networks.layers import plain_copy, plain_model
+from torch_growl.networks.layers import check_network, outside_inference_mode, permanent_hooks, plain_copy, plain_model
 from torch_growl.networks.storage import version_1
 from torch_growl.networks.storage.container import checksum, pack, read
 from torch_growl.networks.storage.decoding import decode
@@ -77,13 +76,15 @@ def save(
         ...     dense.stat().st_size > 2 * compact.stat().st_size
         True
     """
-    check_type("small", small, nn.Module)
+    check_network("small", small)
     if dtype is not None:
         check_choice("dtype", dtype, (*_DTYPES, _INT8))
     small = plain_model(small)
     for name, module in small.named_modules():
         if parametrize.is_parametrized(module):
             raise LayerError(f"layer {name!r} is parametrized; compact the network or untie_ it before saving it")
+        for kind in permanent_hooks(module).values():
+            raise LayerError(f"layer {name!r} has {kind}; make it permanent or compact the network before saving it")
     path = Path(path)
     beside = program_path(path)
     text, structural = encode(recorded(small) or Structure(()))
@@ -92,7 +93,7 @@ def save(
     with replacing(path) as temporary:
         temporary.write_bytes(data)
         if example_inputs is not None:
-            as_stored = copy.deepcopy(small)
+            as_stored = plain_copy(small)
             _fill_(as_stored, tensors)
             # The program is swapped in first: its record of the file's checksum shows when only that happened.
             write_bytes(beside, make_program(as_stored, example_inputs, checksum(temporary)))
@@ -152,15 +153,14 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         >>> torch.equal(loaded(x), small(x)), sum(p.numel() for p in loaded.parameters())
         (True, 154)
     """
-    check_type("model", model, nn.Module)
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        raise InvalidValueError("model is on the meta device; build it on the device it will run on")
+    check_network("model", model)
     dense = plain_copy(model)
     contents = read(Path(path))
     reader = decode if contents.version >= (2, 0) else version_1.decode
     structure = reader(contents.structure, contents.tensors, dense, contents.version)
-    small = shrink_(dense, structure)
-    _fill_(small, contents.tensors)
+    with outside_inference_mode():
+        small = shrink_(dense, structure)
+        _fill_(small, contents.tensors)
     return small
 
 
@@ -191,7 +191,9 @@ def load_dense(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         True
     """
     small = load(path, model)
-    return expand_(plain_copy(model), small)
+    dense = plain_copy(model)
+    with outside_inference_mode():
+        return expand_(dense, small)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from torch_growl.arguments import check_choice, check_number, check_type
+from torch_growl.arguments import check_choice, check_number
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.mathematics.clustering import PRUNED, Partition, cluster_rows, merge_rows
-from torch_growl.networks.layers import Side, choose_layers, inspect_layers, matching, rows_of
+from torch_growl.networks.layers import Side, check_network, choose_layers, inspect_layers, matching, rows_of
 from torch_growl.networks.tying.parametrization import tied_layers
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
@@ -68,7 +68,7 @@ def find_tying(
         >>> tying.compression()
         2.5
     """
-    check_type("model", model, nn.Module)
+    check_network("model", model)
     check_choice("method", method, ("affinity", "exact", "ward", "none"))
     if (method == "ward") != (groups is not None):
         raise InvalidValueError("method='ward' and groups= go together: rows are merged until so many groups are left")

@@ -20,10 +20,12 @@ from torch_growl.arguments import check_type
 from torch_growl.errors import LayerError
 from torch_growl.networks.layers import (
     Side,
+    check_network,
     clean_name,
     inspect_layers,
     make_plain_,
     matching,
+    outside_inference_mode,
     plain_model,
     rows_of,
     write_rows_,
@@ -115,7 +117,7 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
         >>> tying["0"].partition.holds(model[0].weight.T)
         True
     """
-    check_type("model", model, nn.Module)
+    check_network("model", model)
     check_type("tying", tying, Tying)
     todo = []
     for layer in tying:
@@ -130,11 +132,13 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
             )
         if not bool(torch.isfinite(cast(Tensor, info.module.weight)).all()):
             raise LayerError(f"layer {layer.name!r} has NaN or infinite weights; it cannot be tied")
-        todo.append((info.module, TiedRows(info.module, layer)))
-    for module, tied in todo:
-        parametrize.register_parametrization(module, "weight", tied)
-        if optimizer is not None:
-            _carry_state(optimizer, _parts(module).original, tied.right_inverse)
+        with outside_inference_mode():
+            todo.append((info.module, TiedRows(info.module, layer)))
+    with outside_inference_mode():
+        for module, tied in todo:
+            parametrize.register_parametrization(module, "weight", tied)
+            if optimizer is not None:
+                _carry_state(optimizer, _parts(module).original, tied.right_inverse)
     return model
 
 
@@ -177,14 +181,15 @@ def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         >>> model[0].weight.round(decimals=3).tolist()  # rows 0 and 1 were similar: now they are equal
         [[4.25, 4.25, 0.0, 5.0], [4.25, 4.25, 0.0, -5.0]]
     """
-    tied = list(tied_layers(model).items())
+    tied = list(tied_layers(check_network("model", model)).items())
     if not tied:
         raise LayerError("no layer of this network is tied: there is nothing to untie")
-    for _, (module, part) in tied:
-        original = _parts(module).original
-        make_plain_(module, "weight")
-        if optimizer is not None:
-            _carry_state(optimizer, original, part)
+    with outside_inference_mode():
+        for _, (module, part) in tied:
+            original = _parts(module).original
+            make_plain_(module, "weight")
+            if optimizer is not None:
+                _carry_state(optimizer, original, part)
     return model
 
 

@@ -149,7 +149,7 @@ class _Maker:
 
     def _record_more(self) -> bool:
         """Add inputs on which the last attempt failed to those that are recorded; return whether there were any."""
-        if not self.full:
+        if not self.full or self.float64:
             return False
         new = [batch for batch in self.proof.faulty if not any(batch is other for other in self.recorded)]
         self.recorded += new
@@ -167,12 +167,13 @@ class _Maker:
         texts = list(self.proof.gaps)
         if self.uncalled:
             texts.append(
-                f"{_named(self.uncalled)} never called with the examples, so they are left as they are and may not fit "
-                "the channels that are left"
+                f"{_named(self.uncalled)} never called: left as given, and may not fit the channels that are left"
             )
         same = [layer.name for layer in plan.layers if layer.changed and layer.name in self.proof.same]
         if same:
-            texts.append(f"{_named(same)} given one and the same value everywhere, which shows nothing about them")
+            texts.append(f"{_named(same)} given one and the same value everywhere")
+        if self.proof.untaken:
+            texts.append(f"no run took the other way at {_listed(self.proof.untaken)}")
         if not texts:
             return ""
         advice = "give compact() a list of examples that reach all of the network's code, or full=False"
@@ -318,8 +319,12 @@ def _altered(before: nn.Module, after: nn.Module) -> frozenset[str]:
 
 
 def _named(layers: list[str]) -> str:
-    names = ", ".join(map(repr, layers[:8])) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+    names = _listed([repr(name) for name in layers])
     return f"layer {names} was" if len(layers) == 1 else f"layers {names} were"
+
+
+def _listed(texts: list[str]) -> str:
+    return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
 
 
 def _has_bias(module: nn.Module) -> bool:

@@ -34,17 +34,19 @@ def sampled(model: nn.Module, dims: Mapping[str, int]) -> Iterator[dict[str, lis
         The samples of every layer that was called, in the order of its calls.
     """
     found: dict[str, list[LayerSample]] = {}
-    entering: dict[str, list[Tensor]] = {}
+    entering: dict[str, list[Tensor | None]] = {}
     handles = []
     for name, dim in dims.items():
 
         def before(module: nn.Module, args: Any, kwargs: Any, name: str = name, dim: int = dim) -> None:
             given = next((leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), None)
-            entering.setdefault(name, []).append(torch.empty(0) if given is None else _places(given, dim))
+            plain = given is not None and not torch._C._functorch.is_functorch_wrapped_tensor(given)  # not of vmap
+            entering.setdefault(name, []).append(_places(given, dim) if given is not None and plain else None)
 
         def after(module: nn.Module, args: Any, result: Any, name: str = name, dim: int = dim) -> None:
-            if isinstance(result, Tensor) and entering.get(name):
-                found.setdefault(name, []).append(LayerSample(entering[name].pop(), _places(result, dim)))
+            before = entering[name].pop() if entering.get(name) else None
+            if isinstance(result, Tensor) and before is not None:
+                found.setdefault(name, []).append(LayerSample(before, _places(result, dim)))
 
         module = model.get_submodule(name)
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))

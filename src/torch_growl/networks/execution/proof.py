@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from torch_growl.errors import CompactionError, first_line
 from torch_growl.networks.execution.activations import LayerSample, sampled
+from torch_growl.networks.execution.branches import Branches
 from torch_growl.networks.execution.example_inputs import (
     Inputs,
     batch_of,
@@ -59,6 +60,8 @@ class Proof:
         gaps: what cannot be proven, in words.
         called: the layers that were called in any run.
         same: the layers that read one and the same value everywhere in every run, so that nothing is known of them.
+        untaken: the branches of the network's code that no run took, see
+            :class:`~torch_growl.networks.execution.branches.Branches`.
         faulty: the inputs on which the network that was compared last differed.
 
     Raises:
@@ -82,10 +85,12 @@ class Proof:
         self.batches: list[Inputs] = []
         self.expected: list[_Seen] = []
         running = copy.deepcopy(dense)
-        for example in examples:
-            self._take_example(running, example)
-        generator = torch.Generator().manual_seed(0)
-        taken = [self._take_random(running, example, generator) for example in _asked(examples)]
+        generator, branches = torch.Generator().manual_seed(0), Branches()
+        with branches.followed():
+            for example in examples:
+                self._take_example(running, example)
+            taken = [self._take_random(running, example, generator) for example in _asked(examples)]
+        self.untaken = branches.untaken()
         if not any(taken):
             self.gaps.append("the network runs on the given examples only, so nothing else was compared")
         calls = [(name, one.input) for seen in self.expected for name, own in seen.layers.items() for one in own]
@@ -100,7 +105,8 @@ class Proof:
         if not seen.outputs:
             raise CompactionError("the network's output holds no tensor, so nothing can be compared")
         for path, value in seen.outputs:
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            finite = torch.isfinite(value)
+            if value.numel() and (not bool(finite.any()) or bool(torch.isnan(value).any())):
                 raise CompactionError(f"the network's own {path} on example_inputs is not finite; nothing to compare")
         self.batches.append(example)
         self.expected.append(seen)

@@ -85,8 +85,8 @@ NETWORKS = [
     Mutation(
         "pruned rows revive between applications",
         "networks/penalty/optimizer_hook.py",
-        "                zero_pruned()",
-        "                pass",
+        "            self.penalty._zero_pruned(optimizer)  # momentum",
+        "            pass  # momentum",
         "networks/penalty/test_optimizer_hook.py::test_between_two_proximal_steps_pruned_rows_stay_zero",
     ),
     Mutation(
@@ -98,17 +98,17 @@ NETWORKS = [
     ),
     Mutation(
         "Adam's bias is not corrected",
-        "networks/penalty/effective_rate.py",
+        "networks/optimizers/formulas.py",
         'mean = mean / (1 - group["betas"][1] ** state["step"].to(mean.device))',
         "pass",
-        "networks/penalty/test_effective_rate.py::test_momentum_adds_up_and_adam_divides",
+        "networks/optimizers/test_step_lengths.py::test_momentum_adds_up_and_adam_divides",
     ),
     Mutation(
         "momentum does not lengthen the step",
-        "networks/penalty/effective_rate.py",
+        "networks/optimizers/formulas.py",
         "/ (1 - momentum))",
         "/ 1)",
-        "networks/penalty/test_effective_rate.py::test_momentum_adds_up_and_adam_divides",
+        "networks/optimizers/test_step_lengths.py::test_momentum_adds_up_and_adam_divides",
     ),
     Mutation(
         "the state lacks the pruned rows",

@@ -31,6 +31,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     ],
     "networks/compaction/test_pretrained.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_transformer_layers.py": ["networks/compaction/compactor.py"],
+    "networks/penalty/test_attached_optimizers.py": ["networks/penalty/optimizer_hook.py"],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],
 }
 

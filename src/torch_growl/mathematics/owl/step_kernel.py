@@ -77,6 +77,11 @@ def shrink(
         n = hi - lo
         v, x = norms[lo:hi], scale[lo:hi]
         rate, norm = rates[s], _norm(v)
+        if rate == 0.0:  # bit for bit as it was
+            floored[s] = False
+            for k in range(n):
+                x[k] = 1.0 if v[k] > 0.0 else 0.0
+            continue
         if scale_free:
             rate /= max(math.sqrt(n) * norm, _TINY)
         for k in range(n):

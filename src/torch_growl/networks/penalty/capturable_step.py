@@ -82,6 +82,7 @@ class CapturableStep:
             if device != self.device:
                 raise LayerError(f"layer {name!r} was on {self.device} and now is on {device}; build a new GrOWL")
         rates = self._rates(lrs, strengths)
+        still = rates == 0
         norms = torch.cat([row_norms(module, self.layers.side) for module in self.layers.modules]).double()
         norms = norms.masked_fill(self._pruned, 0.0)
         finite = torch.isfinite(norms)
@@ -99,7 +100,8 @@ class CapturableStep:
         x = torch.where(largest_first > 0, x, 0.0)
         back = norm / torch.linalg.vector_norm(x, dim=1).clamp_min(_TINY) if scale_free else torch.ones_like(norm)
         x = torch.zeros_like(v).scatter(1, order, x)
-        scale = (x * back.unsqueeze(1) / v.clamp_min(_TINY)).flatten()[self._given]
+        scale = torch.where(still.unsqueeze(1), (v > 0).double(), x * back.unsqueeze(1) / v.clamp_min(_TINY))
+        scale = scale.flatten()[self._given]
         reached_zero = ((x == 0) & (v > 0)).flatten()[self._given]
         fine = finite.all()
         scale = torch.where(fine, scale, 1.0)

@@ -9,7 +9,7 @@
   scale. Because √n ‖W‖_F is Ω of n equal rows with λ = 1, the strength is in units of the loss, and one strength means
   the same for layers of any width. The prox uses lr · strength · λ / (√n ‖W‖_F), then scales the layer back to the norm
   it had: rows shrink relative to one another, the layer as a whole does not. Attached to an optimizer, lr is the
-  length of its steps along the gradient (:func:`torch_growl.networks.penalty.effective_rate.step_size`), times the
+  length of its steps along the gradient (:mod:`torch_growl.networks.optimizers.step_lengths`), times the
   steps between two applications. With ``balance="weights"`` every layer's strength is multiplied by the root of its
   share of the penalised weights, so that a small layer, which saves little, is shrunk less.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from torch_growl.arguments import check_choice, check_count, check_number
+from torch_growl.arguments import check_choice, check_count, check_number, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
-from torch_growl.networks.layers import Side, check_network, plain_model, row_norms, rows_of
+from torch_growl.networks.layers import Side, check_network, plain_model, row_norms, rows_of, scale_rows_
+from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
-from torch_growl.networks.penalty.effective_rate import prox_rates
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
     Balance,
@@ -167,9 +167,26 @@ class GrOWL:
         return self.strength * p.share if p.own_strength is None else p.own_strength
 
     @property
+    def _scale_free(self) -> bool:
+        """Tell whether strengths are in units of the loss."""
+        return self.form == "scale-free"
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the penalised layers, in the network's order."""
         return tuple(self._layers)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights of the penalised layers by name.
+
+        Raises:
+            LayerError: a weight is no plain parameter any more.
+        """
+        found = {}
+        for i, (name, p) in enumerate(self._layers.items()):
+            weight = p.info.module._parameters.get("weight")
+            found[name] = self._step.layers.plain_weight(i) if weight is None else weight
+        return found
 
     def nonzero(self) -> dict[str, int]:
         """The number of rows that are not all zero, for every penalised layer."""
@@ -209,10 +226,21 @@ class GrOWL:
                 ``capturable=True``, :meth:`check` raises it.
             InvalidValueError: a learning rate is negative or not finite.
         """
-        lrs = [lr[name] for name in self._layers] if isinstance(lr, Mapping) else [lr] * len(self._layers)
-        strengths = [0.0 if p.frozen else self._strength_of(p) for p in self._layers.values()]
-        self._warn(self._step(lrs, strengths, self.form == "scale-free"))
+        self._shrink(lr if isinstance(lr, Mapping) else dict.fromkeys(self._layers, lr))
         self.steps += 1
+
+    def _shrink(self, rates: Mapping[str, float | Tensor]) -> None:
+        """Make the proximal step of :meth:`prox_` on some layers, each with its learning rate; it is not counted."""
+        strengths = [0.0 if p.frozen or name not in rates else self._strength_of(p) for name, p in self._layers.items()]
+        lrs = [rates.get(name, 0.0) for name in self._layers]
+        self._warn(self._step(lrs, strengths, self._scale_free))
+
+    def _zero_pruned(self, optimizer: Optimizer) -> None:
+        """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
+        self._step.zero_pruned()
+        for i, p in enumerate(self._layers.values()):
+            if (base := base_of(optimizer, p.weight)) is not None:
+                scale_rows_(p.info.module, (~self._step.pruned(i)).to(base), self.side, base)
 
     def check(self) -> None:
         """Raise or warn about problems in earlier steps with ``capturable=True``; waits for the device.
@@ -237,7 +265,7 @@ class GrOWL:
 
     def attach(
         self,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Sequence[Optimizer],
         *,
         every: int | Literal["epoch"] = 1,
         steps_per_epoch: int | None = None,
@@ -249,8 +277,9 @@ class GrOWL:
         *every* step, whatever ``every`` is.
 
         Args:
-            optimizer: any torch optimizer that trains every penalised layer, or a wrapper that holds one as
-                ``optimizer`` (accelerate's, Lightning's).
+            optimizer: a torch optimizer that trains every penalised layer, or a wrapper that holds one as
+                ``optimizer`` (accelerate's, Lightning's); or several that train the layers together, such as Muon and
+                AdamW. ``docs/own-training.md`` lists the optimizers and those that are refused.
             every: after every so many steps, or ``"epoch"`` (the paper's code). In the scale-free form an application
                 shrinks as much as one after each of those steps would; in the paper's form its threshold is that of
                 one step's learning rate, whatever ``every`` is, as in the paper's code.
@@ -263,26 +292,19 @@ class GrOWL:
             A handle whose ``remove()`` detaches the penalty.
 
         Raises:
-            InvalidValueError, InvalidTypeError: the penalty is attached to this optimizer already, an argument is
-                outside its range or of the wrong type, or ``warmup`` is given with ``capturable``.
-            LayerError: the optimizer does not train a penalised layer.
+            InvalidValueError, InvalidTypeError: this penalty, or another one on the same layers, is attached to the
+                optimizer already, the optimizer cannot be followed by a proximal step, an argument is outside its
+                range or of the wrong type, or ``warmup`` is given with ``capturable``.
+            LayerError: a penalised layer is trained by no optimizer or by several, or has been tied since.
         """
-        optimizer = unwrapped(optimizer)
+        optimizers = [unwrapped(each) for each in (optimizer if isinstance(optimizer, Sequence) else [optimizer])]
+        check_type("optimizer", optimizer if not optimizers else optimizers[0], Optimizer)
         schedule = Schedule.of(every, steps_per_epoch, warmup)
         if warmup and self._capturable:
             raise InvalidValueError(
                 "warmup cannot be combined with capturable=True; raise growl.strength step by step instead"
             )
-        self._rates(optimizer, schedule.period)  # fails here, not in the middle of training
-        return self._hooks.attach(optimizer, schedule, self._prox_after_step, self._step.zero_pruned)
-
-    def _rates(self, optimizer: Optimizer, period: int) -> dict[str, float | Tensor]:
-        weights = {name: p.weight for name, p in self._layers.items()}
-        return prox_rates(optimizer, weights, scale_free=self.form == "scale-free", period=period)
-
-    def _prox_after_step(self, optimizer: Optimizer, period: int, share: float) -> None:
-        rates = self._rates(optimizer, period)
-        self.prox_(rates if share == 1 else {name: rate * share for name, rate in rates.items()})
+        return self._hooks.attach(self, optimizers, schedule)
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 

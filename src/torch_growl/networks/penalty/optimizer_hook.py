@@ -1,20 +1,26 @@
 """The attachment of a penalty to an optimizer: a hook that runs after every ``optimizer.step()``.
 
-:class:`Schedule` decides at which steps the prox runs and with which share of the strength. :class:`StepHooks` counts
+:class:`Schedule` decides at which steps the prox runs and with which share of the strength. :class:`PenaltyHook` counts
 an optimizer's steps, runs the prox when it is due, and holds pruned rows at zero after all other steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_count, check_type
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
+from torch_growl.networks.optimizers import StepLengths, carried_to_base
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
 
@@ -64,57 +70,237 @@ class Schedule:
         return sum(min(1.0, each / self.warmup) for each in steps) / self.period
 
 
-class StepHooks:
-    """The hooks of one penalty on optimizers, and the count of optimizer steps since it was attached.
+class Penalty(Protocol):
+    """The part of :class:`torch_growl.GrOWL` that a hook uses."""
+
+    steps: int
+    _capturable: bool  # whether steps must not wait for the device
+
+    @property
+    def _scale_free(self) -> bool:
+        """Tell whether strengths are in units of the loss."""
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights of the penalised layers, checked to be parameters, by layer name."""
+
+    def _shrink(self, rates: Mapping[str, float | Tensor]) -> None:
+        """Make the proximal step on some layers, each with its learning rate."""
+
+    def _zero_pruned(self, optimizer: Optimizer) -> None:
+        """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
+
+
+class PenaltyHook:
+    """The hook of a penalty on one optimizer: measures before its step, shrinks after it.
+
+    A copy or a pickle of the optimizer holds a copy of the hook, hence of the penalty and its network.
+
+    Args:
+        penalty: the penalty.
+        optimizer: the optimizer itself, not a wrapper.
+        schedule: when the prox runs.
+        layers: the penalised layers that this optimizer trains.
+        leads: whether its applications are the ones that the penalty counts.
 
     Attributes:
-        count: optimizer steps so far.
+        count: steps of this optimizer so far.
+
+    Raises:
+        InvalidValueError: the optimizer cannot be followed by a proximal step.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, penalty: Penalty, optimizer: Optimizer, schedule: Schedule, layers: frozenset[str], leads: bool
+    ) -> None:
+        self.penalty, self.optimizer, self.schedule, self.layers, self.leads = (
+            penalty,
+            optimizer,
+            schedule,
+            layers,
+            leads,
+        )
         self.count = 0
-        self._resumes = False  # a count was loaded, from which the next attachment continues
-        self._hooks: list[tuple[Optimizer, RemovableHandle]] = []
+        self.lengths = StepLengths(optimizer)
 
-    def attach(
-        self,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        prox: Callable[[Optimizer, int, float], None],
-        zero_pruned: Callable[[], None],
-    ) -> RemovableHandle:
-        """Register a hook on the optimizer; a hook removed since does not count as attached.
+    def register(self) -> RemovableHandle:
+        """Put the hook on the optimizer."""
+        before, after = self.optimizer._optimizer_step_pre_hooks, self.optimizer._optimizer_step_post_hooks
+        handle = RemovableHandle(after, extra_dict=before)
+        after[handle.id] = self
+        if self.lengths.measured:
+            before[handle.id] = self.before
+        vars(self.optimizer)["__getstate__"] = StateWithHooks(self.optimizer)
+        return handle
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the hook is still on its optimizer."""
+        return any(hook is self for hook in self.optimizer._optimizer_step_post_hooks.values())
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights = self.penalty._weights()
+        return {name: weights[name] for name in weights if name in self.layers}
+
+    def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Measure the weights before a step, if the length of the steps is not known otherwise."""
+        if _within_a_step(optimizer):
+            return
+        self.lengths.before(self._weights())
+
+    def __call__(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Shrink the rows after a step, or hold pruned ones at zero."""
+        if _within_a_step(optimizer):
+            return
+        # Fused optimizers make the step of a gradient scaler themselves, and skip it if gradients are infinite.
+        infinite = getattr(optimizer, "found_inf", None)
+        if isinstance(infinite, Tensor) and not self.penalty._capturable and bool(infinite.any()):
+            self.lengths.after(self._weights(), skipped=True)
+            return
+        weights = self._weights()
+        self.lengths.after(weights)
+        self.count += 1
+        if not self.schedule.is_due(self.count):
+            self.penalty._zero_pruned(optimizer)  # momentum and weight decay must not revive a pruned row
+            return
+        period, share = self.schedule.period, self.schedule.share(self.count)
+        rates = self.lengths.rates(weights, scale_free=self.penalty._scale_free, period=period)
+        if share != 1:
+            rates = {name: rate * share for name, rate in rates.items()}
+        if isinstance(infinite, Tensor) and self.penalty._capturable:
+            rates = {name: torch.where(infinite.any(), 0.0, rate) for name, rate in rates.items()}
+        with carried_to_base(optimizer, weights) as carried:
+            self.penalty._shrink(rates)
+        if carried:
+            self.penalty._zero_pruned(optimizer)
+        self.penalty.steps += self.leads
+
+
+def _within_a_step(optimizer: Optimizer) -> bool:
+    """Tell whether a hook is called for the ``super().step()`` inside a step, of which torch calls all hooks too."""
+    steps = [vars(cls)["step"] for cls in type(optimizer).__mro__ if "step" in vars(cls)]
+    hooked = [step for step in steps if getattr(step, "hooked", False)]
+    if len(hooked) < 2:
+        return False
+    calls, frame = 0, inspect.currentframe()
+    while frame is not None:
+        calls += frame.f_code is hooked[0].__code__ and frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return calls > 1
+
+
+class StateWithHooks:
+    """The ``__getstate__`` of one optimizer: torch leaves hooks out of copies and pickles, which would then train on
+    without the penalty."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def __call__(self) -> dict[str, Any]:
+        """The state of the optimizer and the hooks of penalties on it."""
+        state = type(self.optimizer).__getstate__(self.optimizer)
+        after = self.optimizer._optimizer_step_post_hooks
+        hooks = OrderedDict((key, hook) for key, hook in after.items() if isinstance(hook, PenaltyHook))
+        if not hooks:
+            return state
+        before = OrderedDict((key, hook.before) for key, hook in hooks.items() if hook.lengths.measured)
+        added = {"_optimizer_step_post_hooks": hooks, "_optimizer_step_pre_hooks": before, "__getstate__": self}
+        return {**state, **added}
+
+
+class StepHooks:
+    """The hooks of one penalty on optimizers."""
+
+    def __init__(self) -> None:
+        self._hooks: list[PenaltyHook] = []
+        self._loaded: int | None = None  # a count from which the next attachment continues
+
+    @property
+    def count(self) -> int:
+        """Steps of the optimizer that the penalty was last attached to, the first of several."""
+        leading = [hook.count for hook in self._hooks if hook.leads]
+        return self._loaded if self._loaded is not None else leading[-1] if leading else 0
+
+    def attach(self, penalty: Penalty, optimizers: Sequence[Optimizer], schedule: Schedule) -> RemovableHandle:
+        """Register a hook on each optimizer; a hook removed since does not count as attached.
 
         Args:
-            optimizer: the optimizer itself, not a wrapper.
+            penalty: the penalty.
+            optimizers: the optimizers themselves, not wrappers; each penalised layer is trained by one of them.
             schedule: when the prox runs.
-            prox: called with the optimizer, the period and the share of the strength.
-            zero_pruned: called after all other steps.
 
         Raises:
-            InvalidValueError: the optimizer has a hook of this penalty already.
+            InvalidValueError: an optimizer has a hook of this penalty, or of one on the same layers, already; or it
+                cannot be followed by a proximal step.
+            LayerError: a layer is trained by none of the optimizers, or by several.
         """
-        if any(known is optimizer and _is_alive(handle) for known, handle in self._hooks):
-            raise InvalidValueError("this GrOWL is attached to this optimizer already; rows would be shrunk twice")
-        if not self._resumes:
-            self.count = 0
-        self._resumes = False
-
-        def after_step(stepped: Optimizer, args: Any, kwargs: Any) -> None:
-            self.count += 1
-            if schedule.is_due(self.count):
-                prox(stepped, schedule.period, schedule.share(self.count))
-            else:
-                zero_pruned()  # momentum and weight decay must not revive a pruned row between two applications
-
-        handle = optimizer.register_step_post_hook(after_step)
-        self._hooks.append((optimizer, handle))
-        return handle
+        weights = penalty._weights()
+        for optimizer in optimizers:
+            _check_free(penalty, optimizer, weights)
+        owners = [StepLengths(optimizer).trained(weights) for optimizer in optimizers]
+        if missing := [name for name in weights if not any(name in own for own in owners)]:
+            raise LayerError(
+                f"the optimizer does not train the weight of {', '.join(map(repr, missing))}; give it those "
+                "parameters, leave the layers out with layers=, or attach all optimizers of the network at once: "
+                "growl.attach([first, second])"
+            )
+        if shared := [name for name in weights if sum(name in own for own in owners) > 1]:
+            raise LayerError(f"layer {shared[0]!r} is trained by several of the optimizers; rows would be shrunk twice")
+        hooks = [
+            PenaltyHook(penalty, optimizer, schedule, frozenset(own), leads=i == 0)
+            for i, (optimizer, own) in enumerate(zip(optimizers, owners, strict=True))
+        ]
+        for hook in hooks:  # fails here, not in the middle of training
+            hook.lengths.rates(hook._weights(), scale_free=penalty._scale_free, period=schedule.period)
+            if hook.lengths.measured and penalty._capturable:
+                name = type(hook.optimizer).__name__
+                raise InvalidValueError(f"capturable=True cannot be combined with {name}, whose steps are measured")
+            if hook.lengths.measured:
+                warnings.warn(
+                    f"no formula is known for the length of a step of {type(hook.optimizer).__name__}: it is measured, "
+                    "which takes two float32 copies of the penalised weights and about 100 steps to settle. Look at "
+                    "growl.nonzero() to see whether the strength suits",
+                    GrowlWarning,
+                    stacklevel=3,
+                )
+            hook.count = self._loaded or 0
+        self._loaded = None
+        self._hooks = [hook for hook in self._hooks if hook.is_alive] + hooks
+        handles = [hook.register() for hook in hooks]
+        return handles[0] if len(handles) == 1 else JointHandle(handles)
 
     def load_count(self, count: int) -> None:
         """Continue from a count; the next attachment keeps it if there is none yet."""
-        self.count = count
-        self._resumes = not any(_is_alive(handle) for _, handle in self._hooks)
+        alive = [hook for hook in self._hooks if hook.is_alive]
+        for hook in alive:
+            hook.count = count
+        self._loaded = None if alive else count
+
+
+class JointHandle(RemovableHandle):
+    """One handle for the hooks on several optimizers."""
+
+    def __init__(self, handles: Sequence[RemovableHandle]) -> None:
+        super().__init__(OrderedDict())
+        self.handles = tuple(handles)
+
+    def remove(self) -> None:
+        """Remove all hooks."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def _check_free(penalty: Penalty, optimizer: Optimizer, weights: Mapping[str, Tensor]) -> None:
+    own = {id(weight) for weight in weights.values()}
+    for hook in optimizer._optimizer_step_post_hooks.values():
+        if isinstance(hook, PenaltyHook):
+            if hook.penalty is penalty:
+                raise InvalidValueError("this GrOWL is attached to this optimizer already; rows would be shrunk twice")
+            if shared := [name for name, weight in hook._weights().items() if id(weight) in own]:
+                raise InvalidValueError(
+                    f"another GrOWL that penalises {', '.join(map(repr, shared))} is attached to this optimizer "
+                    "already; rows would be shrunk twice. Call remove() on the handle that its attach() returned, or "
+                    "make the network and the optimizer anew (a notebook cell that ran twice?)"
+                )
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
@@ -126,7 +312,3 @@ def unwrapped(optimizer: Any) -> Optimizer:
     while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = inner
     return check_type("optimizer", optimizer, Optimizer)
-
-
-def _is_alive(handle: RemovableHandle) -> bool:
-    return handle.id in (handle.hooks_dict_ref() or {})

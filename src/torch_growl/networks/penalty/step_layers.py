@@ -56,8 +56,9 @@ class StepLayers:
         weight, kind = module._parameters.get("weight"), kind_of(module)
         if weight is None or kind is None:
             raise LayerError(
-                f"layer {name!r} no longer has a plain weight: parametrize or prune it before GrOWL is built, which "
-                "then leaves it out, or make that permanent first"
+                f"layer {name!r} no longer has a plain weight. Before tie_(), call remove() on the handle that "
+                "attach() returned; attach again after untie_(). Other parametrizations and pruning masks are put on "
+                "before GrOWL is built, which then leaves the layer out"
             )
         if reason := unusable_weight(module, kind, weight):
             raise LayerError(f"layer {name!r} can no longer be penalised: {reason}")
@@ -72,6 +73,8 @@ class ProximalStep(Protocol):
 
     A row that reaches zero is pruned: it is zero after every later step too.
     """
+
+    layers: StepLayers
 
     def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows.

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import torch_growl as tg
-from torch_growl.networks.penalty.effective_rate import step_size
+from torch_growl.networks.optimizers.step_lengths import step_size
 
 
 def test_momentum_adds_up_and_adam_divides() -> None:

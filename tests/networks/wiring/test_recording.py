@@ -31,3 +31,12 @@ def test_a_grid_is_recorded_without_the_dimensions_that_have_no_channels() -> No
     ids = torch.arange(1, 7).reshape(2, 1, 3)
     found.grid(ids.expand(2, 5, 3))
     assert [grid.ids.tolist() for grid in found.grids] == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_slices_of_a_parameter_that_were_not_read_stay_with_one_that_was() -> None:
+    found = Recording()
+    ids = found.parameters["positions"] = found.fresh(6).reshape(3, 2)  # three positions of two channels
+    channels = found.fresh(2)
+    found.couple(ids[:1], channels)
+    found.keep_unread()
+    assert torch.cat(found.edges[1:]).tolist() == [[3, 1], [4, 2], [5, 1], [6, 2]]

@@ -19,7 +19,7 @@ from torch_growl.networks.exporting.exported import (
     write_exported,
 )
 from torch_growl.networks.exporting.extras import imported_extra
-from torch_growl.networks.exporting.traced import Run, Traced, quiet
+from torch_growl.networks.exporting.traced import Run, Traced, quiet, traced_and_checked
 
 __all__ = ["export_onnx"]
 
@@ -78,44 +78,72 @@ def export_onnx(
         import onnxruntime
         import onnxscript  # noqa: F401  (the exporter needs it)
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-    traced = Traced(model, example_inputs, dynamic_batch=dynamic_batch, tolerance=tolerance, scatter_free=True)
-    floating = [*traced.network.parameters(), *tensors(traced.example)]
-    if any(value.dtype == torch.bfloat16 for value in floating):
-        raise ExportError("onnxruntime does not compute in bfloat16; export a copy in float32 (model.float())")
-    if sum(value.nbytes for value in traced.network.state_dict().values()) > _LIMIT:
-        raise ExportError("the network is larger than the 2 GiB that one ONNX file can hold")
-    try:
-        with quiet():
-            program = torch.onnx.export(traced.program, dynamo=True, opset_version=opset, verbose=False)
-            assert program is not None  # None is for the exporter that came before
-            ClearMetadataAndDocStringPass()(program.model)
-            proto = program.model_proto
-            _name_batch_(proto)
-            onnx.checker.check_model(proto)
-            data = proto.SerializeToString()
-    except Exception as error:  # operators that the exporter does not know
-        raise ExportError(f"torch.onnx cannot export the network: {root_cause(error)}") from error
-    if (found := max(item.version for item in proto.opset_import if not item.domain)) != opset:
-        raise ExportError(f"the network needs ONNX opset {found}, it cannot be written in {opset}")
 
-    def load() -> Run:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        names = [entry.name for entry in session.get_inputs()]
+    def trace(open_sizes: bool) -> Traced:
+        return Traced(
+            model,
+            example_inputs,
+            dynamic_batch=dynamic_batch,
+            open_sizes=open_sizes,
+            tolerance=tolerance,
+            scatter_free=True,
+            stacklevel=5,  # trace, traced_and_checked, this function, its caller
+        )
 
-        def run(inputs: Inputs) -> list[Tensor]:
-            given = dict(zip(names, [x.numpy() for x in tensors(inputs)], strict=True))
-            return [torch.from_numpy(value) for value in session.run(None, given)]
+    def finish(traced: Traced) -> tuple[bytes, float]:
+        floating = [*traced.network.parameters(), *tensors(traced.example)]
+        if any(value.dtype == torch.bfloat16 for value in floating):
+            raise ExportError("onnxruntime does not compute in bfloat16; export a copy in float32 (model.float())")
+        if sum(value.nbytes for value in traced.network.state_dict().values()) > _LIMIT:
+            raise ExportError("the network is larger than the 2 GiB that one ONNX file can hold")
+        try:
+            with quiet():
+                program = torch.onnx.export(traced.program, dynamo=True, opset_version=opset, verbose=False)
+                assert program is not None  # None is for the exporter that came before
+                ClearMetadataAndDocStringPass()(program.model)
+                proto = program.model_proto
+                _name_sizes_(proto, traced)
+                onnx.checker.check_model(proto)
+                data = proto.SerializeToString()
+        except Exception as error:  # operators that the exporter does not know
+            raise ExportError(f"torch.onnx cannot export the network: {root_cause(error)}") from error
+        if (found := max(item.version for item in proto.opset_import if not item.domain)) != opset:
+            raise ExportError(f"the network needs ONNX opset {found}, it cannot be written in {opset}")
 
-        return run
+        def load() -> Run:
+            session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+            names = [entry.name for entry in session.get_inputs()]
 
-    difference = traced.compare("onnxruntime", load)
+            def run(inputs: Inputs) -> list[Tensor]:
+                given = dict(zip(names, [x.numpy() for x in tensors(inputs)], strict=True))
+                return [torch.from_numpy(value) for value in session.run(None, given)]
+
+            return run
+
+        return data, traced.compare("onnxruntime", load)
+
+    traced, (data, difference) = traced_and_checked(trace, finish)
     return write_exported(target, data, difference, dynamic_batch=traced.dynamic_batch)
 
 
-def _name_batch_(proto: Any) -> None:
-    """Name the open batch dimension "batch" where torch numbered it: it is the only open dimension."""
+def _name_sizes_(proto: Any, traced: Traced) -> None:
+    """Name the open sizes where torch numbered them: "batch", and "size_D_of_input_I" for dimension D of input I."""
+    names: dict[str, str] = {}
+    values = [node.meta["val"] for node in traced.program.graph.nodes if node.name in _inputs_of(traced)]
+    for place, value in enumerate(values):
+        for dim, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
+            if isinstance(size, torch.SymInt):
+                names.setdefault(
+                    str(size.node.expr), "batch" if not dim and not names else f"size_{dim}_of_input_{place}"
+                )
     graph = proto.graph
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_param = re.sub(r"\bs\d+\b", "batch", dimension.dim_param)
+                dimension.dim_param = re.sub(
+                    r"\bs\d+\b", lambda found: names.get(found[0], found[0]), dimension.dim_param
+                )
+
+
+def _inputs_of(traced: Traced) -> set[str]:
+    return set(traced.program.graph_signature.user_inputs)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_growl.checksums import seal_archive
 from torch_growl.networks.execution import Inputs, tensors
 from torch_growl.networks.exporting.exported import Exported, checked_target, write_exported
-from torch_growl.networks.exporting.traced import Run, Traced, quiet
+from torch_growl.networks.exporting.traced import Run, Traced, quiet, traced_and_checked
 
 __all__ = ["checked_program", "export_program"]
 
@@ -59,8 +59,19 @@ def export_program(
         torch.Size([5, 3])
     """
     target = checked_target(path)
-    traced = Traced(model, example_inputs, dynamic_batch=dynamic_batch, tolerance=tolerance, scatter_free=False)
-    data, difference = checked_program(traced)
+
+    def trace(open_sizes: bool) -> Traced:
+        return Traced(
+            model,
+            example_inputs,
+            dynamic_batch=dynamic_batch,
+            open_sizes=open_sizes,
+            tolerance=tolerance,
+            scatter_free=False,
+            stacklevel=5,  # trace, traced_and_checked, this function, its caller
+        )
+
+    traced, (data, difference) = traced_and_checked(trace, checked_program)
     return write_exported(target, data, difference, dynamic_batch=traced.dynamic_batch)
 
 

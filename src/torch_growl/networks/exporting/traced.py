@@ -10,7 +10,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,13 @@ from torch_growl.networks.execution import (
     random_like,
     split_inputs,
 )
+from torch_growl.networks.exporting.open_sizes import OpenSize, accepted_sizes, dynamic_shapes, resized
 from torch_growl.networks.layers import check_network, plain_copy
 
-__all__ = ["Run", "Traced", "quiet", "warn_fixed_batch"]
+__all__ = ["Run", "Traced", "quiet", "traced_and_checked", "warn_fixed_batch"]
 
 Run = Callable[[Inputs], list[Tensor]]
+Result = TypeVar("Result")
 
 
 class Traced:
@@ -46,6 +48,7 @@ class Traced:
         tolerance: largest difference allowed, as a part of the largest output, in (0, 1).
         scatter_free: compute the sums of tied inputs without any scatter (see
             :class:`torch_growl.networks.compaction.inputs.SumInputs`).
+        open_sizes: with an open batch, also allow other sizes in all dimensions in which the network takes them.
         stacklevel: the stack level of the warning; 3 is the caller of the function that makes this object.
 
     Attributes:
@@ -53,6 +56,7 @@ class Traced:
         example: the inputs it was traced with.
         program: the program that ``torch.export`` made.
         dynamic_batch: whether the program takes any batch size.
+        open_sizes: the other sizes of its inputs that may be other ones.
 
     Raises:
         InvalidTypeError: ``model`` is no module, or the inputs are of another type.
@@ -68,6 +72,7 @@ class Traced:
         dynamic_batch: bool,
         tolerance: float,
         scatter_free: bool,
+        open_sizes: bool = True,
         stacklevel: int = 3,
     ) -> None:
         check_network("model", model)
@@ -86,12 +91,12 @@ class Traced:
         self.example = given
         self.expected(given)  # a network that does not run is reported as that, not as a failed export
         self.dynamic_batch = False
+        self.open_sizes: list[OpenSize] = []
         reason = ""
         if dynamic_batch:
             wide = given if size > 1 else batch_of(given, 2)  # torch.export takes a dimension of 1 for a constant
             try:
-                self.program = self._trace(wide, _batch_dimension(wide))
-                self.example, self.dynamic_batch = wide, True
+                self._trace_open(wide, accepted_sizes(wide, self.expected) if open_sizes else [], stacklevel)
                 return
             except Exception as error:  # code that torch.export cannot trace with an open batch size
                 reason = f"torch.export cannot trace another one: {first_line(error)}"
@@ -101,6 +106,26 @@ class Traced:
             raise ExportError(f"torch.export cannot trace the network: {first_line(error)}") from error
         if dynamic_batch:
             warn_fixed_batch(size, reason, stacklevel=stacklevel + 1)
+
+    def _trace_open(self, example: Inputs, sizes: list[OpenSize], stacklevel: int) -> None:
+        """Trace with the batch open and as many of these sizes as torch.export can."""
+        try:
+            self.program, self.open_sizes = self._trace(example, dynamic_shapes(example, sizes)), list(sizes)
+        except Exception:
+            if not sizes:
+                raise
+            self.program = self._trace(example, dynamic_shapes(example, []))
+            for size in sizes if len(sizes) > 1 else []:
+                try:
+                    self.program = self._trace(example, dynamic_shapes(example, [*self.open_sizes, size]))
+                    self.open_sizes.append(size)
+                except Exception:  # torch.export makes a constant of it
+                    continue
+        self.example, self.dynamic_batch = example, True
+        for size in sizes:
+            if size not in self.open_sizes:
+                text = f"{size} is fixed: torch.export cannot trace another one, though the network takes it"
+                warnings.warn(text, GrowlWarning, stacklevel=stacklevel + 1)
 
     def _trace(self, inputs: Inputs, dynamic: Any) -> torch.export.ExportedProgram:
         args, kwargs = inputs
@@ -130,6 +155,9 @@ class Traced:
         if self.dynamic_batch:
             others = dict.fromkeys((1, 3, 8, batch_size(self.example) + 1))
             found += [random_like(batch_of(self.example, size), generator) for size in others]
+        found += [random_like(resized(self.example, [size]), generator) for size in self.open_sizes]
+        if self.open_sizes:
+            found.append(random_like(resized(self.example, self.open_sizes, by=2), generator))
         return found
 
     def compare(self, where: str, load: Callable[[], Run]) -> float:
@@ -166,6 +194,32 @@ class Traced:
         return worst
 
 
+def traced_and_checked(trace: Callable[[bool], Traced], finish: Callable[[Traced], Result]) -> tuple[Traced, Result]:
+    """Trace with open sizes and finish; with the batch alone open where the runtime gives other outputs at other sizes.
+
+    Args:
+        trace: traces a network, with open sizes or without.
+        finish: writes the program, loads it into its runtime and compares outputs.
+
+    Raises:
+        ExportError: as ``trace`` and ``finish`` raise it.
+
+    Warns:
+        GrowlWarning: the sizes are fixed, and why.
+    """
+    traced = trace(True)
+    try:
+        return traced, finish(traced)
+    except ExportError as error:
+        if not traced.open_sizes:
+            raise
+        fixed = trace(False)
+        result = finish(fixed)
+        text = f"{' and '.join(map(str, traced.open_sizes))} fixed, because with other sizes {first_line(error)}"
+        warnings.warn(text, GrowlWarning, stacklevel=4)
+        return fixed, result
+
+
 def warn_fixed_batch(size: int, reason: str, *, stacklevel: int) -> None:
     """Warn that what is exported takes one batch size only.
 
@@ -193,13 +247,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _batch_dimension(inputs: Inputs) -> Any:
-    """Return ``torch.export``'s ``dynamic_shapes``: dimension 0 of the inputs that have the batch there."""
-    size = batch_size(inputs)
-    batch = torch.export.Dim("batch")
-    args, kwargs = pytree.tree_map(
-        lambda x: {0: batch} if isinstance(x, Tensor) and x.ndim and len(x) == size else None, inputs
-    )
-    return kwargs or args

@@ -115,6 +115,21 @@ class Recording:
         pairs = couples(ids, reader)
         self.reads.append(pairs[(pairs[:, 0] != FIXED)])
 
+    def keep_unread(self) -> None:
+        """Couple the slices of parameters that no example read with the first slice that was read.
+
+        A longer sequence reads more positions, another token another expert: what no example reads is not removed.
+        """
+        read = torch.zeros(self.count, dtype=torch.bool)
+        for pairs in (*self.edges, *self.reads, *(ids for ids, _ in self.pins)):
+            read[pairs] = True
+        for ids in self.parameters.values():
+            for dim in range(ids.ndim):
+                line = read[ids].movedim(dim, 0).reshape(ids.shape[dim], -1).any(dim=1)
+                if line.any() and not line.all():
+                    first = ids.select(dim, int(line.nonzero()[0])).unsqueeze(dim)
+                    self.couple(ids.index_select(dim, (~line).nonzero().flatten()), first)
+
     def grid(self, ids: Tensor, needs: Iterable[tuple[tuple[int, ...], Tensor]] = ()) -> None:
         """Record that a grid must be left of a tensor; ``needs`` are along its varying dimensions."""
         needs = list(needs)

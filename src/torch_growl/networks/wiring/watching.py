@@ -265,4 +265,5 @@ def record(model: nn.Module, examples: Sequence[Inputs], fixed: Mapping[str, str
         for ids in (watch.recording.inputs.get(name), watch.recording.outputs.get(name)):
             if ids is not None:
                 watch.recording.pin(ids, f"the weight of {name} is read by other code than its own forward")
+    watch.recording.keep_unread()
     return watch.recording

@@ -3,6 +3,8 @@
 A message names the argument, layer or field, what must hold, what was found, and what to do.
 """
 
+import inspect
+
 
 class GrowlError(Exception):
     """Base class of all errors that torch-growl raises for bad input, bad files and impossible requests.
@@ -70,3 +72,11 @@ class GrowlWarning(UserWarning):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def users_stacklevel() -> int:
+    """Return the ``stacklevel`` at which a warning shows the first line outside of this package and torch."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch_growl", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -31,7 +31,12 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     ],
     "networks/compaction/test_pretrained.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_transformer_layers.py": ["networks/compaction/compactor.py"],
+    "networks/penalty/test_averages.py": ["networks/penalty/growl.py", "networks/layers/plain.py"],
     "networks/penalty/test_attached_optimizers.py": ["networks/penalty/optimizer_hook.py"],
+    "networks/penalty/test_half_precision.py": [
+        "networks/penalty/row_step.py",
+        "networks/penalty/capturable_step.py",
+    ],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],
 }
 

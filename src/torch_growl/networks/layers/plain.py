@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.optim.swa_utils import AveragedModel
 
 from torch_growl.errors import CompactionError, GrowlWarning, first_line
 from torch_growl.networks.layers.ready_networks import outside_inference_mode
@@ -21,11 +22,14 @@ from torch_growl.networks.layers.ready_networks import outside_inference_mode
 __all__ = ["clean_name", "make_plain_", "permanent_hooks", "plain_copy", "plain_model"]
 
 
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+
+
 def plain_model(model: nn.Module) -> nn.Module:
-    """The network inside ``torch.compile``, DataParallel or DistributedDataParallel wrappers."""
+    """The network inside wrappers: ``torch.compile``, DataParallel, DistributedDataParallel, AveragedModel."""
     while True:
         inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if inner is None and isinstance(model, _WRAPPERS):
             inner = model.module
         if not isinstance(inner, nn.Module):
             return model

@@ -57,12 +57,19 @@ class CapturableStep:
         self._sent: list[float] = []
         self._strengths = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
         self._pruned = torch.cat([rows.cpu() for rows in pruned]).to(self.device)
+        self._owed = torch.ones(sum(rows), dtype=torch.float64, device=self.device)  # as in RowStep
+        self._least = torch.zeros(sum(rows), dtype=torch.float64, device=self.device)
+        self._types: list[torch.dtype] = []
         self._broken = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         self._floored = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
 
     def pruned(self, layer: int) -> Tensor:
         """The pruned rows of a layer, ``(n_rows,)`` bool on the device; writing to it changes the state."""
         return self._pruned[self.layers.rows(layer)]
+
+    def owed(self, layer: int) -> Tensor:
+        """The factors owed to a layer's rows, ``(n_rows,)`` float64; writing to it changes the state."""
+        return self._owed[self.layers.rows(layer)]
 
     @torch.no_grad()
     def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
@@ -81,10 +88,11 @@ class CapturableStep:
             device = self.layers.plain_weight(i).device
             if device != self.device:
                 raise LayerError(f"layer {name!r} was on {self.device} and now is on {device}; build a new GrOWL")
+        half = self._look_at_types()
         rates = self._rates(lrs, strengths)
         still = rates == 0
         norms = torch.cat([row_norms(module, self.layers.side) for module in self.layers.modules]).double()
-        norms = norms.masked_fill(self._pruned, 0.0)
+        norms = norms.masked_fill(self._pruned, 0.0) * self._owed
         finite = torch.isfinite(norms)
         v = torch.nn.functional.pad(norms.where(finite, 0.0), (0, 1))[self._taken]  # (n_layers, longest), padded with 0
         norm = torch.linalg.vector_norm(v, dim=1)
@@ -103,14 +111,34 @@ class CapturableStep:
         scale = torch.where(still.unsqueeze(1), (v > 0).double(), x * back.unsqueeze(1) / v.clamp_min(_TINY))
         scale = scale.flatten()[self._given]
         reached_zero = ((x == 0) & (v > 0)).flatten()[self._given]
-        fine = finite.all()
+        fine = finite.all() & torch.isfinite(rates).all()
         scale = torch.where(fine, scale, 1.0)
         self._pruned.logical_or_(reached_zero & fine)
         self._floored.logical_or_(floored & fine)
         broken = torch.nn.functional.pad(~finite, (0, 1))[self._taken].any(1)
-        self._broken.logical_or_(broken)
-        self._apply(scale)
+        self._broken.logical_or_(broken | ~torch.isfinite(rates))
+        if not half:
+            self._apply(scale)
+            return []
+        owed = self._owed * scale
+        due = ((owed - 1).abs() >= self._least) | (scale == 0)
+        self._apply(torch.where(due, owed, 1.0))
+        found = torch.cat([row_norms(module, self.layers.side) for module in self.layers.modules]).double()
+        wanted = norms * scale
+        there = (found > 0) & (wanted > 0) & (self._least > 0) & fine
+        left = torch.where(there, wanted / found.clamp_min(_TINY), 1.0)
+        self._owed.copy_(torch.where(due, left, owed))
         return []
+
+    def _look_at_types(self) -> bool:
+        """Tell whether any weight is in half precision, and note from which factor on each row is scaled."""
+        types = [cast(Tensor, module.weight).dtype for module in self.layers.modules]
+        if types != self._types:
+            self._types = types
+            for i, dtype in enumerate(types):
+                half = dtype in (torch.bfloat16, torch.float16)
+                self._least[self.layers.rows(i)] = torch.finfo(dtype).eps if half else 0.0
+        return any(dtype in (torch.bfloat16, torch.float16) for dtype in types)
 
     def _rates(self, lrs: Sequence[float | Tensor], strengths: Sequence[float]) -> Tensor:
         if list(strengths) != self._sent:
@@ -145,7 +173,7 @@ class CapturableStep:
         if any(broken):
             names = ", ".join(repr(name) for name, bad in zip(self.layers.names, broken, strict=True) if bad)
             raise LayerError(
-                f"layer {names} had NaN or infinite weights in a step; such steps changed nothing: "
-                "lower the learning rate or the strength, or check the data"
+                f"layer {names} had weights or a learning rate that are NaN, infinite or above 1e19 in a step; such "
+                "steps changed nothing: check the data and the gradients, or lower the learning rate or the strength"
             )
         return [name for name, had in zip(self.layers.names, floored, strict=True) if had]

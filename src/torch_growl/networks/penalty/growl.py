@@ -29,9 +29,9 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_choice, check_count, check_number, check_type
-from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
+from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
-from torch_growl.networks.layers import Side, check_network, plain_model, row_norms, rows_of, scale_rows_
+from torch_growl.networks.layers import Side, check_network, plain_model, rows_of, scale_rows_
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
@@ -41,6 +41,7 @@ from torch_growl.networks.penalty.penalised_layers import (
     PenalisedLayer,
     check_sequence,
     penalised_layers,
+    zero_rows_,
 )
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
@@ -74,7 +75,7 @@ class GrOWL:
             [0, 2]: the power of that share in place of ½; larger ones shrink small layers less. None: ``"weights"``
             in the scale-free form, ``"none"`` in the paper's.
         min_rows: the least number of rows that stay in a layer (or all nonzero ones, if fewer), ≥ 1. When the prox
-            would leave fewer, the largest ones are left unshrunk and a :class:`GrowlWarning` names the layer once.
+            would leave fewer, the largest ones are left unshrunk and one :class:`GrowlWarning` says so.
         capturable: make the step without waiting for the device, so that a CUDA graph can capture it, as the option of
             that name of torch's optimizers. All penalised layers must be on one device; :meth:`check` raises and warns
             afterwards what the step would otherwise at once; in a graph, a learning rate must be a tensor to change.
@@ -177,20 +178,13 @@ class GrOWL:
         return tuple(self._layers)
 
     def _weights(self) -> dict[str, Tensor]:
-        """The weights of the penalised layers by name.
-
-        Raises:
-            LayerError: a weight is no plain parameter any more.
-        """
-        found = {}
-        for i, (name, p) in enumerate(self._layers.items()):
-            weight = p.info.module._parameters.get("weight")
-            found[name] = self._step.layers.plain_weight(i) if weight is None else weight
-        return found
+        return self._step.layers.weights()
 
     def nonzero(self) -> dict[str, int]:
         """The number of rows that are not all zero, for every penalised layer."""
-        return {name: int((row_norms(p.info.module, self.side) > 0).sum()) for name, p in self._layers.items()}
+        return {
+            name: int((rows_of(p.info.module, self.side) != 0).any(dim=1).sum()) for name, p in self._layers.items()
+        }
 
     def __repr__(self) -> str:
         lines = [f"GrOWL(strength={self.strength:g}, sequence={self.sequence}, form={self.form!r}, side={self.side!r}"]
@@ -253,15 +247,14 @@ class GrOWL:
         self._warn(self._step.check())
 
     def _warn(self, floored: list[str]) -> None:
-        for name in floored:
-            if name not in self.floored:
-                self.floored.add(name)
-                warnings.warn(
-                    f"layer {name!r} would have been emptied by the penalty; its largest rows, at most "
-                    f"{self.min_rows}, are kept. The strength is too high for this layer.",
-                    GrowlWarning,
-                    stacklevel=3,
-                )
+        if floored and not self.floored:
+            warnings.warn(
+                f"layer {', '.join(map(repr, floored))} would have been emptied by the penalty; its largest rows, at "
+                f"most {self.min_rows}, are kept. The strength is too high; growl.floored names all such layers.",
+                GrowlWarning,
+                stacklevel=users_stacklevel(),
+            )
+        self.floored.update(floored)
 
     def attach(
         self,
@@ -306,6 +299,20 @@ class GrOWL:
             )
         return self._hooks.attach(self, optimizers, schedule)
 
+    def average_(self, model: nn.Module) -> None:
+        """Set the pruned rows to zero in a running average of the network, which never reaches zero by itself.
+
+        Call this after the average was updated, before it is evaluated, tied or compacted.
+
+        Args:
+            model: the average, for instance torch's ``AveragedModel`` (EMA, SWA); modified in place.
+
+        Raises:
+            LayerError: it lacks a penalised layer, or that layer has other rows; nothing is changed then.
+        """
+        pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
+        zero_rows_(plain_model(model), pruned, self.side)
+
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self) -> dict[str, Any]:
@@ -317,6 +324,7 @@ class GrOWL:
             "strength": self.strength,
             "floored": sorted(self.floored),
             "dead": {name: self._step.pruned(i).cpu().clone() for i, name in enumerate(self._layers)},
+            "owed": {name: self._step.owed(i).cpu().clone() for i, name in enumerate(self._layers)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -332,8 +340,10 @@ class GrOWL:
         for name, rows in own.items():
             if pruned[name].shape != rows.shape:
                 raise LayerError(f"layer {name!r}: the state has {pruned[name].numel()} rows, not {rows.numel()}")
-        for name, rows in own.items():
+        for i, (name, rows) in enumerate(own.items()):
             rows.copy_(pruned[name])
+            if "owed" in state:  # states of older versions have none
+                self._step.owed(i).copy_(state["owed"][name])
         self.steps = int(state["steps"])
         self._hooks.load_count(int(state["count"]))
         self.strength = float(state["strength"])

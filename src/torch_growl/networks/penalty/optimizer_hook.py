@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_count, check_type
-from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
+from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.networks.optimizers import StepLengths, carried_to_base
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
@@ -260,7 +260,7 @@ class StepHooks:
                     "which takes two float32 copies of the penalised weights and about 100 steps to settle. Look at "
                     "growl.nonzero() to see whether the strength suits",
                     GrowlWarning,
-                    stacklevel=3,
+                    stacklevel=users_stacklevel(),
                 )
             hook.count = self._loaded or 0
         self._loaded = None

@@ -19,10 +19,19 @@ from torch_growl.networks.layers import (
     default_layers,
     inspect_layers,
     matching,
-    row_norms,
+    rows_of,
+    scale_rows_,
 )
 
-__all__ = ["Balance", "Override", "PenalisedLayer", "check_sequence", "penalised_layers", "resolve_overrides"]
+__all__ = [
+    "Balance",
+    "Override",
+    "PenalisedLayer",
+    "check_sequence",
+    "penalised_layers",
+    "resolve_overrides",
+    "zero_rows_",
+]
 
 Balance = Literal["weights", "none"]
 Overrides = Mapping[str | type[nn.Module], "Override | Mapping[str, Any]"]
@@ -133,7 +142,7 @@ class PenalisedLayer:
 
     def zero_at_start(self, side: Side) -> Tensor:
         """The rows that are zero already and stay zero; none if all are: that is an initialisation, not a pruning."""
-        zero = row_norms(self.info.module, side) == 0
+        zero = (rows_of(self.info.module, side).detach() == 0).all(dim=1)
         return torch.zeros_like(zero) if bool(zero.all()) else zero
 
 
@@ -183,6 +192,28 @@ def penalised_layers(
         elif info.name in skipped:
             left_out[info.name] = "skipped by an override"
     return penalised, left_out
+
+
+def zero_rows_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> None:
+    """Set rows of a network's layers to zero.
+
+    Args:
+        model: the network; modified in place.
+        rows: by layer name, ``(n_rows,)`` bool.
+        side: which side's rows.
+
+    Raises:
+        LayerError: the network lacks a layer, or that layer has another number of rows; nothing is changed then.
+    """
+    infos = {info.name: info for info in inspect_layers(model, side)}
+    for name, zero in rows.items():
+        if name not in infos or infos[name].module._parameters.get("weight") is None:
+            raise LayerError(f"the network has no layer {name!r} with a plain weight, as the penalised network has")
+        if (found := len(rows_of(infos[name].module, side))) != len(zero):
+            raise LayerError(f"layer {name!r} has {found} rows, not {len(zero)}: it is not of the penalised network")
+    for name, zero in rows.items():
+        weight = cast(Tensor, infos[name].module.weight)
+        scale_rows_(infos[name].module, (~zero).to(weight), side)
 
 
 def _power(balance: Balance | float) -> float:

@@ -4,6 +4,10 @@ Weights that are dense in the CPU's memory, as float32 or float64, are handled b
 one pass reads them for the norms, one reads, scales and writes them. All others (other devices, other types) are read
 and scaled by torch, layer by layer, with one copy of all their norms to the CPU and one of all scales back. Memory
 beyond the weights grows with the number of rows only.
+
+A step shrinks a row by less than the distance between neighbouring bfloat16 or float16 numbers. In these types a factor
+is owed to every row: factors are multiplied up, and applied once they are larger than that distance. What rounding then
+leaves over stays owed.
 """
 
 from __future__ import annotations
@@ -22,12 +26,13 @@ from torch import Tensor, nn
 
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.compiled import run_all
-from torch_growl.networks.layers import row_norms, scale_rows_
+from torch_growl.networks.layers import row_norms, rows_of, scale_rows_
 from torch_growl.networks.penalty.step_layers import StepLayers
 from torch_growl.networks.penalty.weight_memory import Part, dense_layout, parts_of
 
 __all__ = ["RowStep"]
 
+_HALF = (torch.bfloat16, torch.float16)
 _THREADS_FROM = 1 << 20  # weights; for fewer one thread is faster
 
 
@@ -51,6 +56,7 @@ class RowStep:
         self._longest = max(map(len, lams))
         self._before = np.concatenate([np.arange(len(lam), dtype=np.int32) for lam in lams])
         self._floored = np.zeros(len(layers), dtype=np.bool_)
+        self._owed = np.ones(len(lam))  # of rows in half precision, see the module
         self._rates = np.zeros(len(layers))
         self._seen: list[Any] = [None] * len(layers)
         self._dense: list[Part | None] = [None] * len(layers)
@@ -64,6 +70,10 @@ class RowStep:
         """The pruned rows of a layer, ``(n_rows,)`` bool on the CPU; writing to it changes the state."""
         return torch.from_numpy(self._pruned[self.layers.rows(layer)])
 
+    def owed(self, layer: int) -> Tensor:
+        """The factors owed to a layer's rows, ``(n_rows,)`` float64 on the CPU; writing to it changes the state."""
+        return torch.from_numpy(self._owed[self.layers.rows(layer)])
+
     def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows; all checks are made at once.
 
@@ -75,20 +85,25 @@ class RowStep:
             InvalidValueError: a learning rate is negative or not finite; nothing was changed.
         """
         rates = [float(lr) * strength for lr, strength in zip(lrs, strengths, strict=True)]
-        for name, lr, rate in zip(self.layers.names, lrs, rates, strict=True):
-            if not 0.0 <= rate < math.inf:
-                raise InvalidValueError(f"layer {name!r}: the learning rate must be finite and ≥ 0, got {float(lr)}")
         weights = self._look()
+        for i, (name, lr, rate) in enumerate(zip(self.layers.names, lrs, rates, strict=True)):
+            if not 0.0 <= rate < math.inf:
+                self._refuse(i, row_norms(self.layers.modules[i], self.layers.side).cpu().numpy())
+                raise InvalidValueError(f"layer {name!r}: the learning rate must be finite and ≥ 0, got {float(lr)}")
         self._rates[:] = rates
         found = self._in_parts(scale_free, weights) if self._others or self._shares() else self._whole(scale_free)
         if found >= 0:
-            broken = ~np.isfinite(self._of_rows[0, self.layers.rows(found)])
-            raise LayerError(
-                f"layer {self.layers.names[found]!r} has NaN or infinite weights in {int(broken.sum())} of its "
-                f"{len(broken)} rows; nothing was changed: lower the learning rate or the strength, or check the data"
-            )
+            self._refuse(found, self._of_rows[0, self.layers.rows(found)])
         torch.autograd.graph.increment_version(weights)  # autograd must know that they were written to
         return [] if found == _kernels().DONE else [self.layers.names[i] for i in np.flatnonzero(self._floored)]
+
+    def _refuse(self, layer: int, norms: NDArray[Any]) -> None:
+        """Raise an error if norms of a layer's rows are not finite; a gradient with NaN has made its weights so."""
+        if broken := int((~np.isfinite(norms)).sum()):
+            raise LayerError(
+                f"layer {self.layers.names[layer]!r} has NaN or infinite weights in {broken} of its {len(norms)} rows; "
+                "nothing was changed: check the data and the gradients, or lower the learning rate or the strength"
+            )
 
     def _whole(self, scale_free: bool) -> int:
         """The step of one thread on weights in the CPU's memory: one compiled call."""
@@ -115,6 +130,8 @@ class RowStep:
         kernels.combine(self._parts, self._sums, norms)
         if self._others:
             self._read(norms, weights)
+            norms *= self._owed
+            before = norms.copy()
         found: int = kernels.shrink(
             norms,
             lam,
@@ -129,8 +146,29 @@ class RowStep:
             kernels.workspace.of(self._longest),
         )
         if found < 0:
-            self._scale(scale, weights)
+            if self._others:
+                self._owe(before, scale, weights)
+            else:
+                self._scale(scale, weights)
         return found
+
+    def _owe(self, norms: NDArray[np.float64], scale: NDArray[np.float64], weights: list[Tensor]) -> None:
+        """Scale the rows, in half precision only those whose factors are large enough, and note what is owed."""
+        half = [i for i in self._others if weights[i].dtype in _HALF]
+        for i in half:
+            mine = self.layers.rows(i)
+            norms[mine] *= scale[mine]  # what they should be
+            self._owed[mine] *= scale[mine]
+            due = (np.abs(self._owed[mine] - 1) >= torch.finfo(weights[i].dtype).eps) | (scale[mine] == 0)
+            scale[mine] = np.where(due, self._owed[mine], 1.0)
+        self._scale(scale, weights)
+        if scaled := [i for i in half if (scale[self.layers.rows(i)] != 1).any()]:
+            found = np.empty_like(norms)
+            self._read(found, weights, scaled)
+            for i in scaled:
+                mine = self.layers.rows(i)
+                there = (found[mine] > 0) & (norms[mine] > 0)
+                self._owed[mine] = np.where(there, norms[mine] / np.where(there, found[mine], 1.0), 1.0)
 
     def _shares(self) -> list[NDArray[np.int64]]:
         """The parts divided among torch's threads; empty if one thread is enough."""
@@ -175,6 +213,8 @@ class RowStep:
         for i, line in lines.items():
             weight = weights[i]
             self._dense[i] = line
+            if weight.dtype not in _HALF:
+                self._owed[self.layers.rows(i)] = 1.0
             self._seen[i] = _memory(weight) if line else None
         if moved:
             self._cut()
@@ -194,13 +234,17 @@ class RowStep:
         self._weights_up_to = np.cumsum(self._parts[:, 2:6].prod(axis=1)) if lines else np.zeros(1, np.int64)
 
     @torch.no_grad()
-    def _read(self, norms: NDArray[np.float64], weights: list[Tensor]) -> None:
-        """Fill in the norms that torch computes, with one copy from each device."""
-        for layers in self._by_device(weights).values():
-            found = (
-                torch.cat([row_norms(self.layers.modules[i], self.layers.side).double() for i in layers]).cpu().numpy()
-            )
+    def _read(self, norms: NDArray[np.float64], weights: list[Tensor], only: list[int] | None = None) -> None:
+        """Fill in the norms that torch computes, with one copy from each device; of some layers only."""
+        side = self.layers.side
+        for layers in self._by_device(weights, only).values():
+            found = torch.cat([row_norms(self.layers.modules[i], side).double() for i in layers]).cpu().numpy()
             for i, mine in zip(layers, _split(found, self._offsets, layers), strict=True):
+                # in float32 the squares of a row may have overflowed or vanished
+                doubtful = ~np.isfinite(mine) | ((mine == 0) & ~self._pruned[self.layers.rows(i)])
+                if doubtful.any():
+                    rows = rows_of(self.layers.modules[i], side)[torch.from_numpy(doubtful).to(weights[i].device)]
+                    mine[doubtful] = rows.double().norm(dim=1).cpu().numpy()
                 norms[self.layers.rows(i)] = mine
 
     def _scale(self, scale: NDArray[np.float64], weights: list[Tensor]) -> None:
@@ -213,9 +257,9 @@ class RowStep:
             for i, mine in zip(layers, _split(moved, self._offsets, layers), strict=True):
                 scale_rows_(self.layers.modules[i], mine, self.layers.side)
 
-    def _by_device(self, weights: list[Tensor]) -> dict[torch.device, list[int]]:
+    def _by_device(self, weights: list[Tensor], only: list[int] | None = None) -> dict[torch.device, list[int]]:
         found: dict[torch.device, list[int]] = {}
-        for i in self._others:
+        for i in self._others if only is None else only:
             found.setdefault(weights[i].device, []).append(i)
         return found
 

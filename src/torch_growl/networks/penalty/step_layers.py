@@ -45,6 +45,18 @@ class StepLayers:
         """The numbers of a layer's rows."""
         return slice(self.offsets[layer], self.offsets[layer + 1])
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the layers by name.
+
+        Raises:
+            LayerError: a weight is no plain parameter any more.
+        """
+        found = [module._parameters.get("weight") for module in self.modules]
+        return {
+            name: self.plain_weight(i) if weight is None else weight
+            for i, (name, weight) in enumerate(zip(self.names, found, strict=True))
+        }
+
     def plain_weight(self, layer: int) -> Tensor:
         """A layer's weight, checked to be one that a step can be made on.
 
@@ -93,6 +105,9 @@ class ProximalStep(Protocol):
 
     def pruned(self, layer: int) -> Tensor:
         """The pruned rows of a layer, ``(n_rows,)`` bool; writing to it changes the state."""
+
+    def owed(self, layer: int) -> Tensor:
+        """The factors not applied yet to rows in half precision, ``(n_rows,)``; writing to it changes the state."""
 
     def zero_pruned(self) -> None:
         """Set pruned rows to zero again, where momentum or weight decay moved them."""

@@ -9,7 +9,17 @@ import torch
 from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
-from torch_growl.networks.execution.example_inputs import batch_of, batch_size, call, random_like, split_inputs, wide
+from torch_growl.networks.execution.example_inputs import (
+    batch_of,
+    batch_size,
+    call,
+    copied,
+    new_batch,
+    random_like,
+    split_examples,
+    split_inputs,
+    wide,
+)
 
 X, Y = torch.arange(6.0).reshape(3, 2), torch.arange(3)
 
@@ -79,3 +89,38 @@ def test_random_inputs_have_the_examples_shapes_types_and_spread() -> None:
 def test_random_inputs_like_a_constant_are_not_constant() -> None:
     (found,), _ = random_like(((torch.zeros(100),), {}), torch.Generator().manual_seed(0))
     assert float(found.std()) == pytest.approx(1, abs=0.3)
+
+
+def test_a_list_holds_several_examples() -> None:
+    assert split_examples([X, (X, 2), {"x": X}]) == [((X,), {}), ((X, 2), {}), ((), {"x": X})]
+    assert split_examples((X, 2)) == [((X, 2), {})]
+    with pytest.raises(InvalidTypeError, match="must be one example here, got a list of examples"):
+        split_inputs([X])
+    with pytest.raises(InvalidValueError, match="got an empty list"):
+        split_examples([])
+
+
+def test_integers_are_drawn_anew_only_if_asked() -> None:
+    ids, flags = torch.arange(10, 60).reshape(5, 10), torch.tensor([True, False] * 20)
+    (found, drawn), _ = random_like(((ids, flags), {}), torch.Generator().manual_seed(0), integers=True)
+    assert not torch.equal(found, ids)
+    assert 10 <= int(found.min()) < int(found.max()) < 60
+    assert found.dtype == torch.int64
+    assert drawn.dtype == torch.bool
+    assert not torch.equal(drawn, flags)
+    (same,), _ = random_like(((ids,), {}), torch.Generator().manual_seed(0))
+    assert torch.equal(same, ids)
+
+
+def test_copies_share_no_memory_with_the_inputs() -> None:
+    given = ((X, 1), {"y": [Y]})
+    (x, one), named = copied(given)
+    assert (one, torch.equal(x, X), torch.equal(named["y"][0], Y)) == (1, True, True)
+    assert x.data_ptr() != X.data_ptr()
+    assert named["y"][0].data_ptr() != Y.data_ptr()
+
+
+def test_an_empty_batch_becomes_zeros() -> None:
+    (x, table), _ = new_batch(((torch.zeros(0, 3), X), {}), 2)
+    assert torch.equal(x, torch.zeros(2, 3))
+    assert torch.equal(table, X)

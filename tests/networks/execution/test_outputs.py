@@ -108,6 +108,34 @@ def test_a_looser_tolerance_than_that_of_half_precision_is_kept() -> None:
     assert difference("output", found, wanted, 0.1).fault != ""
 
 
+LARGE: list[Tensor] = [
+    torch.tensor([[1.0, -2, 0.5, -1e4]] * 2),
+    torch.tensor([[1.0, -2, 0.5, 0.7, *[-1e30] * 60]] * 2),
+    torch.tensor([1.0, -2, 0.5, *(1e4 + i for i in range(40))]),
+    torch.cat([torch.linspace(0.5, 1, 64), torch.zeros(900), torch.full((900,), 1e6)]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(LARGE)))
+def test_large_elements_hide_no_others(number: int) -> None:
+    wanted = LARGE[number]
+    for place in (0, -1):
+        found = wanted.clone()
+        found.view(-1)[place] *= 1.01
+        here = difference("output", found, wanted, 1e-5)
+        assert here.fault
+        assert here.excess > 2
+    near = wanted * (1 + 5e-6)
+    assert difference("output", near, wanted, 1e-5).fault == ""
+
+
+def test_a_difference_within_the_tolerance_of_the_largest_element_may_be_rounding() -> None:
+    wanted = torch.tensor([1.0, -2, 0.5, -1e4])
+    assert difference("output", wanted + 0.05, wanted, 1e-5).rounding
+    assert not difference("output", wanted + 5, wanted, 1e-5).rounding
+    assert difference("output", torch.tensor([1]), torch.tensor([2]), 1e-5).rounding
+
+
 INF, NAN = float("inf"), float("nan")
 UNEQUAL: list[tuple[Tensor, Tensor, str]] = [
     (A, torch.ones(3), r"x must be (3,) torch.float32, got (2,) torch.float32"),

@@ -150,7 +150,7 @@ def _typical(sizes: Tensor) -> float:
     """Return the largest magnitude that is typical: ``8 · min(median, 100 · first percentile)``, at most the largest.
 
     Zeros and repeated values (masks, constants) count once, so that they do not outnumber the others. The percentile
-    finds the smaller elements where most are large.
+    finds the smaller elements where most are large; of n < 100 magnitudes it is n times the smallest.
 
     Args:
         sizes: finite magnitudes, at least one.
@@ -160,7 +160,7 @@ def _typical(sizes: Tensor) -> float:
     if not len(some):
         return float(sizes.max())
     middle, low = float(some[(len(some) - 1) // 2]), float(some[len(some) // 100])
-    return min(_SPREAD * min(middle, 100 * low), float(sizes.max()))
+    return min(_SPREAD * min(middle, min(100, len(some)) * low), float(sizes.max()))
 
 
 def _beyond(fault: str, *, rounding: bool = False) -> Difference:

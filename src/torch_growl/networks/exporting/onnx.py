@@ -46,7 +46,7 @@ def export_onnx(
         path: the file; its folder must exist, and an existing file is replaced only when the new one is checked.
         dynamic_batch: allow any batch size. Where the network's code does not allow it, the file takes the example's
             batch size, with a warning.
-        tolerance: largest difference allowed, as a part of the largest output, in (0, 1); half precision has its own
+        tolerance: largest difference allowed, as a part of an element's size, in (0, 1); half precision has its own
             table, :data:`torch_growl.networks.execution.outputs.HALF_TOLERANCE`.
         opset: version of ONNX's operators, ≥ 18.
 

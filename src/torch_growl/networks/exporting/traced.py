@@ -45,7 +45,7 @@ class Traced:
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones.
         dynamic_batch: allow any size of dimension 0 of the first tensor, and of all tensors that have the same size
             there. Where the network's code does not allow that, the example's size is kept, with a warning.
-        tolerance: largest difference allowed, as a part of the largest output, in (0, 1).
+        tolerance: largest difference allowed, as a part of an element's size, in (0, 1).
         scatter_free: compute the sums of tied inputs without any scatter (see
             :class:`torch_growl.networks.compaction.inputs.SumInputs`).
         open_sizes: with an open batch, also allow other sizes in all dimensions in which the network takes them.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from torch import nn
 
-from torch_growl.errors import LayerError
+import torch_growl as tg
+from torch_growl.errors import GrowlWarning, LayerError
 from torch_growl.networks.layers.choosing import choose_layers, default_layers
 from torch_growl.networks.layers.inspection import inspect_layers
 
@@ -70,3 +73,23 @@ def test_unknown_and_ineligible_names_are_errors_that_say_what_to_do() -> None:
         choose_layers(model, None)
     with pytest.raises(LayerError, match="side must be 'input' or 'output'"):
         choose_layers(model, None, "both")
+
+
+class Adapted(nn.Module):
+    """A frozen layer with a LoRA adapter, named as peft names its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = nn.Linear(12, 12).requires_grad_(False)
+        self.lora_A, self.lora_B = (nn.ModuleDict({"default": nn.Linear(*n, bias=False)}) for n in ((12, 4), (4, 12)))
+
+
+@pytest.mark.parametrize("function", [tg.GrOWL, tg.find_tying])
+def test_lora_adapters_alone_are_warned_of(function: Callable[..., object]) -> None:
+    model = nn.Sequential(Adapted(), Adapted(), nn.Linear(12, 3))
+    message = r"only LoRA adapters are chosen \('0.lora_A.default', …\).*merge_and_unload"
+    with pytest.warns(GrowlWarning, match=message) as w:
+        function(model)
+    assert w[0].filename == __file__
+    model[0].base_layer.requires_grad_(True)
+    function(model)  # no warning: warnings are errors in the tests

@@ -13,6 +13,7 @@ from torch import nn
 
 from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.clustering import PRUNED
+from torch_growl.networks.layers import warn_on_save_pretrained_
 
 __all__ = [
     "SIZES_OF_PARAMETERS",
@@ -26,6 +27,11 @@ __all__ = [
     "structure_of",
 ]
 
+_PRETRAINED = (
+    "the layers of a compact network have other sizes than its class makes, so from_pretrained does not load what "
+    "save_pretrained writes; use torch_growl.save(small, path) and load(path, model) onto a network built from its "
+    "config, or load_dense(path, model).save_pretrained(folder) for the original sizes"
+)
 Form = Literal["full", "local", "none"]
 RECORD = "_growl_structure"
 # The attributes in which modules of torch that are not layers keep the size of their parameters.
@@ -192,4 +198,6 @@ def recorded(model: nn.Module) -> Structure | None:
 def record_(model: nn.Module, found: Structure) -> nn.Module:
     """Attach a structure to a network and return the network."""
     setattr(model, RECORD, found)
+    if any(layer.changed for layer in found.layers):
+        warn_on_save_pretrained_(model, _PRETRAINED)
     return model

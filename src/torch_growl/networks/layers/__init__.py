@@ -1,6 +1,6 @@
 """Layer types and the matrix of rows of each, the layers of a network that have rows, and plain copies of networks."""
 
-from torch_growl.networks.layers.choosing import choose_layers, default_layers, matching
+from torch_growl.networks.layers.choosing import choose_layers, default_layers, matching, warn_of_adapters
 from torch_growl.networks.layers.inspection import LayerInfo, inspect_layers
 from torch_growl.networks.layers.kinds import (
     LayerKind,
@@ -11,6 +11,7 @@ from torch_growl.networks.layers.kinds import (
     registered_layers,
 )
 from torch_growl.networks.layers.plain import clean_name, make_plain_, permanent_hooks, plain_copy, plain_model
+from torch_growl.networks.layers.pretrained import plain_save_pretrained_, warn_on_save_pretrained_
 from torch_growl.networks.layers.ready_networks import check_network, outside_inference_mode
 from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_
 from torch_growl.networks.layers.weights import unusable_weight
@@ -31,6 +32,7 @@ __all__ = [
     "permanent_hooks",
     "plain_copy",
     "plain_model",
+    "plain_save_pretrained_",
     "register_layer",
     "registered_kind",
     "registered_layers",
@@ -39,5 +41,7 @@ __all__ = [
     "rows_of",
     "scale_rows_",
     "unusable_weight",
+    "warn_of_adapters",
+    "warn_on_save_pretrained_",
     "write_rows_",
 ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from torch_growl.arguments import did_you_mean
-from torch_growl.errors import LayerError
+from torch_growl.errors import GrowlWarning, LayerError, users_stacklevel
 from torch_growl.networks.layers.inspection import LayerInfo, inspect_layers
 from torch_growl.networks.layers.kinds import Side
 
-__all__ = ["choose_layers", "default_layers", "matching"]
+__all__ = ["choose_layers", "default_layers", "matching", "warn_of_adapters"]
 
 
 def default_layers(infos: Sequence[LayerInfo]) -> dict[str, str]:
@@ -71,6 +72,21 @@ def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "
     if not wanted:
         raise LayerError("layers is empty; leave it out to take every eligible layer")
     return [info for info in infos if info.name in wanted]
+
+
+def warn_of_adapters(names: Sequence[str]) -> None:
+    """Warn if all chosen layers are LoRA adapters, whose rows are not those of the merged weight.
+
+    Args:
+        names: the chosen layers.
+    """
+    if names and all(any(part.startswith("lora_") for part in name.split(".")) for name in names):
+        text = (
+            f"only LoRA adapters are chosen ({names[0]!r}, …): merged, their product is added to a dense weight, so no "
+            "row of the merged network becomes zero or equal; merge first (merge_and_unload()) and train that network, "
+            "or name base layers with layers= and let them require gradients"
+        )
+        warnings.warn(text, GrowlWarning, stacklevel=users_stacklevel())
 
 
 def matching(pattern: str, infos: Sequence[LayerInfo]) -> list[LayerInfo]:

@@ -17,6 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.optim.swa_utils import AveragedModel
 
 from torch_growl.errors import CompactionError, GrowlWarning, first_line
+from torch_growl.networks.layers.pretrained import plain_save_pretrained_
 from torch_growl.networks.layers.ready_networks import outside_inference_mode
 
 __all__ = ["clean_name", "make_plain_", "permanent_hooks", "plain_copy", "plain_model"]
@@ -62,6 +63,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
             if parametrize.is_parametrized(module):
                 for name in list(cast(nn.ModuleDict, module.parametrizations)):
                     make_plain_(module, name)
+        plain_save_pretrained_(dense)
         permanent = [text for name, module in dense.named_modules() for text in _make_permanent_(name, module)]
     if permanent:
         text = f"made permanent in the copy that is worked on: {', '.join(permanent)}; the given network keeps them"

@@ -11,7 +11,15 @@ from torch import nn
 from torch_growl.arguments import check_choice, check_number
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.mathematics.clustering import PRUNED, Partition, cluster_rows, merge_rows
-from torch_growl.networks.layers import Side, check_network, choose_layers, inspect_layers, matching, rows_of
+from torch_growl.networks.layers import (
+    Side,
+    check_network,
+    choose_layers,
+    inspect_layers,
+    matching,
+    rows_of,
+    warn_of_adapters,
+)
 from torch_growl.networks.tying.parametrization import tied_layers
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
@@ -76,6 +84,7 @@ def find_tying(
     for value in (preference, *(overrides or {}).values()):
         check_number("preference", value, above=0, most=1)
     chosen = choose_layers(model, layers, side)
+    warn_of_adapters([info.name for info in chosen])
     preferences = {info.name: preference for info in chosen}
     for pattern, value in (overrides or {}).items():
         preferences.update((info.name, value) for info in matching(pattern, chosen))

@@ -27,12 +27,19 @@ from torch_growl.networks.layers import (
     matching,
     outside_inference_mode,
     plain_model,
+    plain_save_pretrained_,
     rows_of,
+    warn_on_save_pretrained_,
     write_rows_,
 )
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
 __all__ = ["TiedRows", "tie_", "untie_"]
+
+_PRETRAINED = (
+    "tied weights are stored as parametrizations, which from_pretrained does not know: every tied layer loads as "
+    "random weights; use untie_(copy.deepcopy(model)).save_pretrained(folder), or compact() and save()"
+)
 
 
 class TiedRows(nn.Module):
@@ -139,6 +146,8 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
             parametrize.register_parametrization(module, "weight", tied)
             if optimizer is not None:
                 _carry_state(optimizer, _parts(module).original, tied.right_inverse)
+    if todo:
+        warn_on_save_pretrained_(model, _PRETRAINED)
     return model
 
 
@@ -190,6 +199,7 @@ def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
             make_plain_(module, "weight")
             if optimizer is not None:
                 _carry_state(optimizer, original, part)
+    plain_save_pretrained_(model)
     return model
 
 

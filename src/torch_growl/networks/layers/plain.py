@@ -16,7 +16,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.optim.swa_utils import AveragedModel
 
-from torch_growl.errors import CompactionError, GrowlWarning, first_line
+from torch_growl.errors import CompactionError, GrowlWarning, first_line, users_stacklevel
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_
 from torch_growl.networks.layers.ready_networks import outside_inference_mode
 
@@ -67,7 +67,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
         permanent = [text for name, module in dense.named_modules() for text in _make_permanent_(name, module)]
     if permanent:
         text = f"made permanent in the copy that is worked on: {', '.join(permanent)}; the given network keeps them"
-        warnings.warn(text, GrowlWarning, stacklevel=3)
+        warnings.warn(text, GrowlWarning, stacklevel=users_stacklevel())
     return dense
 
 

@@ -31,7 +31,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_choice, check_count, check_number, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
-from torch_growl.networks.layers import Side, check_network, plain_model, rows_of, scale_rows_, warn_of_adapters
+from torch_growl.networks.layers import Side, check_network, plain_model, rows_of, scale_rows_
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
@@ -140,7 +140,6 @@ class GrOWL:
             self._model, layers, overrides or {}, self.sequence, side=side, balance=self.balance
         )
         self._layers = {layer.info.name: layer for layer in penalised}
-        warn_of_adapters(self.layers)
         self._step: ProximalStep = (CapturableStep if capturable else RowStep)(
             StepLayers(
                 self.layers,

@@ -21,6 +21,7 @@ from torch_growl.networks.layers import (
     matching,
     rows_of,
     scale_rows_,
+    warn_of_adapters,
 )
 
 __all__ = [
@@ -167,6 +168,7 @@ def penalised_layers(
     power = _power(balance)
     infos = inspect_layers(model, side)
     chosen = choose_layers(model, layers, side)
+    warn_of_adapters([info.name for info in chosen])
     settings = resolve_overrides(overrides, infos)
     names = {info.name for info in chosen}
     for name, setting in settings.items():

@@ -139,6 +139,36 @@ NETWORKS = [
         "networks/optimizers/test_step_lengths.py::test_momentum_adds_up_and_adam_divides",
     ),
     Mutation(
+        "Adadelta's own steps do not count",
+        "networks/optimizers/formulas.py",
+        'group["lr"] * (moved if group.get("capturable") else float(moved))',
+        'group["lr"]',
+        "networks/optimizers/test_formulas.py::"
+        "test_the_formula_is_the_measured_displacement_along_a_steady_gradient[Adadelta]",
+    ),
+    Mutation(
+        "a step that a fused optimizer skips is followed by the prox",
+        "networks/penalty/optimizer_hook.py",
+        "not self.penalty._capturable and bool(infinite.any())",
+        "False",
+        "networks/penalty/test_attached_optimizers.py::"
+        "test_a_step_that_a_fused_optimizer_skips_changes_no_weight[AdamW-False]",
+    ),
+    Mutation(
+        "what rounding left over is forgotten",
+        "networks/penalty/row_step.py",
+        "            self._owed[mine] *= scale[mine]\n",
+        "            self._owed[mine] = scale[mine]\n",
+        "networks/penalty/test_half_precision.py::test_the_rows_that_float32_removes_are_removed[dtype0-False]",
+    ),
+    Mutation(
+        "a flat weight is taken for rows",
+        "networks/layers/weights.py",
+        "if kind.weight_dims is not None and weight.ndim != kind.weight_dims:",
+        "if False:",
+        "networks/layers/test_weights.py::test_a_weight_that_is_not_what_its_layer_says_is_refused_by_name[flat]",
+    ),
+    Mutation(
         "the state lacks the pruned rows",
         "networks/penalty/growl.py",
         "            rows.copy_(pruned[name])\n",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from torch_growl.files import replacing, write_bytes, write_text, write_whole
+from torch_growl.errors import RunFolderError
+from torch_growl.files import is_temporary, locked, replacing, write_bytes, write_text, write_whole
 
 
 @pytest.fixture
@@ -79,3 +80,38 @@ def test_the_folder_must_exist(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_text(tmp_path / "nowhere" / "x.txt", "x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["result.json", "model", "a.b.pt", ".hidden"])
+def test_a_temporary_name_is_known_and_the_name_of_a_file_is_not(name: str, tmp_path: Path) -> None:
+    write_whole(tmp_path / name, lambda temporary: (temporary.touch(), names.append(temporary.name)))
+    assert is_temporary(names.pop())
+    assert not is_temporary(name)
+
+
+names: list[str] = []
+
+
+def test_a_lock_admits_one_and_deletes_the_temporary_files_of_killed_processes(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "other").mkdir()
+    for name in (".a.1.tmp.json", "inner/.b.23.tmp", "other/.c.4.tmp.pt", "mine.json", ".mine.tmp"):
+        (tmp_path / name).touch()
+    with locked(tmp_path, "inner", "absent"):
+        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        assert left == {".lock", "mine.json", ".mine.tmp", "other/.c.4.tmp.pt"}
+        (tmp_path / ".a.1.tmp.json").touch()
+        with pytest.raises(RunFolderError, match="in use by another process"), locked(tmp_path):
+            pass
+        assert (tmp_path / ".a.1.tmp.json").exists()  # of the process that holds the lock
+    with locked(tmp_path):
+        pass
+
+
+def test_an_error_of_the_system_names_the_file(path: Path) -> None:
+    def full(temporary: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        write_whole(path, full)
+    assert_untouched(path)

@@ -77,6 +77,16 @@ BAD = {
     "unknown stage": (["run", "digits", "--until", "end"], "--until"),
     "unknown device": (["run", "digits", "--device", "tpu"], "device"),
     "not a run": (["eval", "."], "not a run folder"),
+    "a name that leaves the folder": (
+        ["run", "digits", "--set", "name=../../x"],
+        "name: must be a name of at most 100",
+    ),
+    "an absolute name": (["run", "digits", "--set", "name=/tmp/x"], "name: must be a name of at most 100 letters"),
+    "a name with a NUL": (["run", "digits", "--set", 'name="a\\0b"'], "name: must be a name of at most 100 letters"),
+    "a long name": (["run", "digits", "--set", f"name={'x' * 300}"], "name: must be a name of at most 100 letters"),
+    "a long recipe": (["run", "x" * 300], "there is no recipe"),
+    "a long folder": (["run", "digits", "--out", "x" * 300], "File name too long"),
+    "no folder": (["run", "digits", "--out", "/dev/null/run"], "Not a directory"),
     "unknown network": (["run", "digits", "--set", "model.name=nothing_like_it"], "nothing_like_it"),
 }
 

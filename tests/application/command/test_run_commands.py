@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,57 @@ def test_a_users_own_network_and_data_by_name(
     status, _out, err = growl(capsys, "run", "recipe.yaml", "--out", "out", *few)
     assert status == 0, err
     assert (tmp_path / "out" / "result.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_one_line_on_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ["run", "digits", "--out", str(out), "--set", "dense.epochs=500"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch_growl", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 240
+    while not (out / "checkpoints" / "dense.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err == f"stopped; go on with: growl {' '.join(command)} --resume\n"
+    assert not list(out.rglob("*.tmp*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [0, 20_000])
+def test_a_file_that_cannot_be_written_is_one_line_and_exit_2(most: int, tmp_path: Path) -> None:
+    """A limit on the size of files fails as a full disk does: the recipe, and a checkpoint."""
+    out = tmp_path / "run"
+    command = ["run", "digits", "--out", str(out), *SETTINGS]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch_growl", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )
+    file = out / ("checkpoints/dense.pt" if most else "recipe.yaml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"error: {file}: File too large; go on with: growl run digits --out {out} ")
+    assert done.stderr.endswith(" --resume\n")
+    assert not list(out.rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+def test_a_folder_that_cannot_be_written_is_one_line_and_exit_2(
+    error: OSError, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may write anywhere, so the system's answer is given in its place."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        error.filename = str(path)
+        raise error
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "run"))
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: {tmp_path / 'run'}: {error.strerror}; go on with: growl run digits --out")

@@ -80,7 +80,22 @@ DAMAGED_PICKLES: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut": (lambda: python_batch(0)[:-100], "is cut off or is no pickle"),
     "empty": (lambda: b"", "is cut off or is no pickle"),
     "text": (lambda: b"hello, world", "is cut off or is no pickle"),
-    "memo": (lambda: b"\x80\x02Nr\xff\xff\xff\x7f.", "is cut off or is no pickle \\(ValueError: memo index 2147483647"),
+    "memo": (lambda: b"\x80\x02Nr\xff\xff\xff\x7f.", "is no CIFAR-10 batch"),
+    "sets": (lambda: b"\x80\x04" + b"\x8f" * 4_000_000 + b".", "more than 200,000 operations"),
+    "a set": (lambda: b"\x80\x04\x8f.", "is no pickle \\(KeyError"),
+    "key": (lambda: b"\x80\x02}(K\x01K\x02u.", "TypeError: a key is a int"),
+    "dtypes": (
+        lambda: b"\x80\x02}(U\x04datacnumpy\ndtype\n)RU\x06labels]u.",
+        "is no CIFAR-10 batch",
+    ),
+    "an array of dtypes": (
+        lambda: (
+            b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n)R(K\x01K\x02cnumpy\ndtype\n)RK\x00U\x00tb"
+            b"U\x06labels]u."
+        ),
+        "is no CIFAR-10 batch \\(IndexError",
+    ),
+    "long labels": (lambda: pickle.dumps({b"data": records(0)[0], b"labels": [10**30]}, 2), "is no CIFAR-10 batch"),
     "list": (lambda: pickle.dumps([1], 2), "is no CIFAR-10 batch"),
     "no labels": (lambda: pickle.dumps({b"data": records(0)[0]}, 2), "is no CIFAR-10 batch \\(KeyError: b'labels'"),
     "data": (lambda: pickle.dumps({b"data": [1], b"labels": [1]}, 2), "TypeError: data is a list"),

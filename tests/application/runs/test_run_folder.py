@@ -67,11 +67,43 @@ def test_a_folder_that_is_no_run_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_hold_one_folder(tmp_path: Path) -> None:
-    with RunFolder(tmp_path).locked():
-        with pytest.raises(RunFolderError, match="in use by another process"), RunFolder(tmp_path).locked():
-            pass
-    with RunFolder(tmp_path).locked():
+    folder, recipe = RunFolder(tmp_path / "run"), load_recipe("digits")
+    with pytest.raises(RunFolderError, match="is not a run folder"), folder.locked():
         pass
+    with folder.claimed(recipe):
+        with pytest.raises(RunFolderError, match="in use by another process"), folder.locked():
+            pass
+        with pytest.raises(RunFolderError, match="in use by another process"), folder.claimed(recipe, resume=True):
+            pass
+    with folder.locked():
+        pass
+
+
+LEFT = {  # what a kill leaves in the first moments of a run
+    "nothing but the folder": (),
+    "a lock": (".lock",),
+    "an empty folder": (".lock", "checkpoints/"),
+    "a part of the recipe": (".lock", "checkpoints/", ".recipe.123.tmp.yaml"),
+    "a part of a checkpoint": (".lock", "checkpoints/", "checkpoints/.dense.123.tmp.pt"),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_run_killed_before_its_recipe_was_written_is_resumed(left: str, tmp_path: Path) -> None:
+    for name in LEFT[left]:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    folder = RunFolder(tmp_path)
+    with folder.claimed(load_recipe("digits"), resume=True):
+        assert folder.recipe() == load_recipe("digits")
+    assert {path.name for path in tmp_path.rglob("*")} == {".lock", "checkpoints", "recipe.yaml"}
+
+
+def test_another_file_in_a_folder_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.pt").touch()
+    with pytest.raises(RunFolderError, match="is in use by other files"):
+        RunFolder(tmp_path).create(load_recipe("digits"), resume=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints", "mine.pt"]
 
 
 RECIPE = load_recipe("digits", {"dense.epochs": 2, "train.epochs": 2, "retrain.epochs": 1})
@@ -149,12 +181,25 @@ def test_metrics_that_lack_an_epoch_or_have_a_changed_figure_are_refused(tmp_pat
         folder.trim_metrics("train", 0, RECIPE)
 
 
-def test_doing_a_stage_again_drops_it_and_what_follows(tmp_path: Path) -> None:
+def test_doing_a_stage_again_deletes_what_follows_and_then_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
     folder.checkpoints.mkdir()
     for name in ("checkpoints/train.pt", "tying.json", "checkpoints/retrain.pt", "model.safetensors", "result.json"):
         (tmp_path / name).touch()
+    deleted: list[str] = []
+    unlink = Path.unlink
+
+    def noted(path: Path, missing_ok: bool = False) -> None:
+        deleted.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noted)
     folder.drop_from("retrain")
+    assert deleted == [
+        "result.json",
+        "model.safetensors",
+        "retrain.pt",
+    ]  # a kill never leaves a file without its source
     assert (tmp_path / "tying.json").exists()
     assert (tmp_path / "checkpoints/train.pt").exists()
     assert not any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from tests.support.compact_battery import Shared, pruned_mlp, vgg
 from tests.support.compaction_checks import assert_same_outputs
 from tests.support.pruned_networks import zero_and_tie_
 from torch_growl.networks.compaction.compactor import compact
+from torch_growl.networks.compaction.expanding import expand_
 from torch_growl.networks.compaction.structure import structure_of
 from torch_growl.networks.storage.compact_file import load, load_dense, save
 
@@ -74,3 +76,18 @@ def test_a_parameter_is_cut_along_both_of_its_dimensions(tmp_path: Path) -> None
     save(small, tmp_path / "file")
     assert torch.equal(load(tmp_path / "file", Grid())(x), small(x))
     assert_same_outputs(model, load_dense(tmp_path / "file", Grid()), x)
+
+
+@torch.no_grad()
+def test_padding_with_trained_weights_is_expanded_to_the_same_outputs() -> None:
+    """Padding is fed by its group's first input, so its weights belong to that input."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.ReLU(), nn.Conv2d(64, 16, 1, groups=2)).eval()
+    model[2].weight[:8, 4:] = 0  # four inputs of the first group are left, eight of the second
+    model[2].weight[8:, 8:] = 0
+    x = torch.randn(2, 3, 4, 4)
+    small = compact(model, x, full=False)
+    inner = small[2].layer
+    assert bool((inner.weight[:8, 4:] == 0).all())  # padding
+    inner.weight.add_(torch.rand_like(inner.weight))
+    assert (expand_(copy.deepcopy(model), small)(x) - small(x)).abs().max() < 1e-5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -99,3 +100,15 @@ def test_left_over_bits_are_refused(total: int) -> None:
     stored = encode_set((0,), total)
     with pytest.raises(FileFormatError, match="left over"):
         decode_set(torch.cat([stored, torch.zeros(1, dtype=torch.uint8)]), total, "x")
+
+
+def test_a_table_that_is_longer_than_any_coding_is_refused_before_it_is_unpacked() -> None:
+    table = torch.zeros(10_000_000, dtype=torch.uint8)
+    tracemalloc.start()
+    try:
+        for decode in (lambda: decode_set(table, 100, "x"), lambda: decode_labels(table, 100, 10, 1, "x")):
+            with pytest.raises(FileFormatError, match="x: 10000000 bytes of packed bits, where .* bits are the most"):
+                decode()
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()

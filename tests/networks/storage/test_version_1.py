@@ -59,6 +59,7 @@ def norm(number: int, **fields: Any) -> Change:
 
 STORED_1 = (Path(__file__).parent / "data" / "compact_v1.safetensors").read_bytes()
 FAULTS_1: list[tuple[Change, str]] = [
+    (layer(1, source=[]), r"layer '4': source must be the name of a layer, got \[\]"),
     (labels(torch.ones(7, dtype=torch.uint8)), "layer '4': 6 inputs arrive, but it has 7 labels"),
     (labels(torch.ones(6)), "layer '4': labels must be a list of uint8, int16 or int32"),
     (labels(torch.full((6,), -5, dtype=torch.int32)), "label -6, outside"),

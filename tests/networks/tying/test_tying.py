@@ -90,6 +90,11 @@ def test_json_gives_the_same_tying_again() -> None:
         (chain().to_json().replace("-1", "null", 1), "layer 'x' of the tying: labels must be integers"),
         (chain().to_json().replace("-1", "-2", 1), "labels must be −1"),
         (chain().to_json().replace('"y"', '"x"'), "layer 'x' appears twice"),
+        ("[" * 100_000, "the tying is not JSON"),
+        ('{"schema": ' + "1" * 5000 + "}", "the tying is not JSON"),
+        (chain().to_json().replace("15", "-8"), "layer 'y' of the tying: row_length must be an integer ≥ 1, got -8"),
+        (chain().to_json().replace("[0, 1, -1, 1]", "[]"), "layer 'y' of the tying: labels must be integers, one for"),
+        (chain().to_json()[:-1] + ', "crc32": "00000000"}', "the tying: damaged: its checksum is"),
     ],
 )
 def test_bad_json_is_refused(text: str, words: str) -> None:

@@ -1,11 +1,18 @@
 """The command ``growl``: the commands put together, and how it ends.
 
-Bad input is one line on stderr and exit status 2, before anything is written.
+Bad input, a full disk and a folder that cannot be written are one line on stderr and exit status 2. Ctrl-C and SIGTERM
+end with one line that says how to go on, and exit status 130 and 143.
 """
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +24,8 @@ from torch_growl.errors import GrowlError
 from torch_growl.version import __version__
 
 __all__ = ["app", "main"]
+
+STAGE_COMMANDS = ("train", "tie", "retrain", "compact", "eval")
 
 
 class _Command(TyperCommand):
@@ -81,17 +90,53 @@ app.command(cls=_Command)(result_commands.doctor)
 app.command(cls=_Command)(result_commands.recipes)
 
 
+class _Stopped(BaseException):
+    """A signal asked the process to end; typer would turn a KeyboardInterrupt into a silent exit."""
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Raise ``_Stopped`` with the signal's number on Ctrl-C and SIGTERM in the block."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = [(number, signal.signal(number, stop)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _how_to_go_on() -> str:
+    """Return "; go on with: …", the command that continues this one; empty if there is nothing to continue."""
+    command, *rest = [*sys.argv[1:], ""]
+    words = [word for word in (command, *rest) if word not in ("", "--again", "--resume")]
+    if command in ("run", "sweep"):
+        words.append("--resume")
+    elif command not in STAGE_COMMANDS:
+        return ""
+    return f"; go on with: growl {shlex.join(words)}"
+
+
 def main() -> None:
-    """Run the command; exit with status 0, 2 for bad input, or 130 when stopped from the keyboard."""
+    """Run the command; exit with status 0, 2 for bad input or a file that cannot be written, 130 or 143 if stopped."""
     show_warnings()
     try:
-        status = app(standalone_mode=False)
+        with _stopped_by_signals():
+            status = app(standalone_mode=False)
     except GrowlError as error:
         show_error(f"error: {error}")
         sys.exit(2)
-    except (typer.Abort, KeyboardInterrupt):
-        show_error("stopped; --resume continues from here")
-        sys.exit(130)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        show_error(f"error: {place}{error.strerror or error}{_how_to_go_on()}")
+        sys.exit(2)
+    except (_Stopped, typer.Abort, KeyboardInterrupt) as stopped:
+        show_error(f"stopped{_how_to_go_on()}")
+        sys.exit(128 + (stopped.args[0] if isinstance(stopped, _Stopped) else signal.SIGINT))
     except Exception as error:  # click's own usage errors carry their message and status
         show, status = getattr(error, "show", None), getattr(error, "exit_code", None)
         if not callable(show) or status is None:

@@ -29,7 +29,9 @@ def report(run: RunArgument) -> None:
     """Make report.html and its figures again from the files of a run."""
     from torch_growl.application.runs import RunFolder
 
-    show_result(RunFolder(run))
+    folder = RunFolder(run)
+    with folder.locked():
+        show_result(folder)
 
 
 def show_result(folder: RunFolder) -> None:
@@ -103,7 +105,8 @@ def bench(
     environment = environment_record(made.device)
     threads = threads or environment["threads"]
     kept = {"threads": threads, "environment": environment, "comparisons": [each.to_dict() for each in found]}
-    write_text(run / "latency.json", sealed_json(kept, indent=2))
+    with folder.locked():
+        write_text(run / "latency.json", sealed_json(kept, indent=2))
     console.print(latency_table(found, threads))
 
 
@@ -124,8 +127,10 @@ def export(
 
     writers = {"onnx": export_onnx, "pt2": export_program, "pte": export_executorch}
     check_choice("--format", format, writers)
-    made = Run(RunFolder(run), data_dir=data)
-    written = writers[format](made.compacted(), made.example(), out or run / f"model.{format}")
+    folder = RunFolder(run)
+    made = Run(folder, data_dir=data)
+    with folder.locked():
+        written = writers[format](made.compacted(), made.example(), out or run / f"model.{format}")
     show_line(str(written))
 
 

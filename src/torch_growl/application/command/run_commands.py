@@ -49,6 +49,8 @@ def run(
     """Run a recipe from training to report: train, tie, retrain, compact, measure.
 
     A run can be stopped at any moment; --resume continues it. Example: growl run digits --set train.epochs=30
+
+    A recipe runs code of its writer, whatever it names: read a stranger's recipe first, as you would read a script.
     """
     from torch_growl.application.command.progress import TerminalWatcher
     from torch_growl.application.recipes import STAGE_NAMES
@@ -61,8 +63,8 @@ def run(
     watcher = TerminalWatcher(console)
     made = Run(folder, chosen, data_dir=data, watcher=watcher)
     made.check_task()
-    folder.create(chosen, resume=resume)
-    _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
+    with folder.claimed(chosen, resume=resume):
+        _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
 
 
 def sweep(
@@ -84,6 +86,8 @@ def sweep(
     """Draw accuracy against size: one run for every strength, each from the weights of the one before.
 
     Example: growl sweep digits --strengths 0.3,0.6,1.2,2.4
+
+    A recipe runs code of its writer, whatever it names: read a stranger's recipe first, as you would read a script.
     """
     from torch_growl.application.command.progress import TerminalWatcher
     from torch_growl.application.runs import DEFAULT_STRENGTHS, Sweep, parse_strengths
@@ -140,21 +144,21 @@ def _stage(path: Path, data: Path | None, stage: str, again: bool) -> None:
     folder = RunFolder(path)
     watcher = TerminalWatcher(console)
     run = Run(folder, data_dir=data, watcher=watcher)
-    if again:
-        with folder.locked():
+    with folder.locked():
+        if again:
             folder.drop_from(stage)
-    _do(run, watcher, [stage])
+        _do(run, watcher, [stage])
 
 
 def _do(run: Run, watcher: TerminalWatcher, stages: Iterable[str]) -> None:
     from torch_growl.application.runs import do_stage
 
+    """Do stages of a run whose folder is locked."""
     stage = ""
-    with run.folder.locked():
-        try:
-            for stage in stages:
-                do_stage(run, stage)
-        finally:
-            watcher.close()
-        if stage == "eval":
-            show_result(run.folder)
+    try:
+        for stage in stages:
+            do_stage(run, stage)
+    finally:
+        watcher.close()
+    if stage == "eval":
+        show_result(run.folder)

@@ -20,6 +20,12 @@ from torch_growl.errors import DataError
 __all__ = ["read_python_batch"]
 
 _LARGEST = 64_000_000  # bytes; the official batches have 31 million, written again by Python 3 up to 45
+_MOST_OPERATIONS = 200_000  # the official batches have about 40,000
+_NOT_NEEDED = {  # operations: sets, extensions, objects made without a call of a name, and the top of the stack twice
+    *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.DUP),
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.PERSID, pickle.BINPERSID, pickle.DICT),
+    *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+}
 _ARRAY = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -49,13 +55,40 @@ class _Noted:
         self.state = state
 
 
-class _Reader(pickle.Unpickler):
+_Unpickler: Any = pickle._Unpickler  # in Python, so that operations can be left out
+
+
+class _Reader(_Unpickler):  # type: ignore[misc]
+    """A reader of the operations that a batch needs; it counts them, and takes text and bytes alone as keys."""
+
+    dispatch: dict[int, Any] = {  # noqa: RUF012
+        code: method for code, method in _Unpickler.dispatch.items() if chr(code).encode("latin1") not in _NOT_NEEDED
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ARRAY:
             return _Noted(name)
         if (module, name) == ("_codecs", "encode"):  # Python 3 writes bytes thus in protocol 2
             return lambda text, encoding: str.encode(text, "latin1")
         raise _Forbidden(f"{module}.{name}")
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.stack[-1][_key(key)] = value
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self.stack[-1].update(zip(map(_key, items[::2]), items[1::2], strict=True))
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+
+def _key(key: Any) -> str | bytes:
+    """Refuse other keys: the hash of nested tuples can take for ever."""
+    if not isinstance(key, str | bytes):
+        raise TypeError(f"a key is a {type(key).__name__}")
+    return key
 
 
 def read_python_batch(path: Path) -> tuple[Tensor, Tensor]:
@@ -76,7 +109,7 @@ def read_python_batch(path: Path) -> tuple[Tensor, Tensor]:
         raise DataError(f"{path} is too long: a CIFAR-10 batch has about 31 million bytes, found {size:,}")
     content = path.read_bytes()
     try:
-        _check_memo(content)
+        _check_operations(content)
         batch = _Reader(io.BytesIO(content), encoding="bytes").load()
     except _Forbidden as error:
         raise DataError(f"{path} names {error}, which a CIFAR-10 batch does not need; it was not executed") from error
@@ -85,18 +118,18 @@ def read_python_batch(path: Path) -> tuple[Tensor, Tensor]:
         raise DataError(f"{path} is cut off or is no pickle ({reason}); found {size:,} bytes") from error
     try:
         return _array(batch[b"data"]), _labels(batch[b"labels"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # records of any shape
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(
             f"{path} is no CIFAR-10 batch ({reason}): it needs a byte array and a list of labels"
         ) from error
 
 
-def _check_memo(content: bytes) -> None:
-    """Refuse memo indices beyond the file's length: the unpickler allocates memory for all smaller indices."""
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name.endswith("PUT") and not 0 <= int(argument or 0) <= len(content):
-            raise ValueError(f"memo index {argument}")
+def _check_operations(content: bytes) -> None:
+    """Refuse a pickle of more operations than a batch has, before it is read: each may make an object."""
+    for number, (_, _, place) in enumerate(pickletools.genops(content)):
+        if number == _MOST_OPERATIONS:
+            raise ValueError(f"more than {number:,} operations in its first {place:,} bytes")
 
 
 def _array(noted: Any) -> Tensor:
@@ -105,8 +138,8 @@ def _array(noted: Any) -> Tensor:
         raise TypeError(f"data is a {type(noted).__name__}")
     _, shape, dtype, fortran, raw = noted.state
     kind = dtype.args[0].decode() if isinstance(dtype.args[0], bytes) else dtype.args[0]
-    if dtype.name != "dtype" or kind != "u1" or fortran or not isinstance(raw, bytes):
-        raise ValueError(f"data must be bytes in C order, found type {kind!r}")
+    if dtype.name != "dtype" or not isinstance(kind, str) or kind != "u1" or fortran or not isinstance(raw, bytes):
+        raise ValueError(f"data must be bytes in C order, found type {str(kind)[:20]!r}")
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(tuple(shape))
 
 

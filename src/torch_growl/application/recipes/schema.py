@@ -24,6 +24,9 @@ from torch_growl.mathematics.owl import sequence_from_dict
 __all__ = ["Choice", "Compact", "Growl", "LayerOverride", "Measure", "Phase", "Recipe", "Shape", "TrainPhase", "Tying"]
 
 
+_LONGEST_NAME = 100
+
+
 class Settings(BaseModel):
     """Base of all parts of a recipe: unknown fields are errors, and types are not converted, but for 1 to 1.0."""
 
@@ -257,6 +260,15 @@ class Recipe(Settings):
     retrain: RetrainPhase = Field(description="Training of the tied network.")
     compact: Compact = Field(default_factory=Compact, description="Settings of the compaction.")
     measure: Measure = Field(default_factory=Measure, description="Settings of the timing.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_s_name(cls, value: str) -> str:
+        if len(value) > _LONGEST_NAME or not value.isprintable() or value in (".", "..") or set(value) & set("/\\"):
+            raise ValueError(
+                f"must be a name of at most {_LONGEST_NAME} letters without / and \\: the run's folder is named by it"
+            )
+        return value
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Recipe:

@@ -6,14 +6,15 @@ PyYAML alone reads YAML 1.1, in which ``1e-3`` is text, ``no`` is false and ``1:
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
-from torch_growl.errors import RecipeError
+from torch_growl.errors import RecipeError, first_line
 
 __all__ = ["Dumper", "read_mapping", "read_value"]
 
+_MOST_VALUES, _DEEPEST = 100_000, 50
 _PLAIN = [
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", [*"~nN", ""]),
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
@@ -27,9 +28,21 @@ _PLAIN = [
 
 
 class Loader(yaml.SafeLoader):
-    """A loader of plain values."""
+    """A loader of plain values: other tags, aliases to a value's own parents, and too many aliases are refused."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (pyyaml's own attribute)
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (pyyaml's own attributes)
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+    }
+
+    def get_single_node(self) -> Any:
+        """Compose the document, and count its values as if each alias were written in full."""
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {}, _DEEPEST)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Read a mapping with unique text keys."""
@@ -42,6 +55,25 @@ class Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+def _count(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
+    """Count the values in a node; ``counted`` holds those of nodes before, and 0 of nodes around it."""
+    if not depth:
+        raise yaml.composer.ComposerError(None, None, f"more than {_DEEPEST} values in each other", node.start_mark)
+    if isinstance(node.value, str) and not node.value.isascii():
+        node.value.encode()  # a surrogate, which no file can hold, is an error
+    if id(node) in counted:
+        if not counted[id(node)]:
+            raise yaml.composer.ComposerError(None, None, "a value contains itself", node.start_mark)
+        return counted[id(node)]
+    counted[id(node)] = 0
+    inner = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+    total = 1 + sum(_count(part, counted, depth - 1) for part in inner if isinstance(part, yaml.Node))
+    if total > _MOST_VALUES:
+        raise yaml.composer.ComposerError(None, None, f"more than {_MOST_VALUES:,} values", node.start_mark)
+    counted[id(node)] = total
+    return total
 
 
 class Dumper(yaml.SafeDumper):
@@ -64,8 +96,8 @@ def _parse(text: str, where: str) -> Any:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise RecipeError(f"{where}{line}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # a malformed tag or number can raise nearly anything
+        raise RecipeError(f"{where}: cannot be read as YAML ({first_line(error)})") from error
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:

@@ -204,7 +204,10 @@ def _epochs(path: Path, epochs: dict[str, int]) -> list[Epoch]:
     lines = enumerate(_text(path, remedy).split("\n"), start=1)
     found = [_parse(path, line, Epoch, remedy, f", line {n}") for n, line in lines if line.strip()]
     trained = {stage: [each.epoch for each in found if each.stage == stage] for stage in epochs}
-    if epochs and trained != {stage: list(range(1, count + 1)) for stage, count in epochs.items()}:
+    complete = all(
+        each == list(range(1, len(each) + 1)) and len(each) == epochs[stage] for stage, each in trained.items()
+    )
+    if not complete:
         raise RunFolderError(f"{path} must have a record for each epoch of {epochs} in order; {remedy}")
     return found
 

@@ -28,10 +28,11 @@ from torch_growl.checksums import (
     sealed_text,
 )
 from torch_growl.errors import RunFolderError, first_line
-from torch_growl.files import replacing, write_bytes, write_text
+from torch_growl.files import is_temporary, locked, replacing, write_bytes, write_text
 
 __all__ = ["RunFolder"]
 
+_FOLDERS = ("checkpoints", "figures")
 _METRICS_REMEDY = "do the stages again with `growl train RUN --again`"
 
 
@@ -64,7 +65,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file, not a folder; choose another --out")
         if not self.recipe_file.is_file():
-            if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            if self.path.is_dir() and not all(map(_is_left_by_kill, self.path.iterdir())):
                 raise RunFolderError(f"{self.path} is in use by other files; choose another --out")
         elif not resume:
             raise RunFolderError(
@@ -85,7 +86,7 @@ class RunFolder:
         """
         self.check(recipe, resume=resume)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        if not self.recipe_file.is_file():
+        if not self.recipe_file.is_file():  # a kill before this line leaves what the next check accepts
             write_text(self.recipe_file, sealed_text(recipe.to_yaml()))
 
     def recipe(self) -> Recipe:
@@ -94,24 +95,35 @@ class RunFolder:
         Raises:
             RunFolderError: this is not a run folder.
         """
+        self._check_is_run()
+        return load_recipe(str(self.recipe_file), {})
+
+    def _check_is_run(self) -> None:
         if not self.recipe_file.is_file():
             raise RunFolderError(f"{self.path} is not a run folder: it has no recipe.yaml; start one with `growl run`")
-        return load_recipe(str(self.recipe_file), {})
+
+    @contextmanager
+    def claimed(self, recipe: Recipe, *, resume: bool = False) -> Iterator[None]:
+        """Lock the folder and create the run, or with ``resume`` accept the run that is in it.
+
+        Raises:
+            RunFolderError: as for :meth:`check` and :meth:`locked`.
+        """
+        self.check(recipe, resume=resume)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path, *_FOLDERS):
+            self.create(recipe, resume=resume)  # it checks again: another process may have been faster
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process until the block, or the process, ends.
+        """Lock the folder of a run for this process until the block, or the process, ends.
 
         Raises:
-            RunFolderError: another process has locked it.
+            RunFolderError: this is not a run folder, or another process has locked it.
         """
-        import fcntl
-
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RunFolderError(f"{self.path} is in use by another process that is running now") from None
+        self._check_is_run()
+        with locked(self.path, *_FOLDERS):
             yield
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,7 +134,7 @@ class RunFolder:
         The file also holds the stage and the fingerprint of the recipe's settings that it depends on, and a checksum.
         """
         marked = {**state, "stage": stage, "fingerprint": recipe.fingerprint(stage)}
-        with replacing(self.checkpoints / f"{stage}.pt") as temporary, open(temporary, "w+b") as file:
+        with replacing(self.checkpoints / f"{stage}.pt") as temporary, open(temporary, "w+b", buffering=2**20) as file:
             torch.save(marked, file)
             seal_archive(file)
 
@@ -252,6 +264,13 @@ class RunFolder:
         for pattern in files_from(stage):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+
+
+def _is_left_by_kill(entry: Path) -> bool:
+    """Return whether an entry of a folder is what a run leaves that is killed before it has written its recipe."""
+    if entry.name in _FOLDERS and entry.is_dir():
+        return all(map(_is_left_by_kill, entry.iterdir()))
+    return entry.name == ".lock" or is_temporary(entry.name)
 
 
 def _kept(line: bytes, done: dict[str, int], path: Path) -> bool:

@@ -21,7 +21,7 @@ from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
 from torch_growl.checksums import sealed_json
 from torch_growl.errors import InvalidValueError, RunFolderError
-from torch_growl.files import write_bytes, write_text
+from torch_growl.files import is_temporary, locked, write_bytes, write_text
 
 __all__ = ["DEFAULT_STRENGTHS", "Sweep", "parse_strengths"]
 
@@ -96,14 +96,22 @@ class Sweep:
                 written then.
         """
         self._check(resume)
+        first = self._run_at(self.strengths[0])
+        first.check_task()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            self._check(resume=True)
+            return self._runs(first)
+
+    def _run_at(self, strength: float) -> Run:
+        return Run(self.folder(strength), self.recipe_at(strength), data_dir=self.data_dir, watcher=self.watcher)
+
+    def _runs(self, first: Run) -> list[dict[str, Any]]:
         points: list[dict[str, Any]] = []
         for i, strength in enumerate(self.strengths):
             folder, recipe = self.folder(strength), self.recipe_at(strength)
-            run = Run(folder, recipe, data_dir=self.data_dir, watcher=self.watcher)
-            if not i:
-                run.check_task()
-            folder.create(recipe, resume=True)
-            with folder.locked():
+            run = self._run_at(strength) if i else first
+            with folder.claimed(recipe, resume=True):
                 if i:
                     self._copy_weights(self.strengths[i - 1], strength)
                 do_stages(run)
@@ -124,7 +132,8 @@ class Sweep:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file, not a folder; choose another --out")
         ours = {self.folder(strength).path.name for strength in self.strengths} | {"sweep.json", "sweep.png"}
-        there = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        there = {name for name in names if name != ".lock" and not is_temporary(name)}
         if there and not resume:
             raise RunFolderError(f"{self.path} is in use; continue it (--resume) or choose another --out")
         if there - ours:

@@ -68,6 +68,11 @@ def _expand_layer_(dense: nn.Module, small: nn.Module, layer: LayerCut) -> None:
     target = torch.zeros_like(row_blocks(whole, "input").flatten(0, 1))
     for number, slot in enumerate(members):
         target[slot] = source[number].to(target)
+    wide, arriving = layer.width // layer.groups_after, len(layer.arrivals) // layer.groups_after
+    for number, slot in enumerate(members):
+        if not slot:  # padding is fed by its group's first input; its weights are zero unless they were trained
+            first = number // wide * arriving
+            target[layer.arrivals[first] if layer.groups_left is None else first] += source[number].to(target)
     write_rows_(whole, target)
     weight, bias = cast(Tensor, dense.weight), cast("Tensor | None", getattr(dense, "bias", None))
     if layer.kept is None:

@@ -18,6 +18,7 @@ __all__ = ["decode_labels", "decode_set", "encode_labels", "encode_set"]
 Bits = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 _CODING = 2  # bits of the coding's number
+_SPARE = 1024  # bytes beyond the longest coding that are read and refused by their number of bits
 _MASK, _MEMBERS, _OTHERS = 0, 1, 2
 _CHOSEN, _TIED, _PLAIN = 0, 1, 2
 
@@ -40,7 +41,7 @@ def decode_set(stored: Tensor, total: int, where: str) -> tuple[int, ...]:
     Raises:
         FileFormatError: the bytes are not such a set; the message begins with ``where``.
     """
-    stream = _Stream(stored, where)
+    stream = _Stream(stored, where, _most_bits(total))
     mask = _read_set(stream, total)
     stream.finish()
     return tuple(np.flatnonzero(mask).tolist())
@@ -86,7 +87,7 @@ def decode_labels(stored: Tensor, total: int, width: int, groups: int, where: st
     Raises:
         FileFormatError: the bytes are not such labels.
     """
-    stream = _Stream(stored, where)
+    stream = _Stream(stored, where, _most_bits(total) + _CODING + total * (1 + width.bit_length()))
     coding = stream.number(_CODING)
     if coding == _PLAIN:
         labels = stream.numbers(total, width) - 1
@@ -123,6 +124,11 @@ def _set_bits(mask: Bits) -> Bits:
     return min(found, key=len)
 
 
+def _most_bits(total: int) -> int:
+    """Return the number of bits of the longest coding of a set of numbers below ``total``."""
+    return _CODING + total.bit_length() + total * max(1, total.bit_length())
+
+
 def _read_set(stream: _Stream, total: int) -> Bits:
     coding = stream.number(_CODING)
     if coding == _MASK:
@@ -157,11 +163,13 @@ def _bytes(bits: Bits) -> Tensor:
 class _Stream:
     """Bits read from the front; reading past the end raises FileFormatError."""
 
-    def __init__(self, stored: Tensor, where: str) -> None:
+    def __init__(self, stored: Tensor, where: str, most: int) -> None:
         self.where = where
         if stored.dtype != uint8 or stored.ndim != 1:
             raise FileFormatError(f"{where}: packed bits must be a list of uint8, got {stored.dtype}, {stored.ndim}-D")
-        self.bits: Bits = np.unpackbits(stored.numpy(), bitorder="little").astype(bool)
+        if len(stored) > most // 8 + _SPARE:  # before memory is taken for them
+            raise FileFormatError(f"{where}: {len(stored)} bytes of packed bits, where {most} bits are the most")
+        self.bits: Bits = np.unpackbits(stored.numpy(), bitorder="little").view(bool)
         self.place = 0
 
     def take(self, count: int) -> Bits:
@@ -178,7 +186,10 @@ class _Stream:
 
     def numbers(self, count: int, largest: int) -> Numbers:
         size = max(0, largest).bit_length()
-        found: Numbers = self.take(count * size).reshape(count, size) @ (1 << np.arange(size, dtype=np.int64))
+        bits = self.take(count * size).reshape(count, size)
+        found: Numbers = np.zeros(count, dtype=np.int64)
+        for place in range(size):
+            found |= bits[:, place].astype(np.int64) << place
         return found
 
     def finish(self) -> None:

@@ -44,6 +44,8 @@ def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Ver
             plain = replace(plain, labels=tuple((labels.to(torch.int64) - 1).tolist()))
         layers[plain.name] = plain
         if "source" in entry:
+            if not isinstance(entry["source"], str):
+                raise FileFormatError(f"{where}: source must be the name of a layer, got {entry['source']!r:.50}")
             sources[plain.name] = (entry["source"], entry.get("block", 1))
     for name, (source, block) in sources.items():
         arriving = _arriving(f"layer {name!r}", layers.get(source), block, layers[name].inputs)

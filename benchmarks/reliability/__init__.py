@@ -1,0 +1,1 @@
+"""Kills at every system call that changes a run's folder, each followed by ``--resume``."""

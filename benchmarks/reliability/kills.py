@@ -1,0 +1,56 @@
+"""Kills runs and sweeps at every system call that changes their folder, resumes each, and compares the files.
+
+Run it with ``python -m benchmarks.reliability.kills``. A call is killed before it changes anything; one that appends to
+a file in its place is also killed after half of its bytes. Every file must be bit-equal to that of a run that was not
+killed, but for times. The report, which shows times, must exist.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import results
+from benchmarks.harness.command import options
+from benchmarks.reliability.cases import CASES, Subject
+from benchmarks.reliability.killing import Killer
+from benchmarks.reliability.record import keep_part
+
+_QUICK = 3  # kills of each case
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = options(__doc__)
+    parser.add_argument("--resume", action="store_true", help="go on where the last run was stopped")
+    given = parser.parse_args(arguments)
+    kept = results.Kept(given.name or "kills", resume=given.resume)
+    found: dict[str, dict[str, Any]] = {}
+    with Killer() as killer, tempfile.TemporaryDirectory() as folder:
+        for case in CASES:
+            work = Path(folder) / str(len(found))
+            work.mkdir()
+            subject = Subject(case, killer, work)
+            outcomes = []
+            for at, half in subject.kills(_QUICK if given.quick else None):
+                key = f"{case.name}, call {at}{', half' if half else ''} of {len(subject.calls)}"
+                outcome = kept.get(key, lambda subject=subject, at=at, half=half: subject.kill(at, half))
+                outcomes.append(outcome)
+                if outcome["differs"]:
+                    print(f"{key}: {outcome}", flush=True)
+            found[case.name] = {
+                "calls": dict(Counter(subject.calls)),
+                "kills": len(outcomes),
+                "equal": sum(not outcome["differs"] for outcome in outcomes),
+            }
+            print(case.name, found[case.name], flush=True)
+    total = {key: sum(each[key] for each in found.values()) for key in ("kills", "equal")}
+    keep_part(given, "kills", {**total, "cases": found})
+    kept.done()
+
+
+if __name__ == "__main__":
+    main()

@@ -127,7 +127,9 @@ PLANTS = {
     "a star in a room": Plant(READ, PENALTY, "from torch_growl.networks.penalty.step_layers import *", "a star hides"),
     # rooms
     "a later room": Plant(LATER, NETWORKS, "from torch_growl.networks.wiring import Wiring", "later room"),
-    "the room beside": Plant(LATER, PENALTY, "from torch_growl.networks.tying import Tying", "room beside"),
+    "the room beside": Plant(
+        LATER, MATHEMATICS, "from torch_growl.mathematics.similarity import row_similarity", "room beside"
+    ),
     "a room of two": Plant("rooms are of three to eight", "networks/new/__init__.py", '"""A room."""', "0 modules"),
     "a room that is not listed": Plant("lists name the folders", "networks/new/one.py", "", "'new'"),
     "a module beside the rooms": Plant("every module lies in a room", "networks/new.py", "", "networks.new lies"),

@@ -6,11 +6,13 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``execution``: example inputs, comparison of outputs, proof that two networks agree, the timer
 * ``wiring``: one recorded run, which channels of which layers are coupled, which channels are needed
 * ``optimizers``: the length of an optimizer's steps along the gradient, which optimizers are refused
-* ``penalty`` | ``tying``: the GrOWL penalty and its step after the optimizer's | tied rows, found and trained
+* ``tying``: tied rows, found and trained
 * ``compaction``: the structure of the smaller network, its plan, its making, and training that goes on in it
 * ``exporting``: ONNX, torch.export and ExecuTorch files
 * ``storage``: the compact file and the program beside it
 * ``measurement``: weights, bytes, MACs and latency; the diagnosis of a network before training
+* ``targets``: what is to be left, counting what would be left, and the strength that gets there
+* ``penalty``: the GrOWL penalty and its step after the optimizer's
 
 Third parties: numpy, safetensors, scipy, torch.
 Optional packages, imported in the functions that need them: executorch, onnx, onnx_ir, onnxruntime, onnxscript.

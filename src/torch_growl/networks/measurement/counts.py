@@ -14,17 +14,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from torch_growl.arguments import check_count
+from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs
 from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, copied, fast_path, median_ms, split_inputs
-from torch_growl.networks.layers import check_network, kind_of, plain_copy, rows_of
+from torch_growl.networks.layers import LayerKind, check_network, kind_of, plain_copy, rows_of
 
-__all__ = ["Measurement", "count_macs", "measure"]
+__all__ = ["Measurement", "count_macs", "layer_macs", "measure"]
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,36 @@ def count_macs(network: nn.Module, batch: Inputs) -> int:
         for handle in handles:
             handle.remove()
     return counter.get_total_flops() // 2 + additions
+
+
+def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
+    """The multiply-adds of every layer of a registered type, and of the whole network.
+
+    Args:
+        network: in eval mode; not modified.
+        batch: its inputs.
+
+    Raises:
+        InvalidValueError: the network cannot be run on them.
+    """
+    macs: dict[str, int] = {}
+    handles = []
+    for name, module in network.named_modules():
+        kind = kind_of(module)
+        if kind is not None:
+
+            def hook(module: nn.Module, args: Any, output: Tensor, name: str = name, kind: LayerKind = kind) -> None:
+                macs[name] = macs.get(name, 0) + kind.macs(module, args[0], output)
+
+            handles.append(module.register_forward_hook(hook))
+    try:
+        total = count_macs(network, batch)
+    except Exception as error:
+        raise InvalidValueError(f"the network cannot be run on the example inputs: {first_line(error)}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return macs, max(total, sum(macs.values()))
 
 
 def _lstm_flops(

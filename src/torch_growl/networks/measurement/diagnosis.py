@@ -10,13 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.networks.compaction import fixed_modules
-from torch_growl.networks.execution import Inputs, batch_of, exact_arithmetic, split_inputs
+from torch_growl.networks.execution import batch_of, exact_arithmetic, split_inputs
 from torch_growl.networks.layers import (
-    LayerKind,
     Side,
     check_network,
     choose_layers,
@@ -26,7 +24,7 @@ from torch_growl.networks.layers import (
     kind_of,
     plain_copy,
 )
-from torch_growl.networks.measurement.counts import count_macs
+from torch_growl.networks.measurement.counts import layer_macs
 from torch_growl.networks.wiring import Wiring, wiring_of
 
 __all__ = ["Diagnosis", "LayerDiagnosis", "doctor"]
@@ -158,7 +156,7 @@ def doctor(
     network = plain_copy(model).eval()
     devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
     with torch.random.fork_rng(devices=devices):
-        macs, total = _count(network, batch_of(inputs, 1))
+        macs, total = layer_macs(network, batch_of(inputs, 1))
         with torch.no_grad(), exact_arithmetic(network):
             wiring = wiring_of(network, [inputs], fixed_modules(network))
     producers = {link.consumer: name for name, links in wiring.links.items() for link in links}
@@ -217,25 +215,3 @@ def _why_local(name: str, wiring: Wiring) -> str:
     if kept:
         return f"its input channels must all be kept: {kept}"
     return "its inputs are the network's, or are combined with a tensor that is kept"
-
-
-def _count(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
-    """The multiply-adds of every layer of a registered type, and of the whole network."""
-    macs: dict[str, int] = {}
-    handles = []
-    for name, module in network.named_modules():
-        kind = kind_of(module)
-        if kind is not None:
-
-            def hook(module: nn.Module, args: Any, output: Tensor, name: str = name, kind: LayerKind = kind) -> None:
-                macs[name] = macs.get(name, 0) + kind.macs(module, args[0], output)
-
-            handles.append(module.register_forward_hook(hook))
-    try:
-        total = count_macs(network, batch)
-    except Exception as error:
-        raise InvalidValueError(f"the network cannot be run on the example inputs: {first_line(error)}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return macs, max(total, sum(macs.values()))

@@ -18,7 +18,6 @@ Group lasso is the same with a constant sequence; "+ ℓ2" is the optimizer's we
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -28,31 +27,29 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from torch_growl.arguments import check_choice, check_count, check_number, check_type
+from torch_growl.arguments import check_choice, check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
-from torch_growl.mathematics.owl import LambdaSequence, owl_norm, pld
-from torch_growl.networks.layers import Side, check_network, plain_model, rows_of, scale_rows_
+from torch_growl.mathematics.owl import LambdaSequence, pld
+from torch_growl.networks.layers import Side, check_network, plain_model, scale_rows_
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
     Balance,
     Override,
-    PenalisedLayer,
     check_sequence,
     penalised_layers,
     zero_rows_,
 )
+from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
+from torch_growl.networks.targets import Control, Progress, RowsOf, Target
 
 __all__ = ["GrOWL"]
 
-Form = Literal["scale-free", "paper"]
-_TINY = 1e-30
 
-
-class GrOWL:
+class GrOWL(PenalisedNetwork):
     """The group ordered weighted ℓ1 penalty over a network.
 
     Args:
@@ -80,6 +77,8 @@ class GrOWL:
             that name of torch's optimizers. All penalised layers must be on one device; :meth:`check` raises and warns
             afterwards what the step would otherwise at once; in a graph, a learning rate must be a tensor to change.
             Without it, a step on a device copies all row norms to the host once, and the scales back.
+        target: what is to be left, in place of a strength: :class:`torch_growl.Target`.
+        example_inputs: with a target: inputs to run the network on, as for :func:`torch_growl.compact`.
 
     Attributes:
         left_out: the layers that are not penalised, each with the reason.
@@ -122,6 +121,8 @@ class GrOWL:
         balance: Balance | float | None = None,
         min_rows: int = 4,
         capturable: bool = False,
+        target: Target | None = None,
+        example_inputs: Any = None,
     ) -> None:
         check_network("model", model)
         check_choice("form", form, ("scale-free", "paper"))
@@ -152,58 +153,16 @@ class GrOWL:
         )
         self._capturable = capturable
         self._hooks = StepHooks()
-
-    # ── what it is ──────────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def strength(self) -> float:
-        """The number that scales every sequence, ≥ 0; it may be set at any time."""
-        return self._strength
-
-    @strength.setter
-    def strength(self, value: float) -> None:
-        self._strength = check_number("strength", value, least=0)
-
-    def _strength_of(self, p: PenalisedLayer) -> float:
-        return self.strength * p.share if p.own_strength is None else p.own_strength
-
-    @property
-    def _scale_free(self) -> bool:
-        """Tell whether strengths are in units of the loss."""
-        return self.form == "scale-free"
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the penalised layers, in the network's order."""
-        return tuple(self._layers)
-
-    def _weights(self) -> dict[str, Tensor]:
-        return self._step.layers.weights()
-
-    def nonzero(self) -> dict[str, int]:
-        """The number of rows that are not all zero, for every penalised layer."""
-        return {
-            name: int((rows_of(p.info.module, self.side) != 0).any(dim=1).sum()) for name, p in self._layers.items()
-        }
-
-    def __repr__(self) -> str:
-        lines = [f"GrOWL(strength={self.strength:g}, sequence={self.sequence}, form={self.form!r}, side={self.side!r}"]
-        for name, p in self._layers.items():
-            lines.append(f"  {name} ({p.info.type_name}): {p.info.n_rows} rows of {p.info.row_length}")
-        lines += [f"  {name or '(root)'}: left out, {reason}" for name, reason in self.left_out.items()]
-        return "\n".join([*lines, ")"])
-
-    def penalty(self) -> Tensor:
-        """The penalty's value, a differentiable scalar, for a log or to add to a loss in place of the prox."""
-        terms = []
-        for p in self._layers.values():
-            norms = torch.linalg.vector_norm(rows_of(p.info.module, self.side), dim=1)  # (n_rows,)
-            value = owl_norm(norms, p.lam.to(norms.device)) * self._strength_of(p)
-            if self.form == "scale-free":
-                value = value / (math.sqrt(p.info.n_rows) * torch.linalg.vector_norm(norms)).clamp_min(_TINY)
-            terms.append(value)
-        device = terms[0].device
-        return torch.stack([term.to(device) for term in terms]).sum()
+        self._control: Control | None = None
+        if target is not None:
+            fits = strength == 1.5 and balance is None and form == "scale-free" and side == "input" and not capturable
+            if not fits or any(p.own_strength is not None for p in penalised):
+                raise InvalidValueError(
+                    "target cannot be combined with a strength, a balance, form='paper', side='output' or "
+                    "capturable=True: the strength that leads to the target is found for every layer"
+                )
+            rows = [RowsOf(name, p.info.module, p.lam.numpy(), self.min_rows) for name, p in self._layers.items()]
+            self._control = Control(self._model, target, example_inputs, rows)
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -263,6 +222,7 @@ class GrOWL:
         every: int | Literal["epoch"] = 1,
         steps_per_epoch: int | None = None,
         warmup: int = 0,
+        steps: int | None = None,
     ) -> RemovableHandle:
         """Run the prox after ``optimizer.step()``, with the length of that step; the training loop stays unchanged.
 
@@ -280,6 +240,9 @@ class GrOWL:
             warmup: optimizer steps over which every strength rises evenly from 0, ≥ 0; for networks that have just
                 been initialised, whose row norms carry no information yet. Not with ``capturable``: a graph would hold
                 one moment of the rise for ever.
+            steps: with a target, and only then: the optimizer steps of the whole training, ≥ 20. All rows are free in
+                the first part, then they shrink until the target is met, and for the rest those that are left train
+                on (:class:`torch_growl.networks.targets.control.Control`).
 
         Returns:
             A handle whose ``remove()`` detaches the penalty.
@@ -293,10 +256,17 @@ class GrOWL:
         optimizers = [unwrapped(each) for each in (optimizer if isinstance(optimizer, Sequence) else [optimizer])]
         check_type("optimizer", optimizer if not optimizers else optimizers[0], Optimizer)
         schedule = Schedule.of(every, steps_per_epoch, warmup)
+        if (steps is None) == (self._control is not None) or (steps is not None and schedule != Schedule(1)):
+            raise InvalidValueError(
+                "with a target, attach needs steps, the optimizer steps of the whole training, and neither every nor "
+                "warmup; without a target it takes no steps"
+            )
         if warmup and self._capturable:
             raise InvalidValueError(
                 "warmup cannot be combined with capturable=True; raise growl.strength step by step instead"
             )
+        if self._control is not None and steps is not None:
+            self._control.start(steps)
         return self._hooks.attach(self, optimizers, schedule)
 
     def average_(self, model: nn.Module) -> None:
@@ -313,6 +283,26 @@ class GrOWL:
         pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
         zero_rows_(plain_model(model), pruned, self.side)
 
+    def _rates_to_target(self, step: int) -> dict[str, float] | None:
+        """The rates of the layers after a step, with a target; 0: the layer is not shrunk."""
+        if self._control is None:
+            return None
+        action = self._control.after(step)
+        for layer, rows in enumerate(action.gone or ()):
+            self._step.pruned(layer)[torch.from_numpy(rows)] = True
+        return dict(zip(self._layers, action.rates or [0.0] * len(self._layers), strict=True))
+
+    @property
+    def progress(self) -> Progress:
+        """The state of a training with a target: phase, what is left, whether the target is reached.
+
+        Raises:
+            InvalidValueError: there is no target.
+        """
+        if self._control is None:
+            raise InvalidValueError("progress needs GrOWL(..., target=…)")
+        return self._control.progress(self._hooks.count, self.nonzero())
+
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self) -> dict[str, Any]:
@@ -323,6 +313,7 @@ class GrOWL:
             "count": self._hooks.count,
             "strength": self.strength,
             "floored": sorted(self.floored),
+            "target": None if self._control is None else self._control.state_dict(),
             "dead": {name: self._step.pruned(i).cpu().clone() for i, name in enumerate(self._layers)},
             "owed": {name: self._step.owed(i).cpu().clone() for i, name in enumerate(self._layers)},
         }
@@ -348,3 +339,5 @@ class GrOWL:
         self._hooks.load_count(int(state["count"]))
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])
+        if self._control is not None and state.get("target") is not None:
+            self._control.load_state_dict(state["target"])

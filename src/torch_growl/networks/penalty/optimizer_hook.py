@@ -86,6 +86,9 @@ class Penalty(Protocol):
     def _shrink(self, rates: Mapping[str, float | Tensor]) -> None:
         """Make the proximal step on some layers, each with its learning rate."""
 
+    def _rates_to_target(self, step: int) -> Mapping[str, float] | None:
+        """The rate of every layer after a step, if there is a target."""
+
     def _zero_pruned(self, optimizer: Optimizer) -> None:
         """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
 
@@ -163,7 +166,11 @@ class PenaltyHook:
             self.penalty._zero_pruned(optimizer)  # momentum and weight decay must not revive a pruned row
             return
         period, share = self.schedule.period, self.schedule.share(self.count)
-        rates = self.lengths.rates(weights, scale_free=self.penalty._scale_free, period=period)
+        chosen = self.penalty._rates_to_target(self.count)
+        if chosen is not None:
+            rates: dict[str, float | Tensor] = {name: chosen[name] for name in weights}
+        else:
+            rates = self.lengths.rates(weights, scale_free=self.penalty._scale_free, period=period)
         if share != 1:
             rates = {name: rate * share for name, rate in rates.items()}
         if isinstance(infinite, Tensor) and self.penalty._capturable:

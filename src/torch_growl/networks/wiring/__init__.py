@@ -1,7 +1,17 @@
 """The wiring of a network: channels that can only be removed together, found by recording one run; those needed."""
 
 from torch_growl.networks.wiring.constants import folds_into_bias
-from torch_growl.networks.wiring.needed import Flags, bundles, needed_channels
+from torch_growl.networks.wiring.needed import Flags, bundles, connections, needed_among, needed_channels
 from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of
 
-__all__ = ["Flags", "Wiring", "bundles", "folds_into_bias", "needed_channels", "no_wiring", "wiring_of"]
+__all__ = [
+    "Flags",
+    "Wiring",
+    "bundles",
+    "connections",
+    "folds_into_bias",
+    "needed_among",
+    "needed_channels",
+    "no_wiring",
+    "wiring_of",
+]

@@ -19,7 +19,7 @@ from torch_growl.networks.layers import registered_kind, row_blocks
 from torch_growl.networks.wiring.identities import connected_classes
 from torch_growl.networks.wiring.wiring import Grid, Wiring
 
-__all__ = ["Flags", "bundles", "connections", "needed_channels"]
+__all__ = ["Flags", "bundles", "connections", "needed_among", "needed_channels"]
 
 Flags = NDArray[np.bool_]
 
@@ -46,6 +46,17 @@ def needed_channels(layers: Mapping[str, nn.Module], wiring: Wiring, round_to: i
         for name in wiring.inputs
         if registered_kind(layers[name]).groups(layers[name]) == 1
     }
+    return needed_among(links, wiring, round_to)
+
+
+def needed_among(links: Mapping[str, Flags], wiring: Wiring, round_to: int = 1) -> Flags:
+    """The classes of channels that are needed if the layers have these nonzero weights: ``(wiring.count,)``.
+
+    Args:
+        links: for every ungrouped layer of the wiring, :func:`connections`.
+        wiring: as for :func:`needed_channels`.
+        round_to: as for :func:`needed_channels`.
+    """
     needed = wiring.pinned.copy()
     while True:
         _settle(needed, wiring, links)

@@ -1,0 +1,86 @@
+"""A network with penalised layers: the settings of each, its rows, and the value of the penalty."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from torch_growl.arguments import check_number
+from torch_growl.mathematics.owl import LambdaSequence, owl_norm
+from torch_growl.networks.layers import Side, rows_of
+from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
+from torch_growl.networks.penalty.step_layers import ProximalStep
+from torch_growl.networks.targets import Control
+
+__all__ = ["Form", "PenalisedNetwork"]
+
+Form = Literal["scale-free", "paper"]
+_TINY = 1e-30
+
+
+class PenalisedNetwork:
+    """The penalised layers of a network and their settings; :class:`torch_growl.GrOWL` describes the attributes."""
+
+    form: Form
+    side: Side
+    sequence: LambdaSequence
+    left_out: dict[str, str]
+    _layers: dict[str, PenalisedLayer]
+    _step: ProximalStep
+    _control: Control | None
+
+    @property
+    def strength(self) -> float:
+        """The number that scales every sequence, ≥ 0; it may be set at any time."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        self._strength = check_number("strength", value, least=0)
+
+    def _strength_of(self, p: PenalisedLayer) -> float:
+        if self._control is not None:  # it gives every layer a rate of its own
+            return 1.0
+        return self.strength * p.share if p.own_strength is None else p.own_strength
+
+    @property
+    def _scale_free(self) -> bool:
+        """Tell whether strengths are in units of the loss."""
+        return self.form == "scale-free"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the penalised layers, in the network's order."""
+        return tuple(self._layers)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return self._step.layers.weights()
+
+    def nonzero(self) -> dict[str, int]:
+        """The number of rows that are not all zero, for every penalised layer."""
+        return {
+            name: int((rows_of(p.info.module, self.side) != 0).any(dim=1).sum()) for name, p in self._layers.items()
+        }
+
+    def __repr__(self) -> str:
+        given = f"strength={self.strength:g}" if self._control is None else f"target={self._control.target}"
+        lines = [f"GrOWL({given}, sequence={self.sequence}, form={self.form!r}, side={self.side!r}"]
+        for name, p in self._layers.items():
+            lines.append(f"  {name} ({p.info.type_name}): {p.info.n_rows} rows of {p.info.row_length}")
+        lines += [f"  {name or '(root)'}: left out, {reason}" for name, reason in self.left_out.items()]
+        return "\n".join([*lines, ")"])
+
+    def penalty(self) -> Tensor:
+        """The penalty's value, a differentiable scalar, for a log or to add to a loss in place of the prox."""
+        terms = []
+        for p in self._layers.values():
+            norms = torch.linalg.vector_norm(rows_of(p.info.module, self.side), dim=1)  # (n_rows,)
+            value = owl_norm(norms, p.lam.to(norms.device)) * self._strength_of(p)
+            if self._scale_free:
+                value = value / (math.sqrt(p.info.n_rows) * torch.linalg.vector_norm(norms)).clamp_min(_TINY)
+            terms.append(value)
+        device = terms[0].device
+        return torch.stack([term.to(device) for term in terms]).sum()

@@ -1,0 +1,175 @@
+"""The control of a training that leads to a target: when rows shrink, how fast, and what has become of it.
+
+Of the steps of a training, the first part leaves all rows free, since those of a new network carry no information; then
+all rows shrink until the target is met; for the rest the rows that are left train on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from torch_growl.arguments import check_count, check_type
+from torch_growl.networks.layers import row_norms
+from torch_growl.networks.targets.counting import Counter
+from torch_growl.networks.targets.pressing import Press, RowsOf
+from torch_growl.networks.targets.target import Target
+from torch_growl.networks.wiring import Flags
+
+__all__ = ["Control", "Progress"]
+
+Floats = NDArray[np.float64]
+Phase = Literal["free", "shrinking", "holding"]
+
+_FREE, _SHRINKING_UNTIL = 0.1, 0.7  # of the steps; measured on digits, 200 and 1,500 steps, SGD and AdamW
+_SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
+_MOST = 0.05  # of ρ in one step: above it, rows that differ little would reach zero together
+LEAST_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a training with a target; ``str()`` shows it as a line.
+
+    Attributes:
+        phase: ``"free"`` before rows shrink, ``"shrinking"``, or ``"holding"`` once the target is met.
+        step: optimizer steps so far.
+        steps: those of the whole training.
+        of: the measure: weights, macs or bytes.
+        asked: the most that may be left.
+        left: what is left now, by the last count.
+        dense: the dense network's.
+        reached: whether ``left`` is at most ``asked``.
+        rows: for every penalised layer the rows that are not zero.
+    """
+
+    phase: Phase
+    step: int
+    steps: int
+    of: str
+    asked: float
+    left: int
+    dense: int
+    reached: bool
+    rows: Mapping[str, int]
+
+    def __str__(self) -> str:
+        left = f"{self.left:,} of {self.dense:,} {self.of} left ({self.left / self.dense:.1%})"
+        goal = "target reached" if self.reached else f"target not reached: at most {self.asked:,.0f} asked"
+        return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}, {goal}"
+
+
+@dataclass(frozen=True)
+class Action:
+    """The actions that follow one optimizer step.
+
+    Attributes:
+        rates: for each layer the rate of one proximal step (learning rate · strength, as ``GrOWL.prox_`` takes it);
+            None: only pruned rows are held at zero.
+        gone: for each layer the rows to set to zero now; None: none.
+    """
+
+    rates: list[float] | None = None
+    gone: list[Flags] | None = None
+
+
+class Control:
+    """Decides after every optimizer step how fast rows shrink.
+
+    Args:
+        model: the network; held by reference, not modified.
+        target: what is asked for.
+        example_inputs: inputs to run a copy of the network on, as for :func:`torch_growl.compact`.
+        layers: the layers whose rows may go.
+
+    Raises:
+        InvalidTypeError: ``target`` is no :class:`Target`, or the inputs are of another type.
+        InvalidValueError: the target cannot be met, or the network cannot be run.
+        CompactionError: the network cannot be copied or compacted.
+    """
+
+    def __init__(self, model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[RowsOf]) -> None:
+        check_type("target", target, Target)
+        self._model, self.target = model, target
+        self._press = Press(Counter(model, example_inputs), target, layers)
+        self.steps = 0
+        self._held = False
+        self._rates: list[float] = []  # ρ of one step, of the last solution
+        self._squares: list[float] = []  # ‖W‖² of every layer then
+        self._solved_at = 0
+        self._decided = (0, Action())
+
+    def start(self, steps: int) -> None:
+        """Take the number of optimizer steps of the whole training.
+
+        Raises:
+            InvalidValueError: there are too few steps.
+        """
+        self.steps = check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps of the whole training")
+
+    def after(self, step: int) -> Action:
+        """Decide what is done after an optimizer step; steps are counted from 1.
+
+        Several optimizers ask after the same step, and get the same answer.
+        """
+        if step != self._decided[0]:
+            self._decided = (step, self._decide(step))
+        return self._decided[1]
+
+    def _decide(self, step: int) -> Action:
+        first, end = round(_FREE * self.steps), round(_SHRINKING_UNTIL * self.steps)
+        if self._held or step <= first:
+            return Action()
+        every = max(1, (end - first) // _SOLUTIONS)
+        last = step + every >= end  # the row that is taken last is one that the law names, and not one more
+        if last or not self._rates or step - self._solved_at >= every:
+            found = self._press.solve(self._look())
+            self._held = found.met or last
+            if self._held:
+                return Action(gone=None if found.met else found.gone)
+            self._rates, self._solved_at = [min(_MOST, rate / (end - step)) for rate in found.rates], step
+        return Action(rates=[rate * square for rate, square in zip(self._rates, self._squares, strict=True)])
+
+    def _look(self) -> list[Floats]:
+        """Let the counter look at the weights; the norms of the rows of every layer."""
+        self._press.counter.look(self._model)
+        norms = [row_norms(layer.module).double().cpu().numpy() for layer in self._press.layers]
+        self._squares = [float(np.square(rows).sum()) for rows in norms]
+        return norms
+
+    def progress(self, step: int, rows: Mapping[str, int]) -> Progress:
+        """Describe the state.
+
+        Args:
+            step: optimizer steps so far.
+            rows: for every penalised layer the rows that are not zero.
+        """
+        self._look()
+        press = self._press
+        left = press.amount(press.counter.left())
+        reached = left <= press.asked
+        phase: Phase = "holding" if self._held else "free" if step <= _FREE * self.steps else "shrinking"
+        dense = press.amount(press.counter.dense)
+        return Progress(phase, step, self.steps, press.target.of, press.asked, left, dense, reached, rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state for a resumed run: plain values only."""
+        return {
+            "held": self._held,
+            "rates": list(self._rates),
+            "squares": list(self._squares),
+            "solved_at": self._solved_at,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a state."""
+        self._held = bool(state["held"])
+        self._rates = [float(rate) for rate in state["rates"]]
+        self._squares = [float(square) for square in state["squares"]]
+        self._solved_at = int(state["solved_at"])
+        self._decided = (0, Action())

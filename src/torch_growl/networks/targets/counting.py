@@ -1,0 +1,235 @@
+"""The size that a network would have after compaction, counted from its wiring and from flags of zero rows.
+
+Nothing is compacted: one run records the wiring and the multiply-adds of every layer, and each later count takes a few
+milliseconds, so that a training loop can ask what is left, and what would be left without certain rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_growl.errors import GrowlWarning
+from torch_growl.networks.compaction import compact, fixed_modules, structure_of
+from torch_growl.networks.execution import batch_of, exact_arithmetic, split_inputs
+from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, scale_rows_
+from torch_growl.networks.measurement import layer_macs
+from torch_growl.networks.wiring import Flags, connections, needed_among, wiring_of
+
+__all__ = ["Counter", "Left"]
+
+_INDEX = 4  # bytes of one index of a layer that selects its inputs
+_TRIALS = 2  # compactions with random zero rows, before the first count
+
+
+@dataclass(frozen=True)
+class Left:
+    """The size of a compact network.
+
+    Attributes:
+        weights: elements of all parameters.
+        macs: multiply-adds of one example.
+        bytes: size in memory of all parameters and buffers, indices included.
+    """
+
+    weights: int
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer of a registered type: its sizes, its own elements, and its multiply-adds."""
+
+    inputs: int
+    outputs: int
+    groups: int
+    row_length: int
+    bias: int  # 1 if it has one
+    itemsize: int
+    macs: int
+    fixed: bool
+
+    def count(self, width: int, outputs: int, groups: int) -> tuple[int, float]:
+        """Weights and multiply-adds with fewer inputs, outputs and groups."""
+        if not (width and outputs and groups):
+            return 0, 0.0
+        weights = width * self.length_of(outputs, groups)
+        reads = width * self.groups / (groups * self.inputs)  # the share of its inputs that an output reads
+        return weights + self.bias * outputs, self.macs * reads * outputs / self.outputs
+
+    def length_of(self, outputs: int, groups: int) -> int:
+        """The weights of one row with fewer outputs and groups."""
+        return self.row_length * self.groups * outputs // (self.outputs * groups)
+
+
+class Counter:
+    """Counts what is left of a network.
+
+    The count is that of the compact network, or more where compaction does what is not counted: sums of ties, constant
+    channels that are folded into a bias, and selections that are folded into the layer before (index bytes only).
+    Multiply-adds outside of the layers of registered types (attention, einsum) count as the dense network's.
+
+    Args:
+        model: the network; not modified, a copy is run once in eval mode.
+        example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
+
+    Raises:
+        CompactionError: the network cannot be copied.
+        InvalidValueError: the network cannot be run on the example inputs.
+    """
+
+    def __init__(self, model: nn.Module, example_inputs: Any) -> None:
+        inputs = split_inputs(example_inputs)
+        network = plain_copy(model).eval()
+        fixed = fixed_modules(network)
+        devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
+        with torch.random.fork_rng(devices=devices):
+            macs, total = layer_macs(network, batch_of(inputs, 1))
+            with torch.no_grad(), exact_arithmetic(network):
+                self._wiring = wiring_of(network, [inputs], fixed)
+        fixed |= dict.fromkeys(self._wiring.outside, "other code reads its weight")
+        if self._wiring.outputs:  # otherwise the network cannot be followed, and each layer loses its own inputs only
+            fixed |= {name: "never called" for name in registered_layers(network) if name not in self._wiring.outputs}
+        seen: set[int] = set()
+        self._layers = {
+            name: _described(module, macs.get(name, 0), name in fixed, seen)
+            for name, module in registered_layers(network).items()
+        }
+        self._other_macs = total - sum(layer.macs for layer in self._layers.values())
+        kept = {id(p): p for p in (*network.parameters(), *network.buffers())}
+        own = {id(p) for name in self._layers for p in _weight_and_bias(network.get_submodule(name))}
+        self._sizes = {
+            name: (tensor.shape, tensor.element_size(), isinstance(tensor, nn.Parameter))
+            for name, tensor in (*network.named_parameters(), *network.named_buffers())
+            if name in self._wiring.parameters
+        }
+        counted = own | {id(network.get_parameter(name)) for name, size in self._sizes.items() if size[2]}
+        counted |= {id(network.get_buffer(name)) for name, size in self._sizes.items() if not size[2]}
+        rest = [tensor for key, tensor in kept.items() if key not in counted]
+        self._rest_weights = sum(t.numel() for t in rest if isinstance(t, nn.Parameter))
+        self._rest_bytes = sum(t.numel() * t.element_size() for t in rest)
+        self._links: dict[str, Flags] = {}
+        self._used: dict[str, Flags] = {}
+        self._keep_what_compaction_keeps(network, example_inputs)
+        self.look(network)
+        everything = {name: np.ones_like(flags) for name, flags in self._links.items()}
+        whole = {name: np.ones_like(flags) for name, flags in self._used.items()}
+        links, used, self._links, self._used = self._links, self._used, everything, whole
+        self.dense = self.left()
+        self._links, self._used = links, used
+
+    @torch.no_grad()
+    def _keep_what_compaction_keeps(self, network: nn.Module, example_inputs: Any) -> None:
+        """Compact a copy with random zero rows, and pin the channels that compaction had to keep beyond the wiring's.
+
+        So a network that cannot be compacted is known before it is trained.
+        """
+        for seed in range(_TRIALS):
+            trial = copy.deepcopy(network)
+            random = np.random.default_rng(seed)
+            for name, layer in self._layers.items():
+                if not layer.fixed:
+                    module = trial.get_submodule(name)
+                    kept = torch.from_numpy(random.random(layer.inputs) < 0.5)
+                    kept[0] = True  # a layer of zeros would be a constant
+                    scale_rows_(module, kept.to(cast(Tensor, module.weight).device))
+            self.look(trial)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", GrowlWarning)  # that nothing can be removed is seen in the counts
+                cuts = structure_of(compact(trial, example_inputs)).layers
+            needed = needed_among({n: f for n, f in self._links.items() if n in self._wiring.inputs}, self._wiring)
+            beyond: set[int] = set()
+            for cut in cuts:  # a layer of which compaction keeps one channel more may have to keep any of them
+                outputs = self._wiring.outputs.get(cut.name)
+                if outputs is not None and needed[outputs].sum() < (cut.outputs if cut.kept is None else len(cut.kept)):
+                    beyond |= set(outputs.tolist())
+            if beyond:
+                self._wiring = self._wiring.without(beyond, "compaction could not remove it with the same outputs")
+
+    @torch.no_grad()
+    def look(self, model: nn.Module) -> None:
+        """Read which weights of the network are zero now."""
+        modules = registered_layers(model)
+        for name, layer in self._layers.items():
+            if layer.groups == 1:
+                self._links[name] = connections(modules[name])
+            else:
+                self._used[name] = cast(Flags, (rows_of(modules[name]) != 0).any(dim=1).cpu().numpy())
+
+    def left(self, zero: Mapping[str, Flags] | None = None) -> Left:
+        """Count what compaction would leave.
+
+        Args:
+            zero: for some layers a flag for each input row: it counts as zero, whatever the weights are.
+        """
+        zero = zero or {}
+        links = {name: flags & ~zero[name][:, None] if name in zero else flags for name, flags in self._links.items()}
+        inside = {name: flags for name, flags in links.items() if name in self._wiring.inputs}
+        needed = needed_among(inside, self._wiring)
+        weights, macs, size = self._rest_weights, float(self._other_macs), float(self._rest_bytes)
+        indices: dict[tuple[object, ...], int] = {}
+        for name, layer in self._layers.items():
+            arriving = needed[self._wiring.inputs[name]] if name in self._wiring.inputs else np.ones(layer.inputs, bool)
+            kept = needed[self._wiring.outputs[name]] if name in self._wiring.outputs else np.ones(layer.outputs, bool)
+            if layer.fixed:
+                arriving, kept = np.ones_like(arriving), np.ones_like(kept)
+            read = links[name][:, kept].any(axis=1) if layer.groups == 1 else self._used[name]
+            if layer.groups > 1 and name in zero:
+                read = read & ~zero[name]
+            width, groups, index = _width(layer, arriving, kept, cast(Flags, read))
+            own, multiplied = layer.count(width, int(kept.sum()), groups)
+            weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
+            if index:
+                source = self._wiring.sources.get(name, name)
+                indices[(source, arriving.tobytes(), (arriving & read).tobytes())] = index
+        for name, (shape, itemsize, parameter) in self._sizes.items():
+            flags: Any = needed[self._wiring.parameters[name]]
+            kept_of = [
+                int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
+                for axis in range(flags.ndim)
+            ]
+            count = int(np.prod(kept_of)) if flags.ndim == len(shape) else int(np.prod(shape))
+            weights, size = weights + count * parameter, size + count * itemsize
+        return Left(weights, round(macs), round(size + sum(indices.values())))
+
+
+def _weight_and_bias(module: nn.Module) -> list[Tensor]:
+    found = [module._parameters.get("weight"), module._parameters.get("bias")]
+    return [tensor for tensor in found if tensor is not None]
+
+
+def _described(module: nn.Module, macs: int, fixed: bool, seen: set[int]) -> _Layer:
+    """Describe a layer; a parameter that is in ``seen`` is counted with an earlier layer."""
+    inputs, outputs, groups = registered_kind(module).sizes(module)
+    own = {id(tensor): tensor for tensor in _weight_and_bias(module) if id(tensor) not in seen}
+    seen.update(own)
+    weight, bias = cast(Tensor, module.weight), module._parameters.get("bias")
+    length = weight.numel() // inputs if id(weight) in own else 0
+    return _Layer(
+        inputs, outputs, groups, length, int(bias is not None and id(bias) in own), weight.element_size(), macs, fixed
+    )
+
+
+def _width(layer: _Layer, arriving: Flags, kept: Flags, read: Flags) -> tuple[int, int, int]:
+    """The inputs and groups that a layer keeps, and the bytes of the index that selects them."""
+    groups = 1 if layer.groups == 1 else int(kept.reshape(layer.groups, -1)[:, 0].sum())
+    if layer.fixed:
+        return layer.inputs, layer.groups, 0
+    came = int(arriving.sum())
+    if layer.groups == 1:
+        width = max(1, int((arriving & read).sum()))
+    else:
+        left = kept.reshape(layer.groups, -1)[:, 0]
+        per_group = (arriving & read).reshape(layer.groups, -1).sum(axis=1)[left]
+        width = max(1, int(per_group.max(initial=0))) * groups
+    row_bytes = layer.length_of(int(kept.sum()), groups) * layer.itemsize
+    index = _INDEX * width if width < came else 0
+    return (came, groups, 0) if index >= (came - width) * row_bytes else (width, groups, index)

@@ -1,0 +1,155 @@
+"""The law that leads a network's rows to a target: which rows have to go, and how fast all rows must shrink for it.
+
+In units of its layer's root mean square, a row's norm u under the scale-free prox of rate ρ follows du/dt = −ρ(λ − cu),
+with c = mean(λu) because the layer keeps its norm. It reaches zero after q/ρ steps, q = −log(1 − cu/λ)/c. One strength
+for the whole network gives a layer the rate strength · √cost / ‖W‖², cost what one of its rows saves: in units of the
+loss, so that rows go where the loss resists least. The rows are sorted by the strength · steps that they take; the
+fewest first ones without which the target is met are those that have to go, and the last of them sets the strength.
+The law is solved anew on the way, since the loss resists. Rows that are left at the end are set to zero in the same
+order, so that the target is met and no row more is taken than it asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.targets.counting import Counter, Left
+from torch_growl.networks.targets.target import Target
+from torch_growl.networks.wiring import Flags
+
+__all__ = ["Press", "RowsOf"]
+
+Floats = NDArray[np.float64]
+
+_COST_POWER = 0.5  # of what a layer's row saves: the balance of GrOWL without a target
+_FIRM = 0.98  # cu/λ from which q goes on as a line: such a row would not reach zero before others are gone
+
+
+@dataclass(frozen=True)
+class RowsOf:
+    """One layer's rows: its name and module, λ, and the least number of rows that stay."""
+
+    name: str
+    module: nn.Module
+    lam: Floats
+    least: int
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """The answer of the law at one moment.
+
+    Attributes:
+        rates: for each layer ρ · steps left, in the order of the layers.
+        gone: for each layer the rows that have to go for the target.
+        left: what is left now.
+        met: whether the target is met now.
+    """
+
+    rates: list[float]
+    gone: list[Flags]
+    left: Left
+    met: bool
+
+
+class Press:
+    """Finds the rows that have to go for a target.
+
+    Args:
+        counter: counts what is left of the network.
+        target: what is asked for.
+        layers: the layers whose rows may go.
+
+    Attributes:
+        asked: the most that may be left.
+        least: the least that can be left, with the least number of rows in every layer.
+
+    Raises:
+        InvalidValueError: the target cannot be met, or is met by the dense network.
+    """
+
+    def __init__(self, counter: Counter, target: Target, layers: Sequence[RowsOf]) -> None:
+        self.counter, self.target, self.layers = counter, target, list(layers)
+        self.asked = target.amount(counter.dense)
+        whole = self.amount(counter.dense)
+        every = {layer.name: self._all_but_least(layer) for layer in self.layers}
+        self.least = counter.left(every)
+        if self.amount(self.least) > self.asked:
+            raise InvalidValueError(
+                f"target: at least {self.amount(self.least):,} of {whole:,} {target.of} are left, "
+                f"{self.amount(self.least) / whole:.1%}, whatever rows of {', '.join(every)} are removed (min_rows of "
+                f"each stay, and what other layers hold); asked were {self.asked:,.0f}"
+            )
+        saved = [whole - self.amount(counter.left({name: rows})) for name, rows in every.items()]
+        cost = np.maximum(1e-9, np.array(saved, dtype=np.float64)) / [max(1, rows.sum()) for rows in every.values()]
+        self._balance = (cost / cost.mean()) ** _COST_POWER
+
+    def amount(self, left: Left) -> int:
+        """The figure of the target's measure."""
+        return int(getattr(left, self.target.of))
+
+    @staticmethod
+    def _all_but_least(layer: RowsOf) -> Flags:
+        flags = np.ones(len(layer.lam), dtype=np.bool_)
+        flags[: layer.least] = False
+        return flags
+
+    def solve(self, norms: Sequence[Floats]) -> Pressure:
+        """Apply the law to the norms of the rows.
+
+        Args:
+            norms: for each layer, ``(n_rows,)``, finite, ≥ 0; the counter must have looked at the same weights.
+        """
+        left = self.counter.left()
+        times = [self._times(layer, rows) for layer, rows in zip(self.layers, norms, strict=True)]
+        if self.amount(left) <= self.asked:
+            return Pressure([0.0] * len(times), [np.zeros(len(q), dtype=np.bool_) for q in times], left, True)
+        squares = np.array([np.square(rows).sum() for rows in norms])
+        shares = self._balance / np.maximum(squares, 1e-30)
+        reach = np.concatenate([q / share for q, share in zip(times, shares, strict=True)])
+        order = np.argsort(reach, kind="stable")
+        order = order[np.isfinite(reach[order])]
+        ends = np.cumsum([0, *map(len, times)])
+
+        def gone(count: int) -> list[Flags]:
+            flags = np.zeros(len(reach), dtype=np.bool_)
+            flags[order[:count]] = True
+            return [flags[start:end] for start, end in pairwise(ends)]
+
+        def met(count: int) -> bool:
+            names = (layer.name for layer in self.layers)
+            return self.amount(self.counter.left(dict(zip(names, gone(count), strict=True)))) <= self.asked
+
+        low, high = 0, len(order)  # not met without any, met without all
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if met(middle) else (middle, high)
+        last = float(reach[order[high - 1]]) if high else 0.0
+        return Pressure([last * float(share) for share in shares], gone(high), left, False)
+
+    def _times(self, layer: RowsOf, norms: Floats) -> Floats:
+        """q of every row; infinite for the largest rows, of which the least number must stay, and for zero rows."""
+        found = np.full(len(norms), np.inf)
+        square = float(np.square(norms).mean())
+        if square == 0:
+            return found
+        u = norms / np.sqrt(square)
+        order = np.argsort(-u, kind="stable")
+        lam = np.empty_like(u)
+        lam[order] = np.maximum(layer.lam, 1e-12)
+        c = float((lam * u).mean())
+        part = c * u / lam
+        beyond = np.maximum(0.0, part - _FIRM) / (1 - _FIRM)
+        q = beyond - np.log1p(-np.minimum(part, _FIRM))
+        free = np.ones(len(u), dtype=np.bool_)
+        free[order[: layer.least]] = False
+        free &= norms > 0
+        found[free] = q[free] / c
+        return found

@@ -1,0 +1,161 @@
+"""A target is reached in any number of steps, with any optimizer; no more is taken than it asks for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import torch_growl as tg
+from tests.support.digits_networks import accuracy, digits, mlp, train
+from torch_growl.networks.targets.control import LEAST_STEPS
+
+OPTIMIZERS = {
+    "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+    "adamw": lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3),
+    "tiny steps": lambda model: torch.optim.AdamW(model.parameters(), lr=2e-5),
+}
+
+
+def trained(target: tg.Target, optimizer: str, steps: int, seed: int = 0) -> tuple[torch.nn.Module, tg.GrOWL]:
+    torch.manual_seed(seed)
+    model = mlp()
+    growl = tg.GrOWL(model, target=target, example_inputs=digits()[0][:4], min_rows=2)
+    built = OPTIMIZERS[optimizer](model)
+    growl.attach(built, steps=steps)
+    train(model, built, steps)
+    return model, growl
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", *(pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS if name != "sgd")]
+)
+@pytest.mark.parametrize("target", [tg.Target(weights=0.5), tg.Target(macs=0.2), tg.Target(bytes=0.1)], ids=repr)
+def test_the_compact_network_is_within_two_percent_of_the_target(target: tg.Target, optimizer: str) -> None:
+    model, growl = trained(target, optimizer, 200)
+    small = tg.compact(model, digits()[0][:4])
+    left = getattr(tg.measure(small, digits()[0][:4], latency=False), target.of)
+    asked = target.value * growl.progress.dense
+    unit = 97 * (4 if target.of == "bytes" else 1)  # a hidden unit of the small network: 64 weights in, bias, 32 out
+    assert asked - max(0.02 * asked, unit) < left <= asked
+    assert growl.progress.reached
+    assert growl.progress.left == left
+    assert growl.progress.phase == "holding"
+
+
+@pytest.mark.slow
+def test_training_recovers_after_the_target_is_met() -> None:
+    model, growl = trained(tg.Target(weights=0.25), "sgd", 600)
+    assert growl.progress.reached
+    assert accuracy(model) > 0.94
+
+
+@pytest.mark.parametrize("steps", [LEAST_STEPS, 97, pytest.param(1200, marks=pytest.mark.slow)])
+def test_any_number_of_steps_is_enough(steps: int) -> None:
+    assert trained(tg.Target(weights=0.4), "sgd", steps)[1].progress.reached
+
+
+@pytest.mark.slow
+def test_the_phases_follow_each_other() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    growl = tg.GrOWL(model, target=tg.Target(weights=0.3), example_inputs=digits()[0][:4])
+    optimizer = OPTIMIZERS["sgd"](model)
+    growl.attach(optimizer, steps=100)
+    seen, rows = [], []
+
+    def note() -> None:
+        seen.append(growl.progress.phase)
+        rows.append(sum(growl.progress.rows.values()))
+
+    train(model, optimizer, 100, note)
+    assert list(dict.fromkeys(seen)) == ["free", "shrinking", "holding"]
+    assert seen.count("free") == 10
+    assert seen.count("holding") >= 30
+    assert rows == sorted(rows, reverse=True)
+
+
+def test_training_that_ends_early_is_said_not_to_have_reached_it() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    growl = tg.GrOWL(model, target=tg.Target(weights=0.3), example_inputs=digits()[0][:4])
+    optimizer = OPTIMIZERS["sgd"](model)
+    growl.attach(optimizer, steps=1000)
+    train(model, optimizer, 150)
+    assert not growl.progress.reached
+    assert "step 150 of 1,000, shrinking" in str(growl.progress)
+    assert "target not reached: at most" in str(growl.progress)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_ends_bit_equal() -> None:
+    def start() -> tuple[torch.nn.Sequential, tg.GrOWL, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = mlp()
+        growl = tg.GrOWL(model, target=tg.Target(weights=0.3), example_inputs=digits()[0][:4])
+        optimizer = OPTIMIZERS["sgd"](model)
+        growl.attach(optimizer, steps=200)
+        return model, growl, optimizer
+
+    whole, _, optimizer = start()
+    train(whole, optimizer, 200)
+    for cut in (15, 83, 160):
+        first, growl, optimizer = start()
+        train(first, optimizer, cut)
+        saved = (first.state_dict(), growl.state_dict(), optimizer.state_dict(), torch.get_rng_state())
+        second, growl, optimizer = start()
+        second.load_state_dict(saved[0])
+        growl.load_state_dict(saved[1])
+        optimizer.load_state_dict(saved[2])
+        torch.set_rng_state(saved[3])
+        train(second, optimizer, 200 - cut)
+        assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True)), cut
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"strength": 2.0}, "cannot be combined with a strength"),
+        ({"form": "paper"}, "cannot be combined"),
+        ({"side": "output"}, "cannot be combined"),
+        ({"balance": "none"}, "cannot be combined"),
+        ({"overrides": {"0": {"strength": 1.0}}}, "cannot be combined"),
+        ({"target": 0.5}, "target must be"),
+        ({"example_inputs": None}, "example"),
+    ],
+)
+def test_what_does_not_go_with_a_target_is_refused(given: dict[str, object], text: str) -> None:
+    arguments = {"target": tg.Target(macs=0.5), "example_inputs": digits()[0][:4], **given}
+    with pytest.raises(tg.GrowlError, match=text):
+        tg.GrOWL(mlp(), **arguments)  # type: ignore[arg-type]
+
+
+def test_attach_needs_the_steps_with_a_target_only() -> None:
+    model = mlp()
+    optimizer = OPTIMIZERS["sgd"](model)
+    with pytest.raises(tg.GrowlError, match="without a target it takes no steps"):
+        tg.GrOWL(model).attach(optimizer, steps=100)
+    growl = tg.GrOWL(model, target=tg.Target(macs=0.5), example_inputs=digits()[0][:4])
+    for wrong in ({}, {"steps": 100, "every": 5}, {"steps": 100, "warmup": 5}, {"steps": LEAST_STEPS - 1}):
+        with pytest.raises(tg.GrowlError, match="steps"):
+            growl.attach(optimizer, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(tg.GrowlError, match="progress needs"):
+        _ = tg.GrOWL(model).progress
+
+
+def test_several_optimizers_lead_to_one_target() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    growl = tg.GrOWL(model, target=tg.Target(weights=0.5), example_inputs=digits()[0][:4])
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    second = torch.optim.AdamW([*model[2].parameters(), *model[4].parameters()], lr=1e-3)
+    growl.attach([first, second], steps=100)
+    for _ in range(100):
+        x, y = digits()
+        batch = torch.randint(0, 1400, (64,))
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+        first.step()
+        second.step()
+    assert growl.progress.reached
+    assert growl.progress.step == 100
+    assert "target=Target(weights=0.5)" in repr(growl)

@@ -1,0 +1,77 @@
+"""What the counter says is left equals what compaction leaves, on every kind of network of the battery."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import torch_growl as tg
+from tests.support.compact_battery import NETS, Net
+from tests.support.pruned_networks import set_rows_, settle_
+from torch_growl.networks.layers import registered_layers, rows_of
+from torch_growl.networks.targets.counting import Counter, Left
+
+
+def counted(model: torch.nn.Module, example: torch.Tensor) -> Left:
+    found = tg.measure(model, example, latency=False)
+    return Left(found.weights, found.macs, found.bytes)
+
+
+def zero_half_(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    random = np.random.default_rng(seed)
+    for module in registered_layers(model).values():
+        set_rows_(module, zero=np.flatnonzero(random.random(len(rows_of(module))) < 0.5).tolist())
+    return model
+
+
+FAST = ("mlp", "conv1d", "concatenation")
+
+
+@pytest.mark.parametrize(
+    "net", [pytest.param(net, marks=() if net.name in FAST else pytest.mark.slow) for net in NETS], ids=str
+)
+def test_the_count_is_that_of_the_compact_network(net: Net) -> None:
+    torch.manual_seed(0)
+    model, x = settle_(net.build()), net.input()
+    counter = Counter(model, x)
+    assert counter.dense == counted(model, x)
+    exact = 0
+    for seed in range(1, 6):
+        pruned = zero_half_(copy.deepcopy(model), seed)
+        counter.look(pruned)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tg.GrowlWarning)
+            small = tg.compact(pruned, x)
+        left, found = counter.left(), counted(small, x)
+        if any(not (rows_of(layer, "output") != 0).any(dim=1).all() for layer in registered_layers(pruned).values()):
+            # a filter of zeros makes a constant channel: compaction folds it, which is not counted
+            assert (left.weights, left.macs) >= (found.weights, found.macs)
+        else:
+            assert left == found
+            exact += 1
+    assert exact or net.name in ("grouped", "separable", "decoder")  # there a zero row makes a constant channel
+
+
+def test_rows_that_count_as_zero_are_counted_as_if_they_were() -> None:
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.ReLU(), torch.nn.Linear(30, 4)), torch.randn(3, 20)
+    counter = Counter(model, x)
+    gone = np.arange(30) % 3 == 0
+    asked = counter.left({"2": gone})
+    set_rows_(model[2], zero=np.flatnonzero(gone).tolist())
+    assert asked == counted(tg.compact(model, x), x) == Left(20 * 20 + 20 + 20 * 4 + 4, 20 * 20 + 20 * 4, 4 * 504)
+    assert counter.left() == counter.dense
+
+
+def test_counting_leaves_the_network_and_the_generator_as_they_are() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Dropout(), torch.nn.Linear(6, 2)).train()
+    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    Counter(model, torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -1,0 +1,46 @@
+"""A target is one measure, as a share or a figure; everything else is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+import torch_growl as tg
+from torch_growl.networks.targets.counting import Left
+
+DENSE = Left(weights=1000, macs=900, bytes=4000)
+
+
+@pytest.mark.parametrize(
+    ("target", "amount"),
+    [
+        (tg.Target(weights=0.5), 500),
+        (tg.Target(macs=0.1), 90),
+        (tg.Target(bytes=0.25), 1000),
+        (tg.Target(weights=700), 700),
+        (tg.Target(bytes=1), 1),
+    ],
+    ids=repr,
+)
+def test_a_share_or_a_figure(target: tg.Target, amount: float) -> None:
+    assert target.amount(DENSE) == pytest.approx(amount)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ({}, ValueError, "one of weights, macs and bytes, got none"),
+        ({"weights": 0.5, "macs": 0.5}, ValueError, "got \\['macs', 'weights'\\]"),
+        ({"macs": 0}, ValueError, "macs must be finite and > 0, got 0: a share below 1"),
+        ({"macs": float("nan")}, ValueError, "macs must be"),
+        ({"bytes": "half"}, TypeError, "bytes must be a number, got str"),
+    ],
+)
+def test_other_targets_are_refused(given: dict[str, object], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text) as caught:
+        tg.Target(**given)  # type: ignore[arg-type]
+    assert isinstance(caught.value, tg.GrowlError)
+
+
+def test_a_figure_that_the_dense_network_meets_is_refused() -> None:
+    with pytest.raises(tg.GrowlError, match="macs must be less than the dense network's 900, got 900"):
+        tg.Target(macs=900).amount(DENSE)

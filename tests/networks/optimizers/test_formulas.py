@@ -70,7 +70,9 @@ def test_optimizers_with_states_of_few_bits_keep_as_many(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [lambda m: SteppedSGD(m.parameters(), 0.1, 0.9), lambda m: SteppedAdam(m.parameters(), 3e-3)], ids=str
+    "make",
+    [lambda m: SteppedSGD(m.parameters(), 0.1, 0.9), lambda m: SteppedAdam(m.parameters(), 3e-3)],
+    ids=["SGD", "AdamW"],
 )
 def test_an_optimizer_without_a_formula_is_measured_and_keeps_as_many(make: Callable[[nn.Module], Optimizer]) -> None:
     with pytest.warns(GrowlWarning, match="no formula is known for the length of a step of Stepped"):

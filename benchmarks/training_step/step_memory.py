@@ -10,7 +10,6 @@ both.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +18,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.harness.resident import peak, restart_peak
 from benchmarks.training_step.held import held_bytes
 from torch_growl import GrOWL
 
 __all__ = ["in_a_process", "peak_memory"]
-
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def in_a_process(rows: int, row_length: int) -> dict[str, Any]:
@@ -43,9 +41,9 @@ def peak_memory(rows: int, row_length: int) -> dict[str, Any]:
     _step(64, 8)
     model = nn.Sequential(nn.Linear(rows, row_length, bias=False))
     growl = GrOWL(model, layers=["0"])
-    before = _restart_peak()
+    before = restart_peak()
     growl.prox_(0.1)
-    resident = _peak() - before
+    resident = peak() - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         growl.prox_(0.1)
     weights = rows * row_length * 4
@@ -56,22 +54,6 @@ def peak_memory(rows: int, row_length: int) -> dict[str, Any]:
 def _step(rows: int, row_length: int) -> None:
     model = nn.Sequential(nn.Linear(rows, row_length, bias=False))
     GrOWL(model, layers=["0"]).prox_(0.1)
-
-
-def _restart_peak() -> int:
-    """Reset the peak if the system can; return the resident set from which the next is counted."""
-    try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return _peak()
-
-
-def _peak() -> int:
-    if _STATUS.exists():
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _most(profile: torch.profiler.profile) -> int:

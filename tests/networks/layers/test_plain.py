@@ -10,7 +10,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from torch_growl.errors import CompactionError
-from torch_growl.networks.layers.plain import clean_name, make_plain_, plain_copy, plain_model
+from torch_growl.networks.layers.plain import (
+    clean_name,
+    make_plain_,
+    own_memory_,
+    plain_copy,
+    plain_model,
+    sharing_copy,
+)
 
 
 def test_wrappers_are_looked_through() -> None:
@@ -63,3 +70,19 @@ def test_a_network_that_cannot_be_copied_is_an_error() -> None:
 
     with pytest.raises(CompactionError, match=r"the network cannot be copied: a lock$"):
         plain_copy(Stuck(2, 2))
+
+
+def test_a_sharing_copy_has_the_memory_of_the_parameters_until_it_gets_its_own() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3), nn.Embedding(4, 3, max_norm=1.0))
+    model[2].weight = model[0].weight  # tied
+    twin = sharing_copy(model)
+    for (name, mine), theirs in zip(twin.named_parameters(), model.parameters(), strict=True):
+        assert mine is not theirs
+        assert (mine.data_ptr() == theirs.data_ptr()) == (name != "3.weight")
+    assert twin[2].weight is twin[0].weight
+    assert twin[1].running_mean.data_ptr() != model[1].running_mean.data_ptr()
+    own_memory_(twin[0])
+    with torch.no_grad():
+        twin[0].weight.fill_(7.0)
+    assert torch.equal(twin[2].weight, torch.full((3, 3), 7.0))
+    assert not bool((model[0].weight == 7).any())

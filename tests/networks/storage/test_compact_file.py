@@ -206,3 +206,14 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         fresh = MLP()
     with pytest.raises(InvalidValueError, match="on the meta device"):
         load(tmp_path / "f", fresh)
+
+
+def test_a_loaded_network_shares_no_memory_with_the_one_it_was_loaded_onto(tmp_path: Path) -> None:
+    save(MLP(), tmp_path / "f")
+    fresh = MLP()
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    loaded = load(tmp_path / "f", fresh)
+    places = {value.data_ptr() for value in fresh.state_dict().values()}
+    assert not places & {value.data_ptr() for value in loaded.state_dict().values()}
+    assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
+    assert any(not torch.equal(value, before[name]) for name, value in loaded.state_dict().items())

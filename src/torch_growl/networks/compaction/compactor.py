@@ -31,6 +31,7 @@ from torch_growl.networks.layers import (
     plain_copy,
     registered_kind,
     registered_layers,
+    sharing_copy,
 )
 from torch_growl.networks.wiring import Flags, Wiring, bundles, no_wiring, wiring_of
 
@@ -118,7 +119,7 @@ class _Maker:
             weight = module._parameters.get("weight")
             if weight is not None and not is_lazy(weight) and not bool(torch.isfinite(weight).all()):
                 raise LayerError(f"layer {name!r} has NaN or infinite weights; it cannot be compacted")
-        self.reference = copy.deepcopy(dense).eval()
+        self.reference = sharing_copy(dense).eval()
         self.originals = self.layers
         self.folds: dict[str, int] = {}  # constant inputs folded into biases, by layer
         self.float64 = float64
@@ -194,7 +195,7 @@ class _Maker:
         dense = self.dense
         tried = set()
         for constants, chains in ((True, True), (True, False), (False, True)):
-            folded = copy.deepcopy(dense)
+            folded = sharing_copy(dense)
             self.folds = fold_constants_(folded, wiring, self.fixed) if constants else {}
             done = bool(self.folds), bool(chains and fold_chains_(folded, wiring, self.fixed))
             if any(done) and done not in tried:
@@ -227,7 +228,7 @@ class _Maker:
     def _try(self, wiring: Wiring, *, sizes: bool) -> _Attempt:
         plan, needed = plan_structure(self.dense, self.layers, wiring, self.fixed, round_to=self.round_to, sizes=sizes)
         plan = self._with_folds(plan)
-        small = shrink_(copy.deepcopy(self.dense), plan)
+        small = shrink_(sharing_copy(self.dense), plan)
         kept = {cut.name: KeptChannels(cut.arriving, cut.kept) for cut in plan.layers if cut.name not in self.altered}
         return _Attempt(plan, needed, small, self.proof.fault(self._compared(small), kept))
 

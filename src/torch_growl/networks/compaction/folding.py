@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.layers import registered_kind, row_blocks, rows_of, write_rows_
+from torch_growl.networks.layers import own_memory_, registered_kind, row_blocks, rows_of, write_rows_
 from torch_growl.networks.wiring import Wiring, folds_into_bias
 
 __all__ = ["constants_left", "fold_chains_", "fold_constants_"]
@@ -75,6 +75,7 @@ def _alone(wiring: Wiring, name: str, source: str, norms: tuple[str, ...]) -> bo
 
 
 def _fold_(makes: nn.Module, reads: nn.Module, norm: Any, tied: list[Any], channels: list[list[int]]) -> None:
+    own_memory_(makes, reads, *([norm] if norm is not None else []))
     rows = rows_of(makes, "output").detach().clone()  # (outputs, …)
     wide = rows.double()
     bias = cast("Tensor | None", makes.bias)
@@ -125,6 +126,7 @@ def fold_constants_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) ->
         found = _nonzero(module, values) & folds_into_bias(module, values)
         if name in fixed or not found.any():
             continue
+        own_memory_(module)
         blocks = row_blocks(module, "input").detach()  # (groups, rows of each, outputs of each, …)
         constants = torch.from_numpy(np.where(found, values, 0.0)).to(blocks.device)
         shape = (*blocks.shape[:2], *[1] * (blocks.ndim - 2))

@@ -27,6 +27,7 @@ from torch_growl.networks.execution.example_inputs import (
 )
 from torch_growl.networks.execution.fused_layers import fast_path, has_fast_path
 from torch_growl.networks.execution.outputs import HALF_TOLERANCE, Difference, difference, outputs_of, tensors
+from torch_growl.networks.layers import sharing_copy
 
 __all__ = ["KeptChannels", "Proof"]
 
@@ -84,7 +85,7 @@ class Proof:
         self._wide_expected: list[_Seen] | None = None
         self.batches: list[Inputs] = []
         self.expected: list[_Seen] = []
-        running = copy.deepcopy(dense)
+        running = sharing_copy(dense)
         generator, branches = torch.Generator().manual_seed(0), Branches()
         with branches.followed():
             for example in examples:
@@ -143,7 +144,7 @@ class Proof:
             kept: the layers to compare, under their names in the dense network.
         """
         kept = kept or {}
-        own = self._worst(copy.deepcopy(small).eval(), self.batches, self.expected, kept)
+        own = self._worst(sharing_copy(small).eval(), self.batches, self.expected, kept)
         if own.fault and not own.rounding:
             return own.fault
         if own.fault or self._half:
@@ -151,9 +152,7 @@ class Proof:
             if wider is not None:
                 return wider.fault
         if own.fault:
-            own = self._worst(
-                copy.deepcopy(small).eval(), self.batches, self.expected, kept, of_layers=_LAYER_TOLERANCE
-            )
+            own = self._worst(sharing_copy(small).eval(), self.batches, self.expected, kept, of_layers=_LAYER_TOLERANCE)
         return own.fault
 
     def _wide_difference(self, small: nn.Module, kept: Mapping[str, KeptChannels]) -> Difference | None:

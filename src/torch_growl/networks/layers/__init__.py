@@ -10,7 +10,15 @@ from torch_growl.networks.layers.kinds import (
     registered_kind,
     registered_layers,
 )
-from torch_growl.networks.layers.plain import clean_name, make_plain_, permanent_hooks, plain_copy, plain_model
+from torch_growl.networks.layers.plain import (
+    clean_name,
+    make_plain_,
+    own_memory_,
+    permanent_hooks,
+    plain_copy,
+    plain_model,
+    sharing_copy,
+)
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_, warn_on_save_pretrained_
 from torch_growl.networks.layers.ready_networks import check_network, outside_inference_mode
 from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_
@@ -29,6 +37,7 @@ __all__ = [
     "make_plain_",
     "matching",
     "outside_inference_mode",
+    "own_memory_",
     "permanent_hooks",
     "plain_copy",
     "plain_model",
@@ -40,6 +49,7 @@ __all__ = [
     "row_norms",
     "rows_of",
     "scale_rows_",
+    "sharing_copy",
     "unusable_weight",
     "warn_of_adapters",
     "warn_on_save_pretrained_",

@@ -20,7 +20,15 @@ from torch_growl.errors import CompactionError, GrowlWarning, first_line, users_
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_
 from torch_growl.networks.layers.ready_networks import outside_inference_mode
 
-__all__ = ["clean_name", "make_plain_", "permanent_hooks", "plain_copy", "plain_model"]
+__all__ = [
+    "clean_name",
+    "make_plain_",
+    "own_memory_",
+    "permanent_hooks",
+    "plain_copy",
+    "plain_model",
+    "sharing_copy",
+]
 
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -42,11 +50,41 @@ def clean_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def plain_copy(model: nn.Module) -> nn.Module:
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """A copy whose parameters are new objects with the memory of the given ones; buffers have memory of their own.
+
+    Before its parameters are written into, they need :func:`own_memory_`. Parameters of
+    other types than ``nn.Parameter`` are copied, and those of embeddings with ``max_norm``, whose call writes.
+    """
+    return copy.deepcopy(model, _shared(model))
+
+
+def _shared(model: nn.Module) -> dict[int, Any]:
+    """Return new parameters with the memory of the given ones, for ``deepcopy``."""
+    shared = {id(p): p for p in model.parameters() if type(p) is nn.Parameter}
+    for module in model.modules():
+        if getattr(module, "max_norm", None) is not None:
+            for p in module.parameters():
+                shared.pop(id(p), None)
+    return {key: nn.Parameter(p.detach(), requires_grad=p.requires_grad) for key, p in shared.items()}
+
+
+def own_memory_(*modules: nn.Module) -> None:
+    """Give the parameters of modules memory of their own, before they are written into."""
+    for module in modules:
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.clone()
+
+
+def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     """A copy of the network inside any wrappers, with parametrized weights made plain parameters.
 
     Prune masks, old weight norms and old spectral norms, which are hooks, are made permanent in the copy. Activations
     that a module keeps in an attribute are detached in the copy.
+
+    Args:
+        model: the network; not modified.
+        sharing: whether plain parameters share the memory of the given ones, see :func:`sharing_copy`.
 
     Raises:
         CompactionError: it cannot be copied; the message names the attribute.
@@ -55,7 +93,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
         GrowlWarning: a mask or norm was made permanent in the copy.
     """
     with outside_inference_mode():
-        dense = _copied(plain_model(model))
+        dense = _copied(plain_model(model), _shared(plain_model(model)) if sharing else {})
         for parent in list(dense.modules()):
             for key, child in parent.named_children():
                 parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child
@@ -71,14 +109,14 @@ def plain_copy(model: nn.Module) -> nn.Module:
     return dense
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def _copied(model: nn.Module, shared: Mapping[int, Any]) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, dict(shared))
     except Exception as error:  # a user's module can hold anything
         computed = list(_computed(model))
         values = {id(value): value.detach().clone() for value in computed}
         try:
-            return copy.deepcopy(model, dict(values))
+            return copy.deepcopy(model, {**shared, **values})
         except Exception as second:
             where = _uncopyable(model, values)
             raise CompactionError(

@@ -7,9 +7,10 @@ checked against that network's shapes.
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,15 @@ from torch_growl.arguments import check_choice
 from torch_growl.errors import FileFormatError, InvalidValueError, LayerError
 from torch_growl.files import replacing, write_bytes
 from torch_growl.networks.compaction import Structure, expand_, recorded, shrink_
-from torch_growl.networks.layers import check_network, outside_inference_mode, permanent_hooks, plain_copy, plain_model
+from torch_growl.networks.layers import (
+    check_network,
+    outside_inference_mode,
+    permanent_hooks,
+    plain_copy,
+    plain_model,
+)
 from torch_growl.networks.storage import version_1
-from torch_growl.networks.storage.container import checksum, pack, read
+from torch_growl.networks.storage.container import OWN, checksum, read, write
 from torch_growl.networks.storage.decoding import decode
 from torch_growl.networks.storage.encoding import encode
 from torch_growl.networks.storage.int8 import dequantize, quantizable, quantize
@@ -31,8 +38,7 @@ __all__ = ["load", "load_dense", "save"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _INT8 = "int8"
-_OWN = "growl."  # the beginning of the names of the structure's tensors and of scales
-_SCALE = f"{_OWN}scale."
+_SCALE = f"{OWN}scale."
 
 
 def save(
@@ -89,9 +95,8 @@ def save(
     beside = program_path(path)
     text, structural = encode(recorded(small) or Structure(()))
     tensors = _stored(small, dtype)
-    data = pack(text, {**structural, **tensors})
     with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        write(temporary, text, {**structural, **tensors})
         if example_inputs is not None:
             as_stored = plain_copy(small)
             _fill_(as_stored, tensors)
@@ -106,9 +111,9 @@ def _stored(small: nn.Module, dtype: str | None) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     layers = quantizable(small) if dtype == _INT8 else {}
     for name, value in _state(small).items():
-        if name.startswith(_OWN):
+        if name.startswith(OWN):
             raise InvalidValueError(
-                f"{name!r}: names that begin with {_OWN!r} are reserved for the file; rename the module"
+                f"{name!r}: names that begin with {OWN!r} are reserved for the file; rename the module"
             )
         if value.layout != torch.strided:
             raise InvalidValueError(f"{name!r} is a tensor of layout {value.layout}, which cannot be stored")
@@ -154,13 +159,13 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         (True, 154)
     """
     check_network("model", model)
-    dense = plain_copy(model)
+    dense = plain_copy(model, sharing=True)
     contents = read(Path(path))
     reader = decode if contents.version >= (2, 0) else version_1.decode
     structure = reader(contents.structure, contents.tensors, dense, contents.version)
     with outside_inference_mode():
         small = shrink_(dense, structure)
-        _fill_(small, contents.tensors)
+        _fill_(small, ChainMap(contents.tensors, cast(Any, contents.weights)))
     return small
 
 
@@ -210,12 +215,11 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a file's tensors into a network, after all of them have been checked."""
+    """Copy a file's tensors into a network, one by one; after an error the network is of no use."""
     state, layers = _state(small), quantizable(small)
     for name in state:
         if name not in tensors:
             raise FileFormatError(f"the file has no tensor {name!r}: it was made from another network")
-    values: dict[str, Tensor] = {}
     used: set[str] = set()
     scales = {name for name in tensors if name.startswith(_SCALE) and name not in state}
     for name, value in tensors.items():
@@ -237,8 +241,14 @@ def _fill_(small: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ):
             missing = " without its scales" if value.dtype == torch.int8 else ""
             raise FileFormatError(f"{name!r} must be {target.dtype}, the file's is {value.dtype}{missing}")
-        values[name] = value
+        _set_(target, value)
     if scales > used:
         raise FileFormatError(f"{min(scales - used)!r} belongs to no int8 weight of this network")
-    for name, value in values.items():
-        state[name].copy_(value)
+
+
+def _set_(target: Tensor, value: Tensor) -> None:
+    """Copy a value into a tensor; a parameter gets memory of its own, because it may share that of another network."""
+    if isinstance(target, nn.Parameter):
+        target.data = torch.empty_like(target).copy_(value)
+    else:
+        target.copy_(value)

@@ -61,7 +61,7 @@ def sharing_copy(model: nn.Module) -> nn.Module:
 
 def _shared(model: nn.Module) -> dict[int, Any]:
     """Return new parameters with the memory of the given ones, for ``deepcopy``."""
-    shared = {id(p): p for p in model.parameters() if type(p) is nn.Parameter}
+    shared = {id(p): p for p in model.parameters() if type(p) is nn.Parameter and not p.is_inference()}
     for module in model.modules():
         if getattr(module, "max_norm", None) is not None:
             for p in module.parameters():

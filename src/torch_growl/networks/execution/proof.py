@@ -7,8 +7,8 @@ difference could be rounding alone, the same inputs are run in a wider type, whi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ from torch_growl.networks.execution.example_inputs import (
 )
 from torch_growl.networks.execution.fused_layers import fast_path, has_fast_path
 from torch_growl.networks.execution.outputs import HALF_TOLERANCE, Difference, difference, outputs_of, tensors
+from torch_growl.networks.execution.widening import widened
 from torch_growl.networks.layers import sharing_copy
 
 __all__ = ["KeptChannels", "Proof"]
@@ -79,7 +80,8 @@ class Proof:
         self._layers = dict(layers or {})
         types = {value.dtype for value in [*dense.parameters(), *dense.buffers()] if value.is_floating_point()}
         self._half = bool(types & set(HALF_TOLERANCE))
-        self._wider = [torch.float64, torch.float32] if self._half else [torch.float64] * (torch.float32 in types)
+        wider = [torch.float64, torch.float32] if self._half else [torch.float64] * (torch.float32 in types)
+        self._wider = [(dtype, by_module) for dtype in wider for by_module in (True, False)]
         now = torch.backends.mha.get_fastpath_enabled()
         self._paths = (now, not now) if has_fast_path(dense) else (now,)
         self._wide_expected: list[_Seen] | None = None
@@ -158,20 +160,30 @@ class Proof:
     def _wide_difference(self, small: nn.Module, kept: Mapping[str, KeptChannels]) -> Difference | None:
         """Compare in a wider type; None where the network does not run in one."""
         while self._wider:
-            batches = [wide(batch, self._wider[0]) for batch in self.batches]
+            dtype, by_module = self._wider[0]
+            batches = [wide(batch, dtype) for batch in self.batches]
             try:
                 if self._wide_expected is None:
-                    dense = copy.deepcopy(self._dense).to(self._wider[0])
-                    self._wide_expected = [self._run(dense, batch, self._layers) for batch in batches]
+                    with _wider(sharing_copy(self._dense), dtype, by_module) as dense:
+                        self._wide_expected = [self._run(dense, batch, self._layers) for batch in batches]
+                with _wider(sharing_copy(small).eval(), dtype, by_module) as narrow:
+                    found = self._worst(narrow, batches, self._wide_expected, kept)
             except Exception:  # its own code takes one type only
-                self._wider.pop(0)
+                self._next_way()
                 continue
-            return self._worst(copy.deepcopy(small).eval().to(self._wider[0]), batches, self._wide_expected, kept)
+            if not found.fault or not by_module:
+                return found
+            self._next_way()  # code between the modules may have rounded
         most = max(HALF_TOLERANCE.values())
         text = f"the network runs in half precision only, where differences up to {most:.0%} are not seen"
         if self._half and text not in self.gaps:
             self.gaps.append(text)
         return None
+
+    def _next_way(self) -> None:
+        """Give up the present way of running in a wider type."""
+        self._wider.pop(0)
+        self._wide_expected = None
 
     def _worst(
         self,
@@ -222,6 +234,16 @@ def _of_layers(
                 here = difference(f"the {what} of layer {name!r}", value, reference, tolerance)
                 rounding = here.rounding or (value.shape == reference.shape and here.relative < float("inf"))
                 yield Difference(here.relative, here.excess, here.fault, rounding)
+
+
+@contextmanager
+def _wider(network: nn.Module, dtype: torch.dtype, by_module: bool) -> Iterator[nn.Module]:
+    """Give a network in a wider type: module by module while they are called, or as a whole."""
+    if not by_module:
+        yield network.to(dtype)
+        return
+    with widened(network, dtype):
+        yield network
 
 
 def _beyond(fault: str) -> Difference:

@@ -150,7 +150,8 @@ def _step(growl: tg.GrOWL, layer: Any, guarded: Guarded, form: str) -> None:
         return
     if form == "scale-free":
         wanted *= norm / wanted.norm()
-    tolerance = {torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(layer.weight.dtype, 1e-5)
+    # in half precision a factor smaller than the type can show is applied later
+    tolerance = {torch.float16: 1e-2, torch.bfloat16: 3e-2}.get(layer.weight.dtype, 1e-5)
     torch.testing.assert_close(rows_of(layer, growl.side).detach().double(), wanted, rtol=tolerance, atol=tolerance)
 
 

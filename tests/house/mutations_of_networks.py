@@ -287,4 +287,18 @@ NETWORKS = [
         "self.edges.append(couples(a, b)[:0])",
         "networks/wiring/test_combining.py::test_channels_that_are_added_are_coupled",
     ),
+    Mutation(
+        "a row more goes than the target asks for",
+        "networks/targets/pressing.py",
+        "gone(high), left, False)",
+        "gone(high + 1), left, False)",
+        "networks/targets/test_pressing.py::test_the_rows_named_are_the_fewest_that_meet_the_target[Target(weights=0.5)]",
+    ),
+    Mutation(
+        "biases of removed channels are counted",
+        "networks/targets/counting.py",
+        "return weights + self.bias * outputs,",
+        "return weights + self.bias * self.outputs,",
+        "networks/targets/test_counting.py::test_the_count_is_that_of_the_compact_network[mlp]",
+    ),
 ]

@@ -103,7 +103,16 @@ def main() -> None:
             found.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"{call}: {found[-1]['ratio']:.2f} times the weights at its peak (aim {LIMITS[call]})", flush=True)
     if not asked.quick:
-        results.save("memory", {"weights": weights, "dtype": "bfloat16", "limits": LIMITS, "calls": found})
+        results.save(
+            "memory",
+            {
+                "command": "python -m benchmarks.deployment.memory",
+                "weights": weights,
+                "dtype": "bfloat16",
+                "limits": LIMITS,
+                "calls": found,
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -34,4 +34,4 @@ def keep_part(given: argparse.Namespace, part: str, found: Mapping[str, Any]) ->
         "commit": results.commit(),
     }
     parts = {key: old[key] for key in COMMANDS if key in old} | {part: {**own, **found}}
-    print("kept", results.save(name, parts))
+    print("kept", results.save(name, {"command": " and ".join(COMMANDS.values()), **parts}))

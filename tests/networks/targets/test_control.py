@@ -159,3 +159,17 @@ def test_several_optimizers_lead_to_one_target() -> None:
     assert growl.progress.reached
     assert growl.progress.step == 100
     assert "target=Target(weights=0.5)" in repr(growl)
+
+
+def test_a_layer_that_is_frozen_later_keeps_its_rows_and_a_missed_target_is_warned_of() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    growl = tg.GrOWL(model, target=tg.Target(weights=0.2), example_inputs=digits()[0][:4])
+    optimizer = OPTIMIZERS["sgd"](model)
+    growl.attach(optimizer, steps=40)
+    model[2].weight.requires_grad_(False)
+    before = model[2].weight.clone()
+    with pytest.warns(tg.GrowlWarning, match="target is not reached"):
+        train(model, optimizer, 40)
+    assert torch.equal(model[2].weight, before)
+    assert not growl.progress.reached

@@ -75,3 +75,37 @@ def test_counting_leaves_the_network_and_the_generator_as_they_are() -> None:
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+class TiedEmbedding(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(50, 16)
+        self.up, self.down = torch.nn.Linear(16, 24), torch.nn.Linear(24, 16)
+        self.head = torch.nn.Linear(16, 50, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.down(torch.relu(self.up(self.embedding(tokens)))))
+        return out
+
+
+def test_a_weight_of_an_embedding_and_a_layer_is_counted_once() -> None:
+    torch.manual_seed(0)
+    model, x = TiedEmbedding(), torch.arange(12).reshape(3, 4)
+    counter = Counter(model, x)
+    assert counter.dense == counted(model, x)
+    set_rows_(model.down, zero=list(range(10)))
+    counter.look(model)
+    assert counter.left() == counted(tg.compact(model, x), x)
+
+
+def test_a_layer_of_zeros_counts_as_an_initialisation_at_the_start() -> None:
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.ReLU(), torch.nn.Linear(30, 4)), torch.randn(3, 20)
+    before = Counter(model, x)
+    torch.nn.init.zeros_(model[2].weight)
+    after = Counter(model, x)
+    assert after.left() == after.dense == before.dense
+    gone = {"0": np.arange(20) % 2 == 0}
+    assert after.left(gone) == before.left(gone)

@@ -6,6 +6,7 @@ all rows shrink until the target is met; for the rest the rows that are left tra
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.arguments import check_count, check_type
+from torch_growl.errors import GrowlWarning, users_stacklevel
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.counting import Counter
-from torch_growl.networks.targets.pressing import Press, RowsOf
+from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
 from torch_growl.networks.targets.target import Target
 from torch_growl.networks.wiring import Flags
 
@@ -131,9 +133,24 @@ class Control:
             found = self._press.solve(self._look())
             self._held = found.met or last
             if self._held:
+                self._warn_if_short(found)
                 return Action(gone=None if found.met else found.gone)
             self._rates, self._solved_at = [min(_MOST, rate / (end - step)) for rate in found.rates], step
         return Action(rates=[rate * square for rate, square in zip(self._rates, self._squares, strict=True)])
+
+    def _warn_if_short(self, found: Pressure) -> None:
+        """Warn if the rows that go do not meet the target: frozen layers keep theirs, and the largest rows of several
+        layers may hold more channels than the fewest that were possible at the start."""
+        press = self._press
+        gone = {layer.name: rows for layer, rows in zip(press.layers, found.gone, strict=True)}
+        left = press.amount(press.counter.left(gone))
+        if left > press.asked:
+            warnings.warn(
+                f"the target is not reached: {left:,} {press.target.of} are left, at most {press.asked:,.0f} were "
+                "asked. No more rows can be removed: layers keep their min_rows largest rows, and frozen ones all",
+                GrowlWarning,
+                stacklevel=users_stacklevel(),
+            )
 
     def _look(self) -> list[Floats]:
         """Let the counter look at the weights; the norms of the rows of every layer."""

@@ -109,7 +109,7 @@ class Counter:
         self._sizes = {
             name: (tensor.shape, tensor.element_size(), isinstance(tensor, nn.Parameter))
             for name, tensor in (*network.named_parameters(), *network.named_buffers())
-            if name in self._wiring.parameters
+            if name in self._wiring.parameters and id(tensor) not in own  # an embedding's may be a layer's too
         }
         counted = own | {id(network.get_parameter(name)) for name, size in self._sizes.items() if size[2]}
         counted |= {id(network.get_buffer(name)) for name, size in self._sizes.items() if not size[2]}
@@ -120,6 +120,9 @@ class Counter:
         self._used: dict[str, Flags] = {}
         self._keep_what_compaction_keeps(network, example_inputs)
         self.look(network)
+        for name, flags in self._links.items():
+            if not flags.any():  # a layer of zeros is an initialisation here, and will not stay one
+                self._links[name] = np.ones_like(flags)
         everything = {name: np.ones_like(flags) for name, flags in self._links.items()}
         whole = {name: np.ones_like(flags) for name, flags in self._used.items()}
         links, used, self._links, self._used = self._links, self._used, everything, whole

@@ -135,10 +135,12 @@ class Press:
         return Pressure([last * float(share) for share in shares], gone(high), left, False)
 
     def _times(self, layer: RowsOf, norms: Floats) -> Floats:
-        """q of every row; infinite for the largest rows, of which the least number must stay, and for zero rows."""
+        """q of every row; infinite for the largest rows, of which the least number must stay, for zero rows, and for
+        all rows of a layer that has been frozen since."""
         found = np.full(len(norms), np.inf)
         square = float(np.square(norms).mean())
-        if square == 0:
+        weight = layer.module._parameters.get("weight")
+        if square == 0 or (weight is not None and not weight.requires_grad):
             return found
         u = norms / np.sqrt(square)
         order = np.argsort(-u, kind="stable")

@@ -30,6 +30,10 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/wiring/constants.py",
     ],
     "networks/compaction/test_pretrained.py": ["networks/compaction/compactor.py"],
+    "networks/compaction/test_reports_of_other_tools.py": [
+        "networks/compaction/compactor.py",
+        "networks/storage/compact_file.py",
+    ],
     "networks/compaction/test_transformer_layers.py": ["networks/compaction/compactor.py"],
     "networks/penalty/test_averages.py": ["networks/penalty/growl.py", "networks/layers/plain.py"],
     "networks/penalty/test_attached_optimizers.py": ["networks/penalty/optimizer_hook.py"],

@@ -13,10 +13,10 @@ from torch_growl.networks.compaction.structure import structure_of
 from torch_growl.networks.execution.outputs import HALF_TOLERANCE
 
 
-def assert_same_outputs(dense: nn.Module, small: nn.Module, x: Tensor) -> None:
+def assert_same_outputs(dense: nn.Module, small: nn.Module, *inputs: Tensor) -> None:
     dense, small = copy.deepcopy(dense).eval(), copy.deepcopy(small).eval()
     with torch.no_grad():
-        expected, found = pytree.tree_leaves(dense(x)), pytree.tree_leaves(small(x))
+        expected, found = pytree.tree_leaves(dense(*inputs)), pytree.tree_leaves(small(*inputs))
     assert len(expected) == len(found)
     for a, b in zip(expected, found, strict=True):
         tolerance = HALF_TOLERANCE.get(a.dtype, 1e-5)

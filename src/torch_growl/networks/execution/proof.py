@@ -60,7 +60,7 @@ class Proof:
     Attributes:
         batches: the inputs that are compared.
         gaps: what cannot be proven, in words.
-        called: the layers that were called in any run.
+        called: the layers that were called in any run, with an input that is not empty.
         same: the layers that read one and the same value everywhere in every run, so that nothing is known of them.
         untaken: the branches of the network's code that no run took, see
             :class:`~torch_growl.networks.execution.branches.Branches`.
@@ -97,6 +97,7 @@ class Proof:
         if not any(taken):
             self.gaps.append("the network runs on the given examples only, so nothing else was compared")
         calls = [(name, one.input) for seen in self.expected for name, own in seen.layers.items() for one in own]
+        calls = [(name, value) for name, value in calls if value.numel()]  # an empty input shows nothing
         self.called = frozenset(name for name, _ in calls)
         self.same = self.called - {name for name, value in calls if not _uniform(value)}
 
@@ -261,4 +262,4 @@ def _asked(examples: Sequence[Inputs]) -> Iterator[Inputs]:
 
 
 def _uniform(x: Tensor) -> bool:
-    return bool(x.numel()) and bool((x == x.flatten()[0]).all())
+    return bool((x == x.flatten()[0]).all())

@@ -178,6 +178,8 @@ class Watch(TorchDispatchMode):
             if layer and not self._inside:
                 with _disable_current_modes():
                     x = tensor_leaves((args, kwargs))[0]
+                    if not x.numel():  # such as an expert without tokens: its output's readers cannot be seen
+                        return
                     self._call(name, module, x, result)
                     self._constants.layer(name, module, x, result)
 

@@ -79,3 +79,13 @@ def test_a_target_that_is_met_asks_for_nothing() -> None:
     assert found.met
     assert found.rates == [0.0, 0.0]
     assert not np.concatenate(found.gone).any()
+
+
+def test_the_law_is_the_same_for_a_counter_that_is_made_in_the_middle() -> None:
+    model = network()
+    first = press(model, Target(weights=0.3))
+    with torch.no_grad():
+        model[2].weight[:, 3:20] = 0
+    second = press(model, Target(weights=0.3))
+    first.counter.look(model)
+    assert second.solve(norms(model)).rates == first.solve(norms(model)).rates

@@ -125,9 +125,8 @@ class Counter:
                 self._links[name] = np.ones_like(flags)
         everything = {name: np.ones_like(flags) for name, flags in self._links.items()}
         whole = {name: np.ones_like(flags) for name, flags in self._used.items()}
-        links, used, self._links, self._used = self._links, self._used, everything, whole
-        self.dense = self.left()
-        self._links, self._used = links, used
+        self._dense_weights = everything, whole
+        self.dense = self.left_of_dense()
 
     @torch.no_grad()
     def _keep_what_compaction_keeps(self, network: nn.Module, example_inputs: Any) -> None:
@@ -166,6 +165,15 @@ class Counter:
                 self._links[name] = connections(modules[name])
             else:
                 self._used[name] = cast(Flags, (rows_of(modules[name]) != 0).any(dim=1).cpu().numpy())
+
+    def left_of_dense(self, zero: Mapping[str, Flags] | None = None) -> Left:
+        """Count as :meth:`left`, for the network without a zero weight: the same whenever the counter was made."""
+        now = self._links, self._used
+        self._links, self._used = self._dense_weights
+        try:
+            return self.left(zero)
+        finally:
+            self._links, self._used = now
 
     def left(self, zero: Mapping[str, Flags] | None = None) -> Left:
         """Count what compaction would leave.

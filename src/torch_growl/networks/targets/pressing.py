@@ -87,7 +87,7 @@ class Press:
                 f"{self.amount(self.least) / whole:.1%}, whatever rows of {', '.join(every)} are removed (min_rows of "
                 f"each stay, and what other layers hold); asked were {self.asked:,.0f}"
             )
-        saved = [whole - self.amount(counter.left({name: rows})) for name, rows in every.items()]
+        saved = [whole - self.amount(counter.left_of_dense({name: rows})) for name, rows in every.items()]
         cost = np.maximum(1e-9, np.array(saved, dtype=np.float64)) / [max(1, rows.sum()) for rows in every.values()]
         self._balance = (cost / cost.mean()) ** _COST_POWER
 

@@ -65,6 +65,7 @@ def test_a_broken_run_folder_stage_order_is_an_error(capsys: pytest.CaptureFixtu
     assert (status, "stage 'compact' is not done yet" in err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "words"),
     [("dense.lr=1e30", "stage dense: the loss is"), ("train.lr=1e25", "has NaN or infinite weights")],

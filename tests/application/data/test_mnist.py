@@ -136,6 +136,7 @@ def test_mnist_is_found_in_every_layout(
     assert train.x.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_mnist_with_its_second_dimension_kept(mnist_files: dict[str, bytes], tmp_path: Path) -> None:
     laid_out(tmp_path, mnist_files)
     splits = load_mnist(tmp_path, flat=False)
@@ -170,6 +171,7 @@ def test_the_real_mnist(data_dir: Path) -> None:
     assert (float(train.x.min()), float(train.x.max())) == (0, 1)
 
 
+@pytest.mark.slow
 def test_shifted_training_images_are_moved_by_whole_pixels_and_others_never(
     mnist_files: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def test_the_built_in_recipes_are_these() -> None:
     assert set(builtin_recipes()) == BUILTIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)

@@ -48,6 +48,7 @@ CLOSED: dict[str, Callable[[Tensor], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [*((name, torch.float32) for name in CLOSED), ("plain", torch.float64)]

@@ -34,6 +34,7 @@ def test_networks_that_draw_random_numbers_are_compared_on_the_same_ones() -> No
     assert compact(model, torch.randn(3, 30)).f.layer.weight.shape == (8, 10)
 
 
+@pytest.mark.slow
 def test_networks_whose_outputs_change_are_refused() -> None:
     x = torch.randn(3, 30)
     with pytest.raises(CompactionError, match="holds no tensor"):
@@ -63,6 +64,7 @@ def test_outputs_that_are_infinite_in_other_places_are_found() -> None:
         compact(Says(then), torch.randn(3, 30))
 
 
+@pytest.mark.slow
 def test_a_removal_that_is_given_up_has_a_reason() -> None:
     cases = {net.name: net for net in NETS}
     layers = by_name(compact(cases["reads-size"].trained(), cases["reads-size"].input()))

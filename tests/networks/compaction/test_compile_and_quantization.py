@@ -20,6 +20,7 @@ def test_torch_compile_takes_the_network_in_one_graph(make: Any, backend: str) -
         torch.testing.assert_close(compiled(x), small(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activations", [False, True], ids=["weights", "activations too"])
 @pytest.mark.parametrize("make", [compact_mlp, compact_conv])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torchao", "ignore::UserWarning:torchao")

@@ -108,6 +108,7 @@ def check(model: nn.Module, make: Callable[[], nn.Module], x: Tensor, path: Path
     return small
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDED)
 def test_constant_channels_are_folded_into_the_next_bias(name: str, tmp_path: Path) -> None:
     make, shape = FOLDED[name]

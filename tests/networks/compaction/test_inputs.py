@@ -80,6 +80,7 @@ def test_bytes_are_those_of_the_buffers(groups: list[list[int]]) -> None:
     assert sum(buffer.nbytes for buffer in module.buffers()) == index_bytes(groups, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [SelectInputs([5, 2], -3), SumInputs(GROUPS, -3)], ids=["select", "sum"])
 def test_modules_can_be_traced_exported_compiled_and_copied(module: nn.Module) -> None:
     x = torch.randn(2, 7, 3, 3)

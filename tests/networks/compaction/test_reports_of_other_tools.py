@@ -37,10 +37,12 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_no_construct_has_two_rows() -> None:
     assert len({report.name for report in REPORTS}) == len(REPORTS) == 44
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", REPORTS, ids=str)
 def test_a_construct_that_other_tools_fail_on_is_compacted_exactly(report: Report, tmp_path: Path) -> None:
     model, example = report.pruned(0), report.inputs(2, 1)
@@ -62,6 +64,7 @@ def test_a_construct_that_other_tools_fail_on_is_compacted_exactly(report: Repor
         assert parameters(local) < parameters(model)
 
 
+@pytest.mark.slow
 def test_an_expert_that_is_given_no_token_is_left_and_named() -> None:
     """A layer whose inputs were empty shows nothing of what it computes, though it was called."""
 
@@ -90,6 +93,7 @@ def test_an_expert_that_is_given_no_token_is_left_and_named() -> None:
     assert_same_outputs(model, small, x)
 
 
+@pytest.mark.slow
 def test_experts_that_only_later_examples_reach_are_compacted() -> None:
     torch.manual_seed(0)
     model = Experts().eval()

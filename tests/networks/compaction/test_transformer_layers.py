@@ -62,6 +62,7 @@ def assert_same_in_both_ways(model: nn.Module, small: nn.Module) -> None:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["batch", "padded", pytest.param("sequence", marks=SLOW)])
 @pytest.mark.parametrize("prune", PRUNED)
 @pytest.mark.parametrize(
@@ -95,6 +96,7 @@ def fused(model: nn.Module) -> bool:
     return any("_transformer_encoder_layer_fwd" in event.key for event in profile.key_averages())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", PRUNED)
 def test_the_fused_kernel_is_left_only_where_inputs_are_selected_or_summed(prune: str) -> None:
     model = network(prune)
@@ -112,6 +114,7 @@ def test_a_nested_tensor_is_an_input_of_the_compact_layer_too() -> None:
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_a_decoder_layer_and_a_whole_transformer_are_cut(norm_first: bool) -> None:

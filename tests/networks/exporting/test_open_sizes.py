@@ -102,6 +102,7 @@ def test_an_onnx_file_names_its_open_sizes(tmp_path: Path) -> None:
     torch.testing.assert_close(found, model(other).detach(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_size_that_torch_export_fixes_is_named_in_a_warning(tmp_path: Path) -> None:
     x = torch.randn(3, 8, 12)
     message = r"dimension 1 of input 0 \(size 8\) is fixed: torch.export cannot trace"

@@ -41,6 +41,7 @@ def problem() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
     return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8)), x, torch.tanh(x[:, :8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("name", SERVED)
 def test_rows_are_removed_from_all_sequences_and_the_loss_stays_low(name: str, every: int) -> None:

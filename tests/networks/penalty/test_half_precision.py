@@ -29,6 +29,7 @@ def without_a_loss(dtype: torch.dtype, capturable: bool, steps: int = 1200) -> t
     return (layer.weight != 0).any(dim=0), float(layer.weight.detach().double().norm()) / norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("dtype", HALF)
 def test_the_rows_that_float32_removes_are_removed(dtype: torch.dtype, capturable: bool) -> None:

@@ -74,6 +74,7 @@ def test_memory_with_gaps_or_of_other_types_is_no_part() -> None:
     assert dense_layout(nn.Linear(8, 6).double(), torch.empty(6, 8).double(), "output")[1:] == (1, 1, 1, 6, 8)
 
 
+@pytest.mark.slow
 def test_no_weight_makes_a_step_touch_memory_around_it() -> None:
     """Seeded weights of any shape, layout and type: each step is its formula or refused; the memory around is NaN."""
     found = Counter(attempt(seed) for seed in range(600))

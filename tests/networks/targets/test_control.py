@@ -120,6 +120,7 @@ def test_a_resumed_run_ends_bit_equal() -> None:
         ({"balance": "none"}, "cannot be combined"),
         ({"overrides": {"0": {"strength": 1.0}}}, "cannot be combined"),
         ({"target": 0.5}, "target must be"),
+        ({"target": None}, "example_inputs are for a target"),
         ({"example_inputs": None}, "example"),
     ],
 )

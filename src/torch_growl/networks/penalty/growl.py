@@ -154,6 +154,8 @@ class GrOWL(PenalisedNetwork):
         self._capturable = capturable
         self._hooks = StepHooks()
         self._control: Control | None = None
+        if target is None and example_inputs is not None:
+            raise InvalidValueError("example_inputs are for a target; give target=Target(…) too, or leave them out")
         if target is not None:
             fits = strength == 1.5 and balance is None and form == "scale-free" and side == "input" and not capturable
             if not fits or any(p.own_strength is not None for p in penalised):

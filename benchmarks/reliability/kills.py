@@ -26,11 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = options(__doc__)
     parser.add_argument("--resume", action="store_true", help="go on where the last run was stopped")
+    names = [case.name for case in CASES]
+    parser.add_argument("--only", choices=names, action="append", help="do this case; the others stay as recorded")
     given = parser.parse_args(arguments)
     kept = results.Kept(given.name or "kills", resume=given.resume)
     found: dict[str, dict[str, Any]] = {}
+    name = given.name or "reliability"
+    recorded = results.load(name)["kills"]["cases"] if given.only and results.exists(name) else {}
     with Killer() as killer, tempfile.TemporaryDirectory() as folder:
         for case in CASES:
+            if given.only and case.name not in given.only:
+                continue
             work = Path(folder) / str(len(found))
             work.mkdir()
             subject = Subject(case, killer, work)
@@ -47,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "equal": sum(not outcome["differs"] for outcome in outcomes),
             }
             print(case.name, found[case.name], flush=True)
+    found = {**recorded, **found}
     total = {key: sum(each[key] for each in found.values()) for key in ("kills", "equal")}
     keep_part(given, "kills", {**total, "cases": found})
     kept.done()

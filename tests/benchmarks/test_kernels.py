@@ -49,6 +49,7 @@ def test_peers_agree_with_the_definition(dtype: str, kind: str) -> None:
     assert found["ratio"][prox.OURS]["best peer"] > 0
 
 
+@pytest.mark.slow
 def test_a_wrong_peer_is_named_and_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = prox_peers.Way(lambda v: v, lambda v: v)
     right = list(prox_peers.peers(KINDS["random"].lam(64)))

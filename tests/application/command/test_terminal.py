@@ -37,6 +37,7 @@ class Calls(nn.Module):
         return self.net["a_block_of_layers"]["another_block_of_layers"](x)  # type: ignore[index, no-any-return]
 
 
+@pytest.mark.slow
 def test_a_diagnosis_in_a_pipe_has_a_line_for_each_layer_and_one_for_its_reason(
     shown: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:

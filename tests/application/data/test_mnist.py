@@ -118,6 +118,7 @@ def laid_out(folder: Path, files: dict[str, bytes], *, packed: bool = False, dot
             (folder / name).write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "packed", "dotted"),
     [("mnist", True, False), ("MNIST/raw", False, False), (".", False, True), ("mnist", True, True)],

@@ -72,6 +72,7 @@ def test_stages_are_separated_by_lines() -> None:
     assert [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 2] == [3.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stages", "upright"),
     [

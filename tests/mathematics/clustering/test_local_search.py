@@ -58,6 +58,7 @@ def test_the_gain_of_a_coming_exemplar_is_the_best_there_is(seed: int) -> None:
     assert seen > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_local_search_never_loses_and_ends_where_no_drop_add_or_swap_pays(seed: int) -> None:
     graph, members = random_graph(seed, 30, noise=0.3), np.arange(30)

@@ -40,6 +40,7 @@ def test_outputs_are_the_same_and_the_given_network_is_not_modified(net: Net, fu
         assert type(small.get_submodule(name)) in (type(module), FedLayer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS, ids=str)
 def test_the_random_state_is_as_before(net: Net) -> None:
     model, x = net.trained(), net.input()

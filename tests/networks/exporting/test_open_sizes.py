@@ -70,7 +70,8 @@ def test_sizes_are_open_where_the_network_runs_with_others() -> None:
         assert [size.places for size in found] == wanted
 
 
-@pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True])
 def test_a_stored_program_and_exports_take_other_lengths(masked: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Tokens().eval()

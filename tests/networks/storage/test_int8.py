@@ -86,6 +86,7 @@ def test_what_int8_cannot_hold_is_refused(value: float, message: str, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS, ids=str)
 def test_an_int8_file_keeps_the_structure_and_the_bound(net: Net, tmp_path: Path) -> None:
     model, x = net.trained(), net.input()
@@ -121,6 +122,7 @@ def test_an_int8_file_keeps_the_structure_and_the_bound(net: Net, tmp_path: Path
                 assert (found[(own == 0).all(1)] == 0).all()
 
 
+@pytest.mark.slow
 def test_saving_an_int8_network_again_gives_the_same_bytes(tmp_path: Path) -> None:
     net = next(net for net in NETS if net.name == "vgg")
     save(compact(net.trained(), net.input()), tmp_path / "a", dtype="int8")

@@ -28,7 +28,7 @@ def zero_half_(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     return model
 
 
-FAST = ("mlp", "conv1d", "concatenation")
+FAST = ("mlp",)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def test_other_optimizers_start_afresh_on_tied_layers() -> None:
     assert Partition((0, 0, 1, 1, PRUNED, 2)).holds(rows_of(model[0]))
 
 
+@pytest.mark.slow
 def test_state_dict_and_deepcopy_and_compile() -> None:
     labels = (0, 0, 1, PRUNED, 2, 2)
 

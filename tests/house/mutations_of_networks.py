@@ -290,8 +290,8 @@ NETWORKS = [
     Mutation(
         "a row more goes than the target asks for",
         "networks/targets/pressing.py",
-        "gone(high), left, False)",
-        "gone(high + 1), left, False)",
+        "gone(high), False)",
+        "gone(high + 1), False)",
         "networks/targets/test_pressing.py::test_the_rows_named_are_the_fewest_that_meet_the_target[Target(weights=0.5)]",
     ),
     Mutation(

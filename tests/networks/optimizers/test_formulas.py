@@ -15,7 +15,7 @@ import torch_growl as tg
 from tests.support.optimizer_task import OPTIMIZERS, SteppedAdam, SteppedSGD, kept_rows, small_network
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.optimizers.formulas import formula_of
-from torch_growl.networks.optimizers.step_lengths import step_size
+from torch_growl.networks.optimizers.step_lengths import StepLengths
 
 REFUSED: dict[str, tuple[Callable[[nn.Module], Optimizer], str]] = {
     "LBFGS": (lambda m: torch.optim.LBFGS(m.parameters()), "evaluates the loss several times"),
@@ -97,8 +97,8 @@ def test_the_formula_is_the_measured_displacement_along_a_steady_gradient(name: 
         optimizer.step()
         if i in (150, 399):
             moved = float(((before - layer.weight.detach()) * gradient).sum() / gradient.square().sum())
-            length = step_size(optimizer, optimizer.param_groups[0], layer.weight)
-            assert float(length) == pytest.approx(moved, rel={"Muon": 0.25, "Adafactor": 0.1}.get(name, 0.05))
+            lengths = StepLengths(optimizer).rates({"": layer.weight}, scale_free=True, period=1)
+            assert float(lengths[""]) == pytest.approx(moved, rel={"Muon": 0.25, "Adafactor": 0.1}.get(name, 0.05))
 
 
 def test_all_optimizers_of_torch_are_attached_without_a_warning() -> None:

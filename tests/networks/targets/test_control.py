@@ -16,12 +16,19 @@ OPTIMIZERS = {
 }
 
 
-def trained(target: tg.Target, optimizer: str, steps: int, seed: int = 0) -> tuple[torch.nn.Module, tg.GrOWL]:
+def started(
+    target: tg.Target, steps: int, optimizer: str = "sgd", seed: int = 0, min_rows: int = 4
+) -> tuple[torch.nn.Sequential, tg.GrOWL, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     model = mlp()
-    growl = tg.GrOWL(model, target=target, example_inputs=digits()[0][:4], min_rows=2)
+    growl = tg.GrOWL(model, target=target, example_inputs=digits()[0][:4], min_rows=min_rows)
     built = OPTIMIZERS[optimizer](model)
     growl.attach(built, steps=steps)
+    return model, growl, built
+
+
+def trained(target: tg.Target, optimizer: str, steps: int) -> tuple[torch.nn.Module, tg.GrOWL]:
+    model, growl, built = started(target, steps, optimizer, min_rows=2)
     train(model, built, steps)
     return model, growl
 
@@ -56,11 +63,7 @@ def test_any_number_of_steps_is_enough(steps: int) -> None:
 
 @pytest.mark.slow
 def test_the_phases_follow_each_other() -> None:
-    torch.manual_seed(0)
-    model = mlp()
-    growl = tg.GrOWL(model, target=tg.Target(weights=0.3), example_inputs=digits()[0][:4])
-    optimizer = OPTIMIZERS["sgd"](model)
-    growl.attach(optimizer, steps=100)
+    model, growl, optimizer = started(tg.Target(weights=0.3), steps=100)
     seen, rows = [], []
 
     def note() -> None:
@@ -74,12 +77,17 @@ def test_the_phases_follow_each_other() -> None:
     assert rows == sorted(rows, reverse=True)
 
 
+def test_reading_the_progress_changes_nothing() -> None:
+    found = []
+    for read in (False, True):  # in 500 steps the law is solved after every third one
+        model, growl, optimizer = started(tg.Target(weights=0.3), steps=500)
+        train(model, optimizer, 200, lambda growl=growl, read=read: growl.progress if read else None)
+        found.append([parameter.detach().clone() for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_training_that_ends_early_is_said_not_to_have_reached_it() -> None:
-    torch.manual_seed(0)
-    model = mlp()
-    growl = tg.GrOWL(model, target=tg.Target(weights=0.3), example_inputs=digits()[0][:4])
-    optimizer = OPTIMIZERS["sgd"](model)
-    growl.attach(optimizer, steps=1000)
+    model, growl, optimizer = started(tg.Target(weights=0.3), steps=1000)
     train(model, optimizer, 150)
     assert not growl.progress.reached
     assert "step 150 of 1,000, shrinking" in str(growl.progress)
@@ -89,12 +97,7 @@ def test_training_that_ends_early_is_said_not_to_have_reached_it() -> None:
 @pytest.mark.slow
 def test_a_resumed_run_ends_bit_equal() -> None:
     def start() -> tuple[torch.nn.Sequential, tg.GrOWL, torch.optim.Optimizer]:
-        torch.manual_seed(0)
-        model = mlp()
-        growl = tg.GrOWL(model, target=tg.Target(weights=0.3), example_inputs=digits()[0][:4])
-        optimizer = OPTIMIZERS["sgd"](model)
-        growl.attach(optimizer, steps=200)
-        return model, growl, optimizer
+        return started(tg.Target(weights=0.3), steps=200)
 
     whole, _, optimizer = start()
     train(whole, optimizer, 200)

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from torch_growl.errors import InvalidValueError
 
-__all__ = ["Formula", "formula_of", "is_schedule_free", "sgd"]
+__all__ = ["Formula", "formula_of", "groups_of", "is_schedule_free", "sgd"]
 
 Length = float | Tensor
 Formula = Callable[[dict[str, Any], dict[str, Any], Tensor], Length]  # of a group, a weight's state, the weight
@@ -61,6 +61,11 @@ def is_schedule_free(optimizer: Optimizer) -> bool:
     return type(optimizer).__module__.startswith("schedulefree.")
 
 
+def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
+    """The group of every weight that an optimizer trains, by the weight's ``id``."""
+    return {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
+
+
 def _over(lr: Length, root: Tensor, group: dict[str, Any]) -> Length:
     """Divide, on the device without waiting for it if the optimizer is capturable."""
     return lr / root.clamp_min(_LEAST) if group.get("capturable") else lr / max(float(root), _LEAST)
@@ -83,10 +88,14 @@ def _adam(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Lengt
     return _over(group["lr"], mean.sqrt() + float(group["eps"]), group)
 
 
-def _radam(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
-    beta, step = group["betas"][1], state["step"]
+def _known_length(beta: float, step: Any) -> tuple[float, Any]:
+    """The length of RAdam's running mean at last and after a number of steps (Liu et al., 2020, algorithm 2)."""
     most = 2 / (1 - beta) - 1
-    length = most - 2 * step * beta**step / (1 - beta**step)  # of the running mean
+    return most, most - 2 * step * beta**step / (1 - beta**step)
+
+
+def _radam(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
+    most, length = _known_length(group["betas"][1], state["step"])
     known = length.clamp_min(5)
     part = ((known - 4) * (known - 2) * most / ((most - 4) * (most - 2) * known)).sqrt()
     adaptive = _adam(group, state, weight)
@@ -148,10 +157,8 @@ def _schedule_free(group: dict[str, Any], state: dict[str, Any], weight: Tensor)
     if "exp_avg_sq" not in state:
         return lr
     beta, steps = group["betas"][1], group["k"]
-    if "silent_sgd_phase" in group:  # RAdam's, which does not divide by the gradient's scale in the first steps
-        most = 2 / (1 - beta) - 1
-        if most - 2 * steps * beta**steps / (1 - beta**steps) <= 4:
-            return lr
+    if "silent_sgd_phase" in group and _known_length(beta, steps)[1] <= 4:
+        return lr  # RAdam's, which does not divide by the gradient's scale in the first steps
     mean = state["exp_avg_sq"].mean(dtype=torch.float32) / (1 - beta**steps)
     return _over(lr, mean.sqrt() + float(group["eps"]), group)
 

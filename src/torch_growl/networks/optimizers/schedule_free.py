@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torch_growl.networks.optimizers.formulas import is_schedule_free
+from torch_growl.networks.optimizers.formulas import groups_of, is_schedule_free
 
 __all__ = ["base_of", "carried_to_base"]
 
@@ -39,7 +39,7 @@ def carried_to_base(optimizer: Optimizer, weights: Mapping[str, Tensor]) -> Iter
     bases = {name: base for name, weight in weights.items() if (base := base_of(optimizer, weight)) is not None}
     before = {name: weights[name].detach().clone() for name in bases}
     yield bool(bases)
-    groups = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
+    groups = groups_of(optimizer)
     with torch.no_grad():
         for name, base in bases.items():
             weight = weights[name]

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.networks.optimizers.formulas import Formula, formula_of, sgd
+from torch_growl.networks.optimizers.formulas import Formula, formula_of, groups_of, sgd
 from torch_growl.networks.optimizers.measured_step import StepMeter
 
-__all__ = ["StepLengths", "step_size"]
+__all__ = ["StepLengths"]
 
 
 class StepLengths:
@@ -44,12 +44,12 @@ class StepLengths:
 
     def trained(self, weights: Mapping[str, Tensor]) -> set[str]:
         """The names of those weights that the optimizer trains."""
-        own = {id(weight) for group in self.optimizer.param_groups for weight in group["params"]}
+        own = groups_of(self.optimizer)
         return {name for name, weight in weights.items() if id(weight) in own}
 
     def before(self, weights: Mapping[str, Tensor]) -> None:
         """Measure the weights before the optimizer's step."""
-        groups = self._groups()
+        groups = groups_of(self.optimizer)
         for name, weight in weights.items():
             lr = groups[id(weight)].get("lr")
             self._meters.setdefault(name, StepMeter()).before(weight, 1.0 if lr is None else float(lr))
@@ -72,7 +72,7 @@ class StepLengths:
         Raises:
             InvalidValueError: the paper's form is used and the optimizer has no learning rate.
         """
-        groups = self._groups()
+        groups = groups_of(self.optimizer)
         if not scale_free:
             return {name: _learning_rate(self.optimizer, groups[id(weight)]) for name, weight in weights.items()}
         if self._formula is None:
@@ -85,9 +85,6 @@ class StepLengths:
             for name, weight in weights.items()
         }
 
-    def _groups(self) -> dict[int, dict[str, Any]]:
-        return {id(weight): group for group in self.optimizer.param_groups for weight in group["params"]}
-
 
 def _learning_rate(optimizer: Optimizer, group: dict[str, Any]) -> float | Tensor:
     if group.get("lr") is None:
@@ -95,17 +92,6 @@ def _learning_rate(optimizer: Optimizer, group: dict[str, Any]) -> float | Tenso
             f"{type(optimizer).__name__} has no learning rate, which form='paper' needs; use form='scale-free'"
         )
     return cast("float | Tensor", group["lr"])
-
-
-def step_size(optimizer: Optimizer, group: dict[str, Any], weight: Tensor) -> float | Tensor | None:
-    """The length of a step along the gradient of ``weight``, a member of the optimizer's ``group``, by its formula.
-
-    Returns:
-        The learning rate as long as the optimizer has no state of the weight; None if the length must be measured. It
-        is a tensor if the learning rate is one, or if the group is ``capturable`` and so must not wait for the device.
-    """
-    formula = formula_of(optimizer)
-    return None if formula is None else _length(formula, optimizer, group, weight)
 
 
 @torch.no_grad()

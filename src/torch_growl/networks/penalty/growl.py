@@ -290,7 +290,7 @@ class GrOWL(PenalisedNetwork):
         if self._control is None:
             return None
         action = self._control.after(step)
-        for layer, rows in enumerate(action.gone or ()):
+        for layer, rows in enumerate(action.gone):
             self._step.pruned(layer)[torch.from_numpy(rows)] = True
         return dict(zip(self._layers, action.rates or [0.0] * len(self._layers), strict=True))
 

@@ -73,11 +73,11 @@ class Action:
     Attributes:
         rates: for each layer the rate of one proximal step (learning rate · strength, as ``GrOWL.prox_`` takes it);
             None: only pruned rows are held at zero.
-        gone: for each layer the rows to set to zero now; None: none.
+        gone: for each layer the rows to set to zero now; empty: none.
     """
 
     rates: list[float] | None = None
-    gone: list[Flags] | None = None
+    gone: Sequence[Flags] = ()
 
 
 class Control:
@@ -101,8 +101,7 @@ class Control:
         self._press = Press(Counter(model, example_inputs), target, layers)
         self.steps = 0
         self._held = False
-        self._rates: list[float] = []  # ρ of one step, of the last solution
-        self._squares: list[float] = []  # ‖W‖² of every layer then
+        self._rates: list[float] = []  # of one step, by the last solution
         self._solved_at = 0
         self._decided = (0, Action())
 
@@ -130,13 +129,19 @@ class Control:
         every = max(1, (end - first) // _SOLUTIONS)
         last = step + every >= end  # the row that is taken last is one that the law names, and not one more
         if last or not self._rates or step - self._solved_at >= every:
-            found = self._press.solve(self._look())
+            self._press.counter.look(self._model)
+            norms = [row_norms(layer.module).double().cpu().numpy() for layer in self._press.layers]
+            found = self._press.solve(norms)
             self._held = found.met or last
             if self._held:
                 self._warn_if_short(found)
-                return Action(gone=None if found.met else found.gone)
-            self._rates, self._solved_at = [min(_MOST, rate / (end - step)) for rate in found.rates], step
-        return Action(rates=[rate * square for rate, square in zip(self._rates, self._squares, strict=True)])
+                return Action(gone=found.gone)
+            squares = [float(np.square(rows).sum()) for rows in norms]
+            self._rates = [
+                min(_MOST, rate / (end - step)) * square for rate, square in zip(found.rates, squares, strict=True)
+            ]
+            self._solved_at = step
+        return Action(rates=self._rates)
 
     def _warn_if_short(self, found: Pressure) -> None:
         """Warn if the rows that go do not meet the target: frozen layers keep theirs, and the largest rows of several
@@ -152,13 +157,6 @@ class Control:
                 stacklevel=users_stacklevel(),
             )
 
-    def _look(self) -> list[Floats]:
-        """Let the counter look at the weights; the norms of the rows of every layer."""
-        self._press.counter.look(self._model)
-        norms = [row_norms(layer.module).double().cpu().numpy() for layer in self._press.layers]
-        self._squares = [float(np.square(rows).sum()) for rows in norms]
-        return norms
-
     def progress(self, step: int, rows: Mapping[str, int]) -> Progress:
         """Describe the state.
 
@@ -166,7 +164,7 @@ class Control:
             step: optimizer steps so far.
             rows: for every penalised layer the rows that are not zero.
         """
-        self._look()
+        self._press.counter.look(self._model)
         press = self._press
         left = press.amount(press.counter.left())
         reached = left <= press.asked
@@ -179,7 +177,6 @@ class Control:
         return {
             "held": self._held,
             "rates": list(self._rates),
-            "squares": list(self._squares),
             "solved_at": self._solved_at,
         }
 
@@ -187,6 +184,5 @@ class Control:
         """Load a state."""
         self._held = bool(state["held"])
         self._rates = [float(rate) for rate in state["rates"]]
-        self._squares = [float(square) for square in state["squares"]]
         self._solved_at = int(state["solved_at"])
         self._decided = (0, Action())

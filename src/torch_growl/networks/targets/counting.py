@@ -116,16 +116,13 @@ class Counter:
         rest = [tensor for key, tensor in kept.items() if key not in counted]
         self._rest_weights = sum(t.numel() for t in rest if isinstance(t, nn.Parameter))
         self._rest_bytes = sum(t.numel() * t.element_size() for t in rest)
-        self._links: dict[str, Flags] = {}
-        self._used: dict[str, Flags] = {}
+        self._nonzero: dict[str, Flags] = {}  # (inputs, outputs), or (inputs, 1) of a layer with groups
         self._keep_what_compaction_keeps(network, example_inputs)
         self.look(network)
-        for name, flags in self._links.items():
-            if not flags.any():  # a layer of zeros is an initialisation here, and will not stay one
-                self._links[name] = np.ones_like(flags)
-        everything = {name: np.ones_like(flags) for name, flags in self._links.items()}
-        whole = {name: np.ones_like(flags) for name, flags in self._used.items()}
-        self._dense_weights = everything, whole
+        self._all_nonzero = {name: np.ones_like(flags) for name, flags in self._nonzero.items()}
+        for name, flags in self._nonzero.items():
+            if not flags.any() and self._layers[name].groups == 1:
+                self._nonzero[name] = self._all_nonzero[name]  # an initialisation here, which will not stay zero
         self.dense = self.left_of_dense()
 
     @torch.no_grad()
@@ -147,7 +144,7 @@ class Counter:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", GrowlWarning)  # that nothing can be removed is seen in the counts
                 cuts = structure_of(compact(trial, example_inputs)).layers
-            needed = needed_among({n: f for n, f in self._links.items() if n in self._wiring.inputs}, self._wiring)
+            needed = self._needed(self._nonzero)
             beyond: set[int] = set()
             for cut in cuts:  # a layer of which compaction keeps one channel more may have to keep any of them
                 outputs = self._wiring.outputs.get(cut.name)
@@ -162,18 +159,9 @@ class Counter:
         modules = registered_layers(model)
         for name, layer in self._layers.items():
             if layer.groups == 1:
-                self._links[name] = connections(modules[name])
+                self._nonzero[name] = connections(modules[name])
             else:
-                self._used[name] = cast(Flags, (rows_of(modules[name]) != 0).any(dim=1).cpu().numpy())
-
-    def left_of_dense(self, zero: Mapping[str, Flags] | None = None) -> Left:
-        """Count as :meth:`left`, for the network without a zero weight: the same whenever the counter was made."""
-        now = self._links, self._used
-        self._links, self._used = self._dense_weights
-        try:
-            return self.left(zero)
-        finally:
-            self._links, self._used = now
+                self._nonzero[name] = cast(Flags, (rows_of(modules[name]) != 0).any(dim=1, keepdim=True).cpu().numpy())
 
     def left(self, zero: Mapping[str, Flags] | None = None) -> Left:
         """Count what compaction would leave.
@@ -181,10 +169,22 @@ class Counter:
         Args:
             zero: for some layers a flag for each input row: it counts as zero, whatever the weights are.
         """
-        zero = zero or {}
-        links = {name: flags & ~zero[name][:, None] if name in zero else flags for name, flags in self._links.items()}
-        inside = {name: flags for name, flags in links.items() if name in self._wiring.inputs}
-        needed = needed_among(inside, self._wiring)
+        return self._count(self._nonzero, zero or {})
+
+    def left_of_dense(self, zero: Mapping[str, Flags] | None = None) -> Left:
+        """Count as :meth:`left`, for the network without a zero weight: the same whenever the counter was made."""
+        return self._count(self._all_nonzero, zero or {})
+
+    def _needed(self, nonzero: Mapping[str, Flags]) -> Flags:
+        """The classes of channels that are needed with these nonzero weights."""
+        names = [name for name in nonzero if name in self._wiring.inputs and self._layers[name].groups == 1]
+        return needed_among({name: nonzero[name] for name in names}, self._wiring)
+
+    def _count(self, weights_there: Mapping[str, Flags], zero: Mapping[str, Flags]) -> Left:
+        nonzero = {
+            name: flags & ~zero[name][:, None] if name in zero else flags for name, flags in weights_there.items()
+        }
+        needed = self._needed(nonzero)
         weights, macs, size = self._rest_weights, float(self._other_macs), float(self._rest_bytes)
         indices: dict[tuple[object, ...], int] = {}
         for name, layer in self._layers.items():
@@ -192,10 +192,9 @@ class Counter:
             kept = needed[self._wiring.outputs[name]] if name in self._wiring.outputs else np.ones(layer.outputs, bool)
             if layer.fixed:
                 arriving, kept = np.ones_like(arriving), np.ones_like(kept)
-            read = links[name][:, kept].any(axis=1) if layer.groups == 1 else self._used[name]
-            if layer.groups > 1 and name in zero:
-                read = read & ~zero[name]
-            width, groups, index = _width(layer, arriving, kept, cast(Flags, read))
+            weights_read = nonzero[name][:, kept] if layer.groups == 1 else nonzero[name]
+            read = cast(Flags, weights_read.any(axis=1))
+            width, groups, index = _width(layer, arriving, kept, read)
             own, multiplied = layer.count(width, int(kept.sum()), groups)
             weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
             if index:

@@ -6,7 +6,7 @@ for the whole network gives a layer the rate strength · √cost / ‖W‖², co
 loss, so that rows go where the loss resists least. The rows are sorted by the strength · steps that they take; the
 fewest first ones without which the target is met are those that have to go, and the last of them sets the strength.
 The law is solved anew on the way, since the loss resists. Rows that are left at the end are set to zero in the same
-order, so that the target is met and no row more is taken than it asks for.
+order, so that no row more is taken than the target asks for.
 """
 
 from __future__ import annotations
@@ -49,13 +49,11 @@ class Pressure:
     Attributes:
         rates: for each layer ρ · steps left, in the order of the layers.
         gone: for each layer the rows that have to go for the target.
-        left: what is left now.
         met: whether the target is met now.
     """
 
     rates: list[float]
     gone: list[Flags]
-    left: Left
     met: bool
 
 
@@ -107,10 +105,9 @@ class Press:
         Args:
             norms: for each layer, ``(n_rows,)``, finite, ≥ 0; the counter must have looked at the same weights.
         """
-        left = self.counter.left()
         times = [self._times(layer, rows) for layer, rows in zip(self.layers, norms, strict=True)]
-        if self.amount(left) <= self.asked:
-            return Pressure([0.0] * len(times), [np.zeros(len(q), dtype=np.bool_) for q in times], left, True)
+        if self.amount(self.counter.left()) <= self.asked:
+            return Pressure([0.0] * len(times), [np.zeros(len(q), dtype=np.bool_) for q in times], True)
         squares = np.array([np.square(rows).sum() for rows in norms])
         shares = self._balance / np.maximum(squares, 1e-30)
         reach = np.concatenate([q / share for q, share in zip(times, shares, strict=True)])
@@ -132,7 +129,7 @@ class Press:
             middle = (low + high) // 2
             low, high = (low, middle) if met(middle) else (middle, high)
         last = float(reach[order[high - 1]]) if high else 0.0
-        return Pressure([last * float(share) for share in shares], gone(high), left, False)
+        return Pressure([last * float(share) for share in shares], gone(high), False)
 
     def _times(self, layer: RowsOf, norms: Floats) -> Floats:
         """q of every row; infinite for the largest rows, of which the least number must stay, for zero rows, and for

@@ -3,10 +3,9 @@
 from torch_growl.networks.exporting.executorch import export_executorch
 from torch_growl.networks.exporting.onnx import export_onnx
 from torch_growl.networks.exporting.torch_export import checked_program, export_program
-from torch_growl.networks.exporting.traced import Traced, quiet, traced_and_checked, warn_fixed_batch
+from torch_growl.networks.exporting.traced import quiet, traced_and_checked, warn_fixed_batch
 
 __all__ = [
-    "Traced",
     "checked_program",
     "export_executorch",
     "export_onnx",

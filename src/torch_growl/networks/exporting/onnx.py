@@ -79,17 +79,6 @@ def export_onnx(
         import onnxscript  # noqa: F401  (the exporter needs it)
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    def trace(open_sizes: bool) -> Traced:
-        return Traced(
-            model,
-            example_inputs,
-            dynamic_batch=dynamic_batch,
-            open_sizes=open_sizes,
-            tolerance=tolerance,
-            scatter_free=True,
-            stacklevel=5,  # trace, traced_and_checked, this function, its caller
-        )
-
     def finish(traced: Traced) -> tuple[bytes, float]:
         floating = [*traced.network.parameters(), *tensors(traced.example)]
         if any(value.dtype == torch.bfloat16 for value in floating):
@@ -122,7 +111,9 @@ def export_onnx(
 
         return data, traced.compare("onnxruntime", load)
 
-    traced, (data, difference) = traced_and_checked(trace, finish)
+    traced, (data, difference) = traced_and_checked(
+        model, example_inputs, finish, dynamic_batch=dynamic_batch, tolerance=tolerance, scatter_free=True
+    )
     return write_exported(target, data, difference, dynamic_batch=traced.dynamic_batch)
 
 

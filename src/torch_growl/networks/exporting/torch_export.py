@@ -60,18 +60,9 @@ def export_program(
     """
     target = checked_target(path)
 
-    def trace(open_sizes: bool) -> Traced:
-        return Traced(
-            model,
-            example_inputs,
-            dynamic_batch=dynamic_batch,
-            open_sizes=open_sizes,
-            tolerance=tolerance,
-            scatter_free=False,
-            stacklevel=5,  # trace, traced_and_checked, this function, its caller
-        )
-
-    traced, (data, difference) = traced_and_checked(trace, checked_program)
+    traced, (data, difference) = traced_and_checked(
+        model, example_inputs, checked_program, dynamic_batch=dynamic_batch, tolerance=tolerance, scatter_free=False
+    )
     return write_exported(target, data, difference, dynamic_batch=traced.dynamic_batch)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from torch_growl.arguments import check_number
-from torch_growl.errors import ExportError, GrowlWarning, InvalidValueError, first_line
+from torch_growl.errors import ExportError, GrowlWarning, InvalidValueError, first_line, users_stacklevel
 from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.execution import (
     Inputs,
@@ -49,7 +49,6 @@ class Traced:
         scatter_free: compute the sums of tied inputs without any scatter (see
             :class:`torch_growl.networks.compaction.inputs.SumInputs`).
         open_sizes: with an open batch, also allow other sizes in all dimensions in which the network takes them.
-        stacklevel: the stack level of the warning; 3 is the caller of the function that makes this object.
 
     Attributes:
         network: the copy that was traced.
@@ -73,7 +72,6 @@ class Traced:
         tolerance: float,
         scatter_free: bool,
         open_sizes: bool = True,
-        stacklevel: int = 3,
     ) -> None:
         check_network("model", model)
         check_number("tolerance", tolerance, above=0, below=1)
@@ -96,7 +94,7 @@ class Traced:
         if dynamic_batch:
             wide = given if size > 1 else batch_of(given, 2)  # torch.export takes a dimension of 1 for a constant
             try:
-                self._trace_open(wide, accepted_sizes(wide, self.expected) if open_sizes else [], stacklevel)
+                self._trace_open(wide, accepted_sizes(wide, self.expected) if open_sizes else [])
                 return
             except Exception as error:  # code that torch.export cannot trace with an open batch size
                 reason = f"torch.export cannot trace another one: {first_line(error)}"
@@ -105,9 +103,9 @@ class Traced:
         except Exception as error:
             raise ExportError(f"torch.export cannot trace the network: {first_line(error)}") from error
         if dynamic_batch:
-            warn_fixed_batch(size, reason, stacklevel=stacklevel + 1)
+            warn_fixed_batch(size, reason)
 
-    def _trace_open(self, example: Inputs, sizes: list[OpenSize], stacklevel: int) -> None:
+    def _trace_open(self, example: Inputs, sizes: list[OpenSize]) -> None:
         """Trace with the batch open and as many of these sizes as torch.export can."""
         try:
             self.program, self.open_sizes = self._trace(example, dynamic_shapes(example, sizes)), list(sizes)
@@ -125,7 +123,7 @@ class Traced:
         for size in sizes:
             if size not in self.open_sizes:
                 text = f"{size} is fixed: torch.export cannot trace another one, though the network takes it"
-                warnings.warn(text, GrowlWarning, stacklevel=stacklevel + 1)
+                warnings.warn(text, GrowlWarning, stacklevel=users_stacklevel())
 
     def _trace(self, inputs: Inputs, dynamic: Any) -> torch.export.ExportedProgram:
         args, kwargs = inputs
@@ -194,19 +192,39 @@ class Traced:
         return worst
 
 
-def traced_and_checked(trace: Callable[[bool], Traced], finish: Callable[[Traced], Result]) -> tuple[Traced, Result]:
+def traced_and_checked(
+    model: nn.Module,
+    example_inputs: Any,
+    finish: Callable[[Traced], Result],
+    *,
+    dynamic_batch: bool,
+    tolerance: float,
+    scatter_free: bool,
+) -> tuple[Traced, Result]:
     """Trace with open sizes and finish; with the batch alone open where the runtime gives other outputs at other sizes.
 
     Args:
-        trace: traces a network, with open sizes or without.
+        model, example_inputs, dynamic_batch, tolerance, scatter_free: as for :class:`Traced`.
         finish: writes the program, loads it into its runtime and compares outputs.
 
     Raises:
-        ExportError: as ``trace`` and ``finish`` raise it.
+        InvalidTypeError, InvalidValueError: as for :class:`Traced`.
+        ExportError: as for :class:`Traced`, and as ``finish`` raises it.
 
     Warns:
         GrowlWarning: the sizes are fixed, and why.
     """
+
+    def trace(open_sizes: bool) -> Traced:
+        return Traced(
+            model,
+            example_inputs,
+            dynamic_batch=dynamic_batch,
+            tolerance=tolerance,
+            scatter_free=scatter_free,
+            open_sizes=open_sizes,
+        )
+
     traced = trace(True)
     try:
         return traced, finish(traced)
@@ -216,20 +234,19 @@ def traced_and_checked(trace: Callable[[bool], Traced], finish: Callable[[Traced
         fixed = trace(False)
         result = finish(fixed)
         text = f"{' and '.join(map(str, traced.open_sizes))} fixed, because with other sizes {first_line(error)}"
-        warnings.warn(text, GrowlWarning, stacklevel=4)
+        warnings.warn(text, GrowlWarning, stacklevel=users_stacklevel())
         return fixed, result
 
 
-def warn_fixed_batch(size: int, reason: str, *, stacklevel: int) -> None:
+def warn_fixed_batch(size: int, reason: str) -> None:
     """Warn that what is exported takes one batch size only.
 
     Args:
         size: the batch size; 0 where the example has no batch dimension.
         reason: why no other size is allowed.
-        stacklevel: as for ``warnings.warn``, counted from this function.
     """
     fixed = size or "that of example_inputs"
-    warnings.warn(f"the batch size is fixed at {fixed}: {reason}", GrowlWarning, stacklevel=stacklevel)
+    warnings.warn(f"the batch size is fixed at {fixed}: {reason}", GrowlWarning, stacklevel=users_stacklevel())
 
 
 @contextlib.contextmanager

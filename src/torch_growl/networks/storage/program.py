@@ -18,7 +18,7 @@ from torch import nn
 from torch_growl.checksums import check_archive
 from torch_growl.errors import ExportError, FileFormatError, GrowlWarning, InvalidValueError, first_line
 from torch_growl.networks.execution import batch_size, split_inputs
-from torch_growl.networks.exporting import Traced, checked_program, quiet, traced_and_checked, warn_fixed_batch
+from torch_growl.networks.exporting import checked_program, quiet, traced_and_checked, warn_fixed_batch
 from torch_growl.networks.storage.container import checksum
 
 __all__ = ["load_program", "make_program", "program_path", "warn_if_stale"]
@@ -63,20 +63,17 @@ def make_program(small: nn.Module, example_inputs: Any, belongs_to: str) -> byte
         GrowlWarning: the program takes the batch size of the example only.
     """
 
-    def made(*, dynamic_batch: bool) -> bytes:
-        def trace(open_sizes: bool) -> Traced:
-            return Traced(
-                small,
-                example_inputs,
-                dynamic_batch=dynamic_batch,
-                open_sizes=open_sizes,
-                tolerance=_TOLERANCE,
-                scatter_free=False,
-                stacklevel=7,  # trace, traced_and_checked, made, make_program, save, its caller
-            )
+    record = {_RECORD: json.dumps({"compact_file": belongs_to})}
 
-        record = {_RECORD: json.dumps({"compact_file": belongs_to})}
-        return traced_and_checked(trace, lambda traced: checked_program(traced, record))[1][0]
+    def made(*, dynamic_batch: bool) -> bytes:
+        return traced_and_checked(
+            small,
+            example_inputs,
+            lambda traced: checked_program(traced, record)[0],
+            dynamic_batch=dynamic_batch,
+            tolerance=_TOLERANCE,
+            scatter_free=False,
+        )[1]
 
     size, reason = batch_size(split_inputs(example_inputs)), "they have no batch dimension"
     if size:
@@ -85,7 +82,7 @@ def make_program(small: nn.Module, example_inputs: Any, belongs_to: str) -> byte
         except ExportError as error:  # it was traced for any batch size, and gives other outputs at some
             reason = str(error)
     data = made(dynamic_batch=False)
-    warn_fixed_batch(size, reason, stacklevel=4)
+    warn_fixed_batch(size, reason)
     return data
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -84,6 +86,29 @@ def test_reading_the_progress_changes_nothing() -> None:
         train(model, optimizer, 200, lambda growl=growl, read=read: growl.progress if read else None)
         found.append([parameter.detach().clone() for parameter in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+class SignDescent(torch.optim.Optimizer):
+    """An optimizer without a formula for the length of its steps."""
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        super().__init__(parameters, {"lr": 1e-3})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.sub_(weight.grad.sign(), alpha=group["lr"])
+
+
+def test_a_target_needs_no_length_of_steps(recwarn: pytest.WarningsRecorder) -> None:
+    model, growl, _ = started(tg.Target(weights=0.5), steps=100)
+    optimizer = SignDescent(model.parameters())
+    growl.attach(optimizer, steps=100)
+    assert not optimizer._optimizer_step_pre_hooks  # nothing is measured
+    train(model, optimizer, 100)
+    assert growl.progress.reached
+    assert not recwarn.list
 
 
 def test_training_that_ends_early_is_said_not_to_have_reached_it() -> None:

@@ -1,7 +1,7 @@
 """The weights, bytes, MACs and latency of a network, their ratios in words, and what compaction could save."""
 
-from torch_growl.networks.measurement.counts import layer_macs, measure
-from torch_growl.networks.measurement.diagnosis import Diagnosis, doctor
+from torch_growl.networks.measurement.counts import measure
+from torch_growl.networks.measurement.diagnosis import Diagnosis, doctor, recorded_run
 from torch_growl.networks.measurement.latency import RUNTIMES, Comparison, compare_latency
 from torch_growl.networks.measurement.ratios import SAME_TIME, in_words
 
@@ -13,6 +13,6 @@ __all__ = [
     "compare_latency",
     "doctor",
     "in_words",
-    "layer_macs",
     "measure",
+    "recorded_run",
 ]

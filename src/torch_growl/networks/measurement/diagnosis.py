@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from torch_growl.networks.compaction import fixed_modules
-from torch_growl.networks.execution import batch_of, exact_arithmetic, split_inputs
+from torch_growl.networks.execution import Inputs, batch_of, exact_arithmetic, split_inputs
 from torch_growl.networks.layers import (
     Side,
     check_network,
@@ -27,7 +27,7 @@ from torch_growl.networks.layers import (
 from torch_growl.networks.measurement.counts import layer_macs
 from torch_growl.networks.wiring import Wiring, wiring_of
 
-__all__ = ["Diagnosis", "LayerDiagnosis", "doctor"]
+__all__ = ["Diagnosis", "LayerDiagnosis", "doctor", "recorded_run"]
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,7 @@ def doctor(
     left_out: Mapping[str, str] = default_layers(list(infos.values())) if layers is None else {}
     chosen = None if layers is None else {info.name for info in choose_layers(model, layers, side)}
     network = plain_copy(model).eval()
-    devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
-    with torch.random.fork_rng(devices=devices):
-        macs, total = layer_macs(network, batch_of(inputs, 1))
-        with torch.no_grad(), exact_arithmetic(network):
-            wiring = wiring_of(network, [inputs], fixed_modules(network))
+    macs, total, wiring = recorded_run(network, inputs)
     producers = {link.consumer: name for name, links in wiring.links.items() for link in links}
     weights = sum(p.numel() for p in network.parameters())
     found = []
@@ -192,6 +188,23 @@ def doctor(
             )
         )  # fmt: skip
     return Diagnosis(tuple(found), weights, total)
+
+
+def recorded_run(network: nn.Module, inputs: Inputs) -> tuple[dict[str, int], int, Wiring]:
+    """Run a network for its multiply-adds, by layer and in all, and for its wiring; the random state stays as it is.
+
+    Args:
+        network: in eval mode, a plain copy; not modified.
+        inputs: an example.
+
+    Raises:
+        InvalidValueError: the network cannot be run on it.
+    """
+    devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
+    with torch.random.fork_rng(devices=devices):
+        macs, total = layer_macs(network, batch_of(inputs, 1))
+        with torch.no_grad(), exact_arithmetic(network):
+            return macs, total, wiring_of(network, [inputs], fixed_modules(network))
 
 
 def _half_saves(

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.networks.optimizers import StepLengths, carried_to_base
+from torch_growl.networks.targets import Control
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
 
@@ -75,6 +76,7 @@ class Penalty(Protocol):
 
     steps: int
     _capturable: bool  # whether steps must not wait for the device
+    _control: Control | None  # finds the rates, if there is a target
 
     @property
     def _scale_free(self) -> bool:
@@ -125,12 +127,17 @@ class PenaltyHook:
         self.count = 0
         self.lengths = StepLengths(optimizer)
 
+    @property
+    def measures(self) -> bool:
+        """Tell whether the lengths of the steps are measured: those that a strength needs, and no formula gives."""
+        return self.lengths.measured and self.penalty._control is None
+
     def register(self) -> RemovableHandle:
         """Put the hook on the optimizer."""
         before, after = self.optimizer._optimizer_step_pre_hooks, self.optimizer._optimizer_step_post_hooks
         handle = RemovableHandle(after, extra_dict=before)
         after[handle.id] = self
-        if self.lengths.measured:
+        if self.measures:
             before[handle.id] = self.before
         vars(self.optimizer)["__getstate__"] = StateWithHooks(self.optimizer)
         return handle
@@ -209,7 +216,7 @@ class StateWithHooks:
         hooks = OrderedDict((key, hook) for key, hook in after.items() if isinstance(hook, PenaltyHook))
         if not hooks:
             return state
-        before = OrderedDict((key, hook.before) for key, hook in hooks.items() if hook.lengths.measured)
+        before = OrderedDict((key, hook.before) for key, hook in hooks.items() if hook.measures)
         added = {"_optimizer_step_post_hooks": hooks, "_optimizer_step_pre_hooks": before, "__getstate__": self}
         return {**state, **added}
 
@@ -258,10 +265,10 @@ class StepHooks:
         ]
         for hook in hooks:  # fails here, not in the middle of training
             hook.lengths.rates(hook._weights(), scale_free=penalty._scale_free, period=schedule.period)
-            if hook.lengths.measured and penalty._capturable:
+            if hook.measures and penalty._capturable:
                 name = type(hook.optimizer).__name__
                 raise InvalidValueError(f"capturable=True cannot be combined with {name}, whose steps are measured")
-            if hook.lengths.measured:
+            if hook.measures:
                 warnings.warn(
                     f"no formula is known for the length of a step of {type(hook.optimizer).__name__}: it is measured, "
                     "which takes two float32 copies of the penalised weights and about 100 steps to settle. Look at "

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from torch_growl.errors import GrowlWarning
 from torch_growl.networks.compaction import compact, fixed_modules, structure_of
-from torch_growl.networks.execution import batch_of, exact_arithmetic, split_inputs
+from torch_growl.networks.execution import split_inputs
 from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, scale_rows_
-from torch_growl.networks.measurement import layer_macs
-from torch_growl.networks.wiring import Flags, connections, needed_among, wiring_of
+from torch_growl.networks.measurement import recorded_run
+from torch_growl.networks.wiring import Flags, connections, needed_among
 
 __all__ = ["Counter", "Left"]
 
@@ -90,11 +90,7 @@ class Counter:
         inputs = split_inputs(example_inputs)
         network = plain_copy(model).eval()
         fixed = fixed_modules(network)
-        devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
-        with torch.random.fork_rng(devices=devices):
-            macs, total = layer_macs(network, batch_of(inputs, 1))
-            with torch.no_grad(), exact_arithmetic(network):
-                self._wiring = wiring_of(network, [inputs], fixed)
+        macs, total, self._wiring = recorded_run(network, inputs)
         fixed |= dict.fromkeys(self._wiring.outside, "other code reads its weight")
         if self._wiring.outputs:  # otherwise the network cannot be followed, and each layer loses its own inputs only
             fixed |= {name: "never called" for name in registered_layers(network) if name not in self._wiring.outputs}

@@ -61,6 +61,7 @@ def test_classes_are_accepted_up_to_the_number_of_outputs(dataset: Dataset[Any])
         (torch.zeros(100, 8, 8, dtype=torch.int64), "are int64 of shape (100, 8, 8), as for segmentation"),
         (torch.zeros(100, dtype=torch.int32), "are int32 of shape (100,); growl run trains classifiers only, with one"),
         (torch.full((100,), -100), "must be classes ≥ 0, found -100"),
+        (torch.tensor([3] * 99 + [-1]), "must be classes ≥ 0, found -1"),
     ],
 )
 def test_labels_of_another_task_are_refused(labels: torch.Tensor, said: str) -> None:

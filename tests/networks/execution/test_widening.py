@@ -47,6 +47,27 @@ def test_outputs_are_those_of_a_whole_copy_and_tensors_are_as_before(make: type[
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+class Nested(nn.Module):
+    """A module that calls itself, and reads its own parameter after the inner call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(6, 6))
+
+    def forward(self, x: Tensor, depth: int = 2) -> Tensor:
+        inner = self(x, depth - 1) if depth else x
+        return inner @ self.weight
+
+
+def test_a_module_that_calls_itself_stays_wide_until_its_outer_call_ends() -> None:
+    torch.manual_seed(0)
+    model, x = Nested().bfloat16(), torch.rand(2, 6).double()
+    wide, before = copy.deepcopy(model).double(), model.weight
+    with torch.no_grad(), widened(model, torch.float64):
+        assert torch.equal(model(x), wide(x))
+    assert model.weight is before
+
+
 def test_after_an_error_the_tensors_are_as_before() -> None:
     model = nn.Sequential(nn.Linear(6, 3), nn.Linear(4, 2)).bfloat16()
     with pytest.raises(RuntimeError), widened(model, torch.float64):

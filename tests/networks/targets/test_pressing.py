@@ -69,6 +69,14 @@ def test_a_target_that_cannot_be_met_is_refused_with_what_can() -> None:
         press(network(), Target(weights=0.02))
 
 
+def test_the_largest_rows_of_every_layer_stay() -> None:
+    model = network()
+    least = press(model, Target(weights=0.9), least=7).least.weights
+    found = press(model, Target(weights=least), least=7).solve(norms(model))
+    for rows, gone in zip(norms(model), found.gone, strict=True):
+        assert sorted(np.flatnonzero(~gone)) == sorted(np.argsort(-rows)[:7])
+
+
 def test_a_target_that_is_met_asks_for_nothing() -> None:
     model = network()
     law = press(model, Target(weights=0.5))

@@ -113,6 +113,11 @@ class Control:
         """
         self.steps = check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps of the whole training")
 
+    @property
+    def _free_until(self) -> int:
+        """The last step before rows shrink."""
+        return round(_FREE * self.steps)
+
     def after(self, step: int) -> Action:
         """Decide what is done after an optimizer step; steps are counted from 1.
 
@@ -123,7 +128,7 @@ class Control:
         return self._decided[1]
 
     def _decide(self, step: int) -> Action:
-        first, end = round(_FREE * self.steps), round(_SHRINKING_UNTIL * self.steps)
+        first, end = self._free_until, round(_SHRINKING_UNTIL * self.steps)
         if self._held or step <= first:
             return Action()
         every = max(1, (end - first) // _SOLUTIONS)
@@ -168,7 +173,7 @@ class Control:
         press = self._press
         left = press.amount(press.counter.left())
         reached = left <= press.asked
-        phase: Phase = "holding" if self._held else "free" if step <= _FREE * self.steps else "shrinking"
+        phase: Phase = "holding" if self._held else "free" if step <= self._free_until else "shrinking"
         dense = press.amount(press.counter.dense)
         return Progress(phase, step, self.steps, press.target.of, press.asked, left, dense, reached, rows)
 

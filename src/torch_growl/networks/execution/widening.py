@@ -57,8 +57,6 @@ class _Held:
 
     def widen(self, *_: Any) -> None:
         self.calls += 1
-        if self.calls > 1:  # a module that calls itself
-            return
         for values, name, value in list(self._narrow()):
             wide = value.detach().to(self.dtype)
             values[name] = nn.Parameter(wide, requires_grad=False) if isinstance(value, nn.Parameter) else wide
@@ -66,7 +64,7 @@ class _Held:
 
     def restore(self, *_: Any) -> None:
         self.calls -= 1
-        if self.calls:
+        if self.calls:  # a module that calls itself
             return
         for values, name, value, wide in self.kept:
             if values.get(name) is wide:

@@ -19,7 +19,7 @@ from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, users_stacklevel
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.counting import Counter
-from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
+from torch_growl.networks.targets.pressing import Press, RowsOf
 from torch_growl.networks.targets.target import Target
 from torch_growl.networks.wiring import Flags
 
@@ -80,6 +80,59 @@ class Action:
     gone: Sequence[Flags] = ()
 
 
+class Stretch:
+    """A stretch of the training in which rows shrink until a target is met.
+
+    Args:
+        model: the network; held by reference, not modified.
+        press: the law that leads to the target.
+
+    Attributes:
+        met: whether the target is met.
+    """
+
+    def __init__(self, model: nn.Module, press: Press) -> None:
+        self.press = press
+        self.met = False
+        self._model = model
+        self._rates: list[float] = []  # of one step, by the last solution
+        self._solved_at = 0
+
+    def decide(self, step: int, first: int, end: int) -> Action:
+        """Decide what is done after a step.
+
+        Args:
+            step: the step, after ``first``.
+            first: the last step before rows shrink.
+            end: the step after which the target is met at the latest.
+        """
+        every = max(1, (end - first) // _SOLUTIONS)
+        last = step + every >= end  # the row that is taken last is one that the law names, and not one more
+        if last or not self._rates or step - self._solved_at >= every:
+            self.press.counter.look(self._model)
+            norms = [row_norms(layer.module).double().cpu().numpy() for layer in self.press.layers]
+            found = self.press.solve(norms)
+            self.met = found.met or last
+            if self.met:
+                return Action(gone=found.gone)
+            squares = [float(np.square(rows).sum()) for rows in norms]
+            self._rates = [
+                min(_MOST, rate / (end - step)) * square for rate, square in zip(found.rates, squares, strict=True)
+            ]
+            self._solved_at = step
+        return Action(rates=self._rates)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state for a resumed run: plain values only."""
+        return {"held": self.met, "rates": list(self._rates), "solved_at": self._solved_at}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a state."""
+        self.met = bool(state["held"])
+        self._rates = [float(rate) for rate in state["rates"]]
+        self._solved_at = int(state["solved_at"])
+
+
 class Control:
     """Decides after every optimizer step how fast rows shrink.
 
@@ -99,10 +152,8 @@ class Control:
         check_type("target", target, Target)
         self._model, self.target = model, target
         self._press = Press(Counter(model, example_inputs), target, layers)
+        self._stretch = Stretch(model, self._press)
         self.steps = 0
-        self._held = False
-        self._rates: list[float] = []  # of one step, by the last solution
-        self._solved_at = 0
         self._decided = (0, Action())
 
     def start(self, steps: int) -> None:
@@ -128,31 +179,18 @@ class Control:
         return self._decided[1]
 
     def _decide(self, step: int) -> Action:
-        first, end = self._free_until, round(_SHRINKING_UNTIL * self.steps)
-        if self._held or step <= first:
+        if self._stretch.met or step <= self._free_until:
             return Action()
-        every = max(1, (end - first) // _SOLUTIONS)
-        last = step + every >= end  # the row that is taken last is one that the law names, and not one more
-        if last or not self._rates or step - self._solved_at >= every:
-            self._press.counter.look(self._model)
-            norms = [row_norms(layer.module).double().cpu().numpy() for layer in self._press.layers]
-            found = self._press.solve(norms)
-            self._held = found.met or last
-            if self._held:
-                self._warn_if_short(found)
-                return Action(gone=found.gone)
-            squares = [float(np.square(rows).sum()) for rows in norms]
-            self._rates = [
-                min(_MOST, rate / (end - step)) * square for rate, square in zip(found.rates, squares, strict=True)
-            ]
-            self._solved_at = step
-        return Action(rates=self._rates)
+        action = self._stretch.decide(step, self._free_until, round(_SHRINKING_UNTIL * self.steps))
+        if self._stretch.met:
+            self._warn_if_short(action.gone)
+        return action
 
-    def _warn_if_short(self, found: Pressure) -> None:
+    def _warn_if_short(self, rows_gone: Sequence[Flags]) -> None:
         """Warn if the rows that go do not meet the target: frozen layers keep theirs, and the largest rows of several
         layers may hold more channels than the fewest that were possible at the start."""
         press = self._press
-        gone = {layer.name: rows for layer, rows in zip(press.layers, found.gone, strict=True)}
+        gone = {layer.name: rows for layer, rows in zip(press.layers, rows_gone, strict=True)}
         left = press.amount(press.counter.left(gone))
         if left > press.asked:
             warnings.warn(
@@ -173,21 +211,15 @@ class Control:
         press = self._press
         left = press.amount(press.counter.left())
         reached = left <= press.asked
-        phase: Phase = "holding" if self._held else "free" if step <= self._free_until else "shrinking"
+        phase: Phase = "holding" if self._stretch.met else "free" if step <= self._free_until else "shrinking"
         dense = press.amount(press.counter.dense)
         return Progress(phase, step, self.steps, press.target.of, press.asked, left, dense, reached, rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""
-        return {
-            "held": self._held,
-            "rates": list(self._rates),
-            "solved_at": self._solved_at,
-        }
+        return self._stretch.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state."""
-        self._held = bool(state["held"])
-        self._rates = [float(rate) for rate in state["rates"]]
-        self._solved_at = int(state["solved_at"])
+        self._stretch.load_state_dict(state)
         self._decided = (0, Action())

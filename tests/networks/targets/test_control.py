@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +50,28 @@ def test_the_compact_network_is_within_two_percent_of_the_target(target: tg.Targ
     assert growl.progress.reached
     assert growl.progress.left == left
     assert growl.progress.phase == "holding"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "target",
+    [
+        tg.Target(file_bytes=0.4),
+        tg.Target(file_bytes=0.2, dtype="float16"),
+        tg.Target(file_bytes=0.15, dtype="int8"),
+        tg.Target(file_bytes=9000, dtype="bfloat16"),
+    ],
+    ids=repr,
+)
+def test_the_file_is_within_two_percent_of_the_target(target: tg.Target, tmp_path: Path) -> None:
+    model, growl = trained(target, "sgd", 200)
+    tg.save(mlp(), tmp_path / "dense")
+    tg.save(tg.compact(model, digits()[0][:4]), tmp_path / "small", dtype=target.dtype)
+    left, dense = ((tmp_path / name).stat().st_size for name in ("small", "dense"))
+    asked = target.amount(dense)
+    unit = 97 * {"int8": 1, "float16": 2, "bfloat16": 2}.get(target.dtype or "", 4)
+    assert asked - max(0.02 * asked, unit) < left <= asked
+    assert (growl.progress.left, growl.progress.dense, growl.progress.reached) == (left, dense, True)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 
 import torch_growl as tg
 from torch_growl.networks.layers import row_norms
-from torch_growl.networks.targets.counting import Counter
+from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.targets.pressing import Press, RowsOf
 from torch_growl.networks.targets.target import Target
 
@@ -22,7 +22,7 @@ def network() -> torch.nn.Sequential:
 def press(model: torch.nn.Sequential, target: Target, least: int = 4) -> Press:
     lam = np.full(40, 1.0)
     rows = [RowsOf(name, model[int(name)], lam, least) for name in ("2", "4")]
-    return Press(Counter(model, torch.randn(3, 12)), target, rows)
+    return Press(Figure(model, torch.randn(3, 12), target), rows)
 
 
 def norms(model: torch.nn.Sequential) -> list[np.ndarray]:
@@ -36,12 +36,12 @@ def test_the_rows_named_are_the_fewest_that_meet_the_target(target: Target) -> N
     found = law.solve(norms(model))
     assert not found.met
     flags = dict(zip(("2", "4"), found.gone, strict=True))
-    assert law.amount(law.counter.left(flags)) <= law.asked
+    assert law.met(law.counter.left(flags))
     for name, rows in flags.items():  # one row fewer does not meet it: the last one by the law is one of these
         last = int(np.argmax(np.where(rows, norms(model)[("2", "4").index(name)], -1)))
         if rows.any():
             fewer = {**flags, name: rows & (np.arange(40) != last)}
-            assert law.amount(law.counter.left(fewer)) > law.asked
+            assert not law.met(law.counter.left(fewer))
             break
 
 
@@ -71,7 +71,7 @@ def test_a_target_that_cannot_be_met_is_refused_with_what_can() -> None:
 
 def test_the_largest_rows_of_every_layer_stay() -> None:
     model = network()
-    least = press(model, Target(weights=0.9), least=7).least.weights
+    least = press(model, Target(weights=0.9), least=7).least
     found = press(model, Target(weights=least), least=7).solve(norms(model))
     for rows, gone in zip(norms(model), found.gone, strict=True):
         assert sorted(np.flatnonzero(~gone)) == sorted(np.argsort(-rows)[:7])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 import torch_growl as tg
-from torch_growl.networks.targets.counting import Left
 
-DENSE = Left(weights=1000, macs=900, bytes=4000)
+DENSE = {"weights": 1000, "macs": 900, "bytes": 4000, "file_bytes": 5000}
 
 
 @pytest.mark.parametrize(
@@ -18,21 +17,24 @@ DENSE = Left(weights=1000, macs=900, bytes=4000)
         (tg.Target(bytes=0.25), 1000),
         (tg.Target(weights=700), 700),
         (tg.Target(bytes=1), 1),
+        (tg.Target(file_bytes=0.2, dtype="int8"), 1000),
     ],
     ids=repr,
 )
 def test_a_share_or_a_figure(target: tg.Target, amount: float) -> None:
-    assert target.amount(DENSE) == pytest.approx(amount)
+    assert target.amount(DENSE[target.of]) == pytest.approx(amount)
 
 
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ({}, ValueError, "one of weights, macs and bytes, got none"),
+        ({}, ValueError, "one of weights, macs, bytes and file_bytes, got none"),
         ({"weights": 0.5, "macs": 0.5}, ValueError, "got \\['macs', 'weights'\\]"),
         ({"macs": 0}, ValueError, "macs must be finite and > 0, got 0: a share below 1"),
         ({"macs": float("nan")}, ValueError, "macs must be"),
         ({"bytes": "half"}, TypeError, "bytes must be a number, got str"),
+        ({"file_bytes": 0.5, "dtype": "int4"}, ValueError, "dtype must be 'float32'.*got 'int4'"),
+        ({"bytes": 0.5, "dtype": "int8"}, ValueError, "dtype is for file_bytes.*got bytes"),
     ],
 )
 def test_other_targets_are_refused(given: dict[str, object], error: type[Exception], text: str) -> None:
@@ -43,4 +45,4 @@ def test_other_targets_are_refused(given: dict[str, object], error: type[Excepti
 
 def test_a_figure_that_the_dense_network_meets_is_refused() -> None:
     with pytest.raises(tg.GrowlError, match="macs must be less than the dense network's 900, got 900"):
-        tg.Target(macs=900).amount(DENSE)
+        tg.Target(macs=900).amount(DENSE["macs"])

@@ -3,8 +3,8 @@
 ``docs/format.md`` specifies the file.
 """
 
-from torch_growl.networks.storage.compact_file import load, load_dense, save
+from torch_growl.networks.storage.compact_file import FILE_DTYPES, load, load_dense, save, stored_itemsize
 from torch_growl.networks.storage.encoding import packed_bytes
 from torch_growl.networks.storage.program import load_program
 
-__all__ = ["load", "load_dense", "load_program", "packed_bytes", "save"]
+__all__ = ["FILE_DTYPES", "load", "load_dense", "load_program", "packed_bytes", "save", "stored_itemsize"]

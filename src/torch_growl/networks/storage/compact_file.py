@@ -34,10 +34,11 @@ from torch_growl.networks.storage.encoding import encode
 from torch_growl.networks.storage.int8 import dequantize, quantizable, quantize
 from torch_growl.networks.storage.program import make_program, program_path, warn_if_stale
 
-__all__ = ["load", "load_dense", "save"]
+__all__ = ["FILE_DTYPES", "load", "load_dense", "save", "stored_itemsize"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _INT8 = "int8"
+FILE_DTYPES = (*_DTYPES, _INT8)
 _SCALE = f"{OWN}scale."
 
 
@@ -84,7 +85,7 @@ def save(
     """
     check_network("small", small)
     if dtype is not None:
-        check_choice("dtype", dtype, (*_DTYPES, _INT8))
+        check_choice("dtype", dtype, FILE_DTYPES)
     small = plain_model(small)
     for name, module in small.named_modules():
         if parametrize.is_parametrized(module):
@@ -120,13 +121,21 @@ def _stored(small: nn.Module, dtype: str | None) -> dict[str, Tensor]:
         if name in layers:
             tensors[name], tensors[_SCALE + name] = quantize(layers[name], name)
             continue
-        stored = value.detach()
-        if dtype in _DTYPES and isinstance(value, nn.Parameter) and value.is_floating_point():
-            stored = stored.to(_DTYPES[dtype])
-        stored = stored.cpu()
+        stored = value.detach().to(_stored_dtype(value, dtype)).cpu()
         alone = stored.is_contiguous() and stored.untyped_storage().nbytes() == stored.nbytes
         tensors[name] = stored if alone else stored.clone(memory_format=torch.contiguous_format)
     return tensors
+
+
+def _stored_dtype(value: Tensor, dtype: str | None) -> torch.dtype:
+    """Return the type in which a tensor that is not a layer's int8 weight is stored."""
+    converted = dtype in _DTYPES and isinstance(value, nn.Parameter) and value.is_floating_point()
+    return _DTYPES[cast(str, dtype)] if converted else value.dtype
+
+
+def stored_itemsize(value: Tensor, dtype: str | None) -> int:
+    """Return the bytes of one element in the file; for every tensor but a layer's int8 weight."""
+    return _stored_dtype(value, dtype).itemsize
 
 
 def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:

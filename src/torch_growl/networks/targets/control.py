@@ -18,8 +18,8 @@ from torch import nn
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, users_stacklevel
 from torch_growl.networks.layers import row_norms
-from torch_growl.networks.targets.counting import Counter
-from torch_growl.networks.targets.pressing import Press, RowsOf
+from torch_growl.networks.targets.figure import Figure
+from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
 from torch_growl.networks.targets.target import Target
 from torch_growl.networks.wiring import Flags
 
@@ -30,6 +30,7 @@ Phase = Literal["free", "shrinking", "holding"]
 
 _FREE, _SHRINKING_UNTIL = 0.1, 0.7  # of the steps; measured on digits, 200 and 1,500 steps, SGD and AdamW
 _SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
+_CHECKED = (0, 1, 4, 16, 32, 48, 64, 80, 90)  # the solutions of the law whose network is made and measured
 _MOST = 0.05  # of ρ in one step: above it, rows that differ little would reach zero together
 LEAST_STEPS = 20
 
@@ -42,9 +43,9 @@ class Progress:
         phase: ``"free"`` before rows shrink, ``"shrinking"``, or ``"holding"`` once the target is met.
         step: optimizer steps so far.
         steps: those of the whole training.
-        of: the measure: weights, macs or bytes.
+        of: the measure: weights, macs, bytes or file_bytes.
         asked: the most that may be left.
-        left: what is left now, by the last count.
+        left: what is left now, by the last count, corrected by real networks where a count is not exact.
         dense: the dense network's.
         reached: whether ``left`` is at most ``asked``.
         rows: for every penalised layer the rows that are not zero.
@@ -55,13 +56,13 @@ class Progress:
     steps: int
     of: str
     asked: float
-    left: int
-    dense: int
+    left: float
+    dense: float
     reached: bool
     rows: Mapping[str, int]
 
     def __str__(self) -> str:
-        left = f"{self.left:,} of {self.dense:,} {self.of} left ({self.left / self.dense:.1%})"
+        left = f"{self.left:,.0f} of {self.dense:,.0f} {self.of} left ({self.left / self.dense:.1%})"
         goal = "target reached" if self.reached else f"target not reached: at most {self.asked:,.0f} asked"
         return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}, {goal}"
 
@@ -97,6 +98,7 @@ class Stretch:
         self._model = model
         self._rates: list[float] = []  # of one step, by the last solution
         self._solved_at = 0
+        self._solutions = 0
 
     def decide(self, step: int, first: int, end: int) -> Action:
         """Decide what is done after a step.
@@ -111,7 +113,7 @@ class Stretch:
         if last or not self._rates or step - self._solved_at >= every:
             self.press.counter.look(self._model)
             norms = [row_norms(layer.module).double().cpu().numpy() for layer in self.press.layers]
-            found = self.press.solve(norms)
+            found = self._solution(norms, last)
             self.met = found.met or last
             if self.met:
                 return Action(gone=found.gone)
@@ -122,15 +124,32 @@ class Stretch:
             self._solved_at = step
         return Action(rates=self._rates)
 
+    def _solution(self, norms: Sequence[Floats], last: bool) -> Pressure:
+        """Solve the law; where a count is not exact, real networks correct some solutions, and the last one."""
+        found = self.press.solve(norms)
+        due = self._solutions in _CHECKED
+        self._solutions += 1
+        if self.press.figure.checked and (found.met or last or due):
+            return self.press.corrected(found, norms)
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""
-        return {"held": self.met, "rates": list(self._rates), "solved_at": self._solved_at}
+        return {
+            "held": self.met,
+            "rates": list(self._rates),
+            "solved_at": self._solved_at,
+            "solutions": self._solutions,
+            "real": self.press.figure.state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state."""
         self.met = bool(state["held"])
         self._rates = [float(rate) for rate in state["rates"]]
         self._solved_at = int(state["solved_at"])
+        self._solutions = int(state["solutions"])
+        self.press.figure.load_state(state["real"])
 
 
 class Control:
@@ -151,7 +170,7 @@ class Control:
     def __init__(self, model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[RowsOf]) -> None:
         check_type("target", target, Target)
         self._model, self.target = model, target
-        self._press = Press(Counter(model, example_inputs), target, layers)
+        self._press = Press(Figure(model, example_inputs, target), layers)
         self._stretch = Stretch(model, self._press)
         self.steps = 0
         self._decided = (0, Action())
@@ -189,12 +208,11 @@ class Control:
     def _warn_if_short(self, rows_gone: Sequence[Flags]) -> None:
         """Warn if the rows that go do not meet the target: frozen layers keep theirs, and the largest rows of several
         layers may hold more channels than the fewest that were possible at the start."""
-        press = self._press
-        gone = {layer.name: rows for layer, rows in zip(press.layers, rows_gone, strict=True)}
-        left = press.amount(press.counter.left(gone))
-        if left > press.asked:
+        press, figure = self._press, self._press.figure
+        left = figure.of(press.counter.left(press.by_name(rows_gone)))
+        if left > figure.asked:
             warnings.warn(
-                f"the target is not reached: {left:,} {press.target.of} are left, at most {press.asked:,.0f} were "
+                f"the target is not reached: {left:,.0f} {self.target.of} are left, at most {figure.asked:,.0f} were "
                 "asked. No more rows can be removed: layers keep their min_rows largest rows, and frozen ones all",
                 GrowlWarning,
                 stacklevel=users_stacklevel(),
@@ -208,12 +226,12 @@ class Control:
             rows: for every penalised layer the rows that are not zero.
         """
         self._press.counter.look(self._model)
-        press = self._press
-        left = press.amount(press.counter.left())
-        reached = left <= press.asked
+        figure = self._press.figure
+        left = figure.of(self._press.counter.left())
+        reached = left <= figure.asked
         phase: Phase = "holding" if self._stretch.met else "free" if step <= self._free_until else "shrinking"
-        dense = press.amount(press.counter.dense)
-        return Progress(phase, step, self.steps, press.target.of, press.asked, left, dense, reached, rows)
+        numbers = (figure.asked, round(left), round(figure.whole))
+        return Progress(phase, step, self.steps, self.target.of, *numbers, reached, rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -21,11 +21,14 @@ from torch_growl.networks.compaction import compact, fixed_modules, structure_of
 from torch_growl.networks.execution import split_inputs
 from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, scale_rows_
 from torch_growl.networks.measurement import recorded_run
+from torch_growl.networks.storage import stored_itemsize
 from torch_growl.networks.wiring import Flags, connections, needed_among
 
 __all__ = ["Counter", "Left"]
 
 _INDEX = 4  # bytes of one index of a layer that selects its inputs
+_SCALE = 4  # bytes in the compact file of one output channel's scale, with int8 weights
+_ENTRY = 80  # bytes in the compact file's header of one set of channels
 _TRIALS = 2  # compactions with random zero rows, before the first count
 
 
@@ -37,11 +40,13 @@ class Left:
         weights: elements of all parameters.
         macs: multiply-adds of one example.
         bytes: size in memory of all parameters and buffers, indices included.
+        file_bytes: size of the compact file's tensors and sets of channels. What else its header holds is not counted.
     """
 
     weights: int
     macs: int
     bytes: int
+    file_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class _Layer:
     row_length: int
     bias: int  # 1 if it has one
     itemsize: int
+    stored: tuple[int, int, int]  # bytes in the compact file of a weight, of a bias, of a scale
     macs: int
     fixed: bool
 
@@ -64,6 +70,12 @@ class _Layer:
         weights = width * self.length_of(outputs, groups)
         reads = width * self.groups / (groups * self.inputs)  # the share of its inputs that an output reads
         return weights + self.bias * outputs, self.macs * reads * outputs / self.outputs
+
+    def in_file(self, own: int, outputs: int) -> int:
+        """The bytes in the compact file of ``own`` weights and biases of a layer with fewer outputs."""
+        weight, bias, scale = self.stored
+        biases = min(own, self.bias * outputs)
+        return (own - biases) * weight + biases * bias + (own > biases) * outputs * scale
 
     def length_of(self, outputs: int, groups: int) -> int:
         """The weights of one row with fewer outputs and groups."""
@@ -80,13 +92,14 @@ class Counter:
     Args:
         model: the network; not modified, a copy is run once in eval mode.
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
+        dtype: that of the compact file, as :func:`torch_growl.save` takes it.
 
     Raises:
         CompactionError: the network cannot be copied.
         InvalidValueError: the network cannot be run on the example inputs.
     """
 
-    def __init__(self, model: nn.Module, example_inputs: Any) -> None:
+    def __init__(self, model: nn.Module, example_inputs: Any, dtype: str | None = None) -> None:
         inputs = split_inputs(example_inputs)
         network = plain_copy(model).eval()
         fixed = fixed_modules(network)
@@ -96,14 +109,19 @@ class Counter:
             fixed |= {name: "never called" for name in registered_layers(network) if name not in self._wiring.outputs}
         seen: set[int] = set()
         self._layers = {
-            name: _described(module, macs.get(name, 0), name in fixed, seen)
+            name: _described(module, macs.get(name, 0), name in fixed, seen, dtype)
             for name, module in registered_layers(network).items()
         }
         self._other_macs = total - sum(layer.macs for layer in self._layers.values())
         kept = {id(p): p for p in (*network.parameters(), *network.buffers())}
         own = {id(p) for name in self._layers for p in _weight_and_bias(network.get_submodule(name))}
         self._sizes = {
-            name: (tensor.shape, tensor.element_size(), isinstance(tensor, nn.Parameter))
+            name: (
+                tensor.shape,
+                tensor.element_size(),
+                isinstance(tensor, nn.Parameter),
+                stored_itemsize(tensor, dtype),
+            )
             for name, tensor in (*network.named_parameters(), *network.named_buffers())
             if name in self._wiring.parameters and id(tensor) not in own  # an embedding's may be a layer's too
         }
@@ -112,6 +130,7 @@ class Counter:
         rest = [tensor for key, tensor in kept.items() if key not in counted]
         self._rest_weights = sum(t.numel() for t in rest if isinstance(t, nn.Parameter))
         self._rest_bytes = sum(t.numel() * t.element_size() for t in rest)
+        self._rest_file = sum(t.numel() * stored_itemsize(t, dtype) for t in rest)
         self._nonzero: dict[str, Flags] = {}  # (inputs, outputs), or (inputs, 1) of a layer with groups
         self._keep_what_compaction_keeps(network, example_inputs)
         self.look(network)
@@ -181,7 +200,8 @@ class Counter:
             name: flags & ~zero[name][:, None] if name in zero else flags for name, flags in weights_there.items()
         }
         needed = self._needed(nonzero)
-        weights, macs, size = self._rest_weights, float(self._other_macs), float(self._rest_bytes)
+        weights, macs, size = self._rest_weights, float(self._other_macs), self._rest_bytes
+        file, sets = self._rest_file, set[bytes]()
         indices: dict[tuple[object, ...], int] = {}
         for name, layer in self._layers.items():
             arriving = needed[self._wiring.inputs[name]] if name in self._wiring.inputs else np.ones(layer.inputs, bool)
@@ -193,18 +213,22 @@ class Counter:
             width, groups, index = _width(layer, arriving, kept, read)
             own, multiplied = layer.count(width, int(kept.sum()), groups)
             weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
+            file += layer.in_file(own, int(kept.sum()))
+            sets |= {flags.tobytes() for flags in (arriving, kept) if not flags.all()}
             if index:
+                file += _ENTRY + _packed(read[arriving])
                 source = self._wiring.sources.get(name, name)
                 indices[(source, arriving.tobytes(), (arriving & read).tobytes())] = index
-        for name, (shape, itemsize, parameter) in self._sizes.items():
+        for name, (shape, itemsize, parameter, stored) in self._sizes.items():
             flags: Any = needed[self._wiring.parameters[name]]
             kept_of = [
                 int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
                 for axis in range(flags.ndim)
             ]
             count = int(np.prod(kept_of)) if flags.ndim == len(shape) else int(np.prod(shape))
-            weights, size = weights + count * parameter, size + count * itemsize
-        return Left(weights, round(macs), round(size + sum(indices.values())))
+            weights, size, file = weights + count * parameter, size + count * itemsize, file + count * stored
+        file += sum(_ENTRY + _packed(np.frombuffer(flags, dtype=np.bool_)) for flags in sets)
+        return Left(weights, round(macs), size + sum(indices.values()), file)
 
 
 def _weight_and_bias(module: nn.Module) -> list[Tensor]:
@@ -212,16 +236,30 @@ def _weight_and_bias(module: nn.Module) -> list[Tensor]:
     return [tensor for tensor in found if tensor is not None]
 
 
-def _described(module: nn.Module, macs: int, fixed: bool, seen: set[int]) -> _Layer:
+def _packed(flags: Flags) -> int:
+    """The bytes of a set of channels in the compact file: a bit mask, or the members' numbers, or the others'."""
+    bits, members = (len(flags) - 1).bit_length(), int(flags.sum())
+    listed = len(flags).bit_length() + bits * min(members, len(flags) - members)
+    return (2 + min(len(flags), listed) + 7) // 8
+
+
+def _described(module: nn.Module, macs: int, fixed: bool, seen: set[int], dtype: str | None) -> _Layer:
     """Describe a layer; a parameter that is in ``seen`` is counted with an earlier layer."""
     inputs, outputs, groups = registered_kind(module).sizes(module)
     own = {id(tensor): tensor for tensor in _weight_and_bias(module) if id(tensor) not in seen}
     seen.update(own)
     weight, bias = cast(Tensor, module.weight), module._parameters.get("bias")
     length = weight.numel() // inputs if id(weight) in own else 0
-    return _Layer(
-        inputs, outputs, groups, length, int(bias is not None and id(bias) in own), weight.element_size(), macs, fixed
+    quantized = dtype == "int8" and weight.is_floating_point()
+    stored = (
+        1 if quantized else stored_itemsize(weight, dtype),
+        0 if bias is None else stored_itemsize(bias, dtype),
+        _SCALE if quantized else 0,
     )
+    return _Layer(
+        inputs, outputs, groups, length, int(bias is not None and id(bias) in own), weight.element_size(), stored,
+        macs, fixed,
+    )  # fmt: skip
 
 
 def _width(layer: _Layer, arriving: Flags, kept: Flags, read: Flags) -> tuple[int, int, int]:

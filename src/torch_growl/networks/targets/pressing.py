@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.networks.targets.counting import Counter, Left
-from torch_growl.networks.targets.target import Target
+from torch_growl.networks.targets.counting import Left
+from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.wiring import Flags
 
 __all__ = ["Press", "RowsOf"]
@@ -29,6 +29,8 @@ __all__ = ["Press", "RowsOf"]
 Floats = NDArray[np.float64]
 
 _COST_POWER = 0.5  # of what a layer's row saves: the balance of GrOWL without a target
+_CORRECTIONS = 6  # at most, of one solution, by real networks
+_CLOSE = 0.99  # of what is aimed at: a real network between it and the target is near enough
 _FIRM = 0.98  # cu/λ from which q goes on as a line: such a row would not reach zero before others are gone
 
 
@@ -61,37 +63,37 @@ class Press:
     """Finds the rows that have to go for a target.
 
     Args:
-        counter: counts what is left of the network.
-        target: what is asked for.
+        figure: counts what is left of the network, and holds what is asked for.
         layers: the layers whose rows may go.
 
     Attributes:
-        asked: the most that may be left.
         least: the least that can be left, with the least number of rows in every layer.
 
     Raises:
         InvalidValueError: the target cannot be met, or is met by the dense network.
     """
 
-    def __init__(self, counter: Counter, target: Target, layers: Sequence[RowsOf]) -> None:
-        self.counter, self.target, self.layers = counter, target, list(layers)
-        self.asked = target.amount(counter.dense)
-        whole = self.amount(counter.dense)
+    def __init__(self, figure: Figure, layers: Sequence[RowsOf]) -> None:
+        self.figure, self.counter, self.layers = figure, figure.counter, list(layers)
         every = {layer.name: self._all_but_least(layer) for layer in self.layers}
-        self.least = counter.left(every)
-        if self.amount(self.least) > self.asked:
+        self.least = figure.check(every)
+        if self.least > figure.asked:
+            target, whole = figure.target, figure.whole
             raise InvalidValueError(
-                f"target: at least {self.amount(self.least):,} of {whole:,} {target.of} are left, "
-                f"{self.amount(self.least) / whole:.1%}, whatever rows of {', '.join(every)} are removed (min_rows of "
-                f"each stay, and what other layers hold); asked were {self.asked:,.0f}"
+                f"target: at least {self.least:,.0f} of {whole:,.0f} {target.of} are left, "
+                f"{self.least / whole:.1%}, whatever rows of {', '.join(every)} are removed (min_rows of "
+                f"each stay, and what other layers hold); asked were {figure.asked:,.0f}"
             )
-        saved = [whole - self.amount(counter.left_of_dense({name: rows})) for name, rows in every.items()]
+        saved = [
+            figure.of(self.counter.dense) - figure.of(self.counter.left_of_dense({name: rows}))
+            for name, rows in every.items()
+        ]
         cost = np.maximum(1e-9, np.array(saved, dtype=np.float64)) / [max(1, rows.sum()) for rows in every.values()]
         self._balance = (cost / cost.mean()) ** _COST_POWER
 
-    def amount(self, left: Left) -> int:
-        """The figure of the target's measure."""
-        return int(getattr(left, self.target.of))
+    def met(self, left: Left) -> bool:
+        """Tell whether what is left is as little as is aimed at."""
+        return self.figure.of(left) <= self.figure.aim
 
     @staticmethod
     def _all_but_least(layer: RowsOf) -> Flags:
@@ -106,7 +108,7 @@ class Press:
             norms: for each layer, ``(n_rows,)``, finite, ≥ 0; the counter must have looked at the same weights.
         """
         times = [self._times(layer, rows) for layer, rows in zip(self.layers, norms, strict=True)]
-        if self.amount(self.counter.left()) <= self.asked:
+        if self.met(self.counter.left()):
             return Pressure([0.0] * len(times), [np.zeros(len(q), dtype=np.bool_) for q in times], True)
         squares = np.array([np.square(rows).sum() for rows in norms])
         shares = self._balance / np.maximum(squares, 1e-30)
@@ -121,8 +123,7 @@ class Press:
             return [flags[start:end] for start, end in pairwise(ends)]
 
         def met(count: int) -> bool:
-            names = (layer.name for layer in self.layers)
-            return self.amount(self.counter.left(dict(zip(names, gone(count), strict=True)))) <= self.asked
+            return self.met(self.counter.left(self.by_name(gone(count))))
 
         low, high = 0, len(order)  # not met without any, met without all
         while high - low > 1:
@@ -130,6 +131,37 @@ class Press:
             low, high = (low, middle) if met(middle) else (middle, high)
         last = float(reach[order[high - 1]]) if high else 0.0
         return Pressure([last * float(share) for share in shares], gone(high), False)
+
+    def corrected(self, found: Pressure, norms: Sequence[Floats]) -> Pressure:
+        """Make the network of a solution, correct the figure by it, and solve again until they agree.
+
+        Args:
+            found: the solution for ``norms``.
+            norms: as for :meth:`solve`.
+
+        Returns:
+            The solution whose network is the largest one that meets the target; if none does, the last one.
+        """
+        figure = self.figure
+        best: tuple[float, Pressure] | None = None
+        for _ in range(_CORRECTIONS):
+            real = figure.check(self.by_name(found.gone))
+            meets = real <= figure.asked
+            if meets and (best is None or real > best[0]):
+                best = real, found
+            again = self.solve(norms)
+            same = all(map(np.array_equal, again.gone, found.gone))
+            if same or (meets and (found.met or real >= _CLOSE * figure.aim)):
+                break
+            found = again
+        if best is None:
+            return found
+        figure.note(self.by_name(best[1].gone), best[0])  # the last word on it
+        return best[1]
+
+    def by_name(self, gone: Sequence[Flags]) -> dict[str, Flags]:
+        """Rows of all layers, by the layers' names."""
+        return {layer.name: rows for layer, rows in zip(self.layers, gone, strict=True)}
 
     def _times(self, layer: RowsOf, norms: Floats) -> Floats:
         """q of every row; infinite for the largest rows, of which the least number must stay, for zero rows, and for

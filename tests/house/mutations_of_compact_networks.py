@@ -27,6 +27,35 @@ COMPACT_NETWORKS = [
         "networks/compaction/test_transformer_layers.py::test_a_nested_tensor_is_an_input_of_the_compact_layer_too",
     ),
     Mutation(
+        "a tied value moves as far as its rows together",
+        "networks/compaction/shrinking.py",
+        "reciprocal()",
+        "sign()",
+        "networks/compaction/test_tied_values_in_training.py::"
+        "test_steps_of_sgd_are_those_of_the_network_after_tie[Linear-plain]",
+    ),
+    Mutation(
+        "padding is trained",
+        "networks/compaction/shrinking.py",
+        "share[row] = 0",
+        "share[row] = 1",
+        "networks/compaction/test_tied_values_in_training.py::test_padding_of_a_grouped_convolution_stays_zero",
+    ),
+    Mutation(
+        "a second compaction counts the first one's sums as one row each",
+        "networks/compaction/shrinking.py",
+        "return cast(Tensor, layer(sums, counts))",
+        "return cast(Tensor, layer(sums))",
+        "networks/compaction/test_tied_values_in_training.py::test_a_network_compacted_twice_trains_as_tied",
+    ),
+    Mutation(
+        "momenta of tied rows are summed",
+        "networks/compaction/training_state.py",
+        'if rule == "root" else own.mean(0)',
+        'if rule == "root" else own.sum(0)',
+        "networks/compaction/test_training_state.py::test_tied_training_continues_step_for_step",
+    ),
+    Mutation(
         "the shift of a folded normalisation is dropped",
         "networks/compaction/folding.py",
         "(offset[mine] * scale[mine] + shift[mine]).sum()",

@@ -34,6 +34,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/compaction/compactor.py",
         "networks/storage/compact_file.py",
     ],
+    "networks/compaction/test_tied_values_in_training.py": ["networks/compaction/shrinking.py"],
     "networks/compaction/test_transformer_layers.py": ["networks/compaction/compactor.py"],
     "networks/penalty/test_averages.py": ["networks/penalty/growl.py", "networks/layers/plain.py"],
     "networks/penalty/test_attached_optimizers.py": ["networks/penalty/optimizer_hook.py"],

@@ -13,9 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torch_growl.networks.compaction.inputs import SharedInputs, make_inputs
+from torch_growl.networks.compaction.inputs import SharedInputs, SumInputs, make_inputs
 from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, record_
-from torch_growl.networks.layers import registered_kind, row_blocks, write_rows_
+from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, scale_rows_, write_rows_
 
 __all__ = ["FedLayer", "add_biases_", "cut_channels", "fed_groups", "shrink_"]
 
@@ -24,7 +24,16 @@ class FedLayer(nn.Sequential):
     """A smaller layer ``layer`` after a module ``inputs`` that selects or sums its inputs.
 
     ``weight`` and ``bias`` are the smaller layer's, for code that looks up a layer's type or device there.
+
+    The gradient of a value that s tied rows share is the *mean* of the rows' gradients, not their sum. A step of SGD is
+    then the mean of the steps that the rows would take, which is tied training (:func:`torch_growl.tie_`); weight decay
+    and momentum need no more. Rows of ``padding`` stay as they are, because no row of the dense network trains there.
+
+    Attributes:
+        padding: the rows of the smaller layer that stand for no row of the dense one.
     """
+
+    padding: tuple[int, ...] = ()
 
     @property
     def weight(self) -> Tensor:
@@ -35,6 +44,53 @@ class FedLayer(nn.Sequential):
     def bias(self) -> Tensor | None:
         """The smaller layer's bias."""
         return cast("Tensor | None", self.get_submodule("layer").bias)
+
+    def forward(self, input: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Return the layer's output.
+
+        Args:
+            input: the layer's input.
+            counts: the number of rows of the dense network behind each of its channels, if it holds sums already;
+                shaped as ``input`` without the dimensions before that of the channels.
+        """
+        inputs, layer = self
+        sums = inputs(input)
+        inputs = inputs.inputs if isinstance(inputs, SharedInputs) else inputs
+        summing = isinstance(inputs, SumInputs) or bool(self.padding) or counts is not None
+        if not (summing and _trains(input)):
+            return cast(Tensor, layer(sums))
+        dim = cast(SumInputs, inputs).dim
+        if counts is None:
+            counts = torch.ones((input.size(dim), *[1] * (-dim - 1)), device=input.device)
+        counts = cast(Tensor, inputs.forward(counts))  # hooks are for the network's own inputs
+        if isinstance(layer, FedLayer):
+            return cast(Tensor, layer(sums, counts))
+        return _with_mean_gradient(layer, sums, counts.flatten(), self.padding)
+
+
+def _trains(x: Tensor) -> bool:
+    """Tell whether gradients are computed, by nothing that records the network for use alone."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    recorded = traced or torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    return torch.is_grad_enabled() and isinstance(x, Tensor) and not recorded  # torch.fx traces with other objects
+
+
+def _with_mean_gradient(layer: nn.Module, x: Tensor, counts: Tensor, padding: Sequence[int]) -> Tensor:
+    """Call a layer with the same weight, the gradient of whose row i is divided by ``counts[i]``; of padding, zero."""
+    weight = vars(layer).get("weight", layer._parameters.get("weight"))  # an attribute in a replica of DataParallel
+    if weight is None or not weight.requires_grad or kind_of(layer) is None:
+        return cast(Tensor, layer(x))
+    share = counts.to(torch.promote_types(counts.dtype, weight.dtype)).reciprocal()
+    for row in padding:
+        share[row] = 0
+    shares = torch.ones_like(weight, requires_grad=False)
+    scale_rows_(layer, share, "input", shares)
+    even = torch.lerp(weight.detach(), weight, shares)  # the weight exactly: w + share · (w − w)
+    if torch.compiler.is_compiling() or "forward" in vars(layer):
+        return cast(Tensor, torch.func.functional_call(layer, {"weight": even}, (x,)))
+    other = object.__new__(type(layer))  # the layer itself may be running in another thread
+    vars(other).update(vars(layer), weight=even)
+    return cast(Tensor, other(x))
 
 
 def replace_(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
@@ -126,6 +182,7 @@ def _smaller(old: nn.Module, layer: LayerCut) -> nn.Module:
     whole = FedLayer()
     whole.add_module("inputs", inputs.train(old.training))
     whole.add_module("layer", new)
+    whole.padding = tuple(padding)
     whole.training = old.training
     return whole
 

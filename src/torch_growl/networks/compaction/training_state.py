@@ -1,12 +1,9 @@
 """Optimizer state, schedulers and averaged weights of a dense network are made to fit its compact one.
 
-State of removed weights is dropped and state of the others is copied. A weight w_c shared by a group reads the *sum* of
-its members' inputs, so its gradient is Σ g_i. Momenta are therefore summed. Second moments become (Σ √v_i)², an upper
-bound of E(Σ g_i)² that is exact after tied training. Averaged weights are averaged, and so is RMSprop's momentum,
-because it holds steps.
-
-For a group of size s, a plain step moves w_c s times (Adam: √s times) as far as tied training does, which stores
-√s · w_c: divide the learning rate by s for the same path.
+State of removed weights is dropped and state of the others is copied. The gradient of a weight that s rows share is
+the mean of the rows' gradients, Σ g_i / s (:class:`torch_growl.networks.compaction.shrinking.FedLayer`). Momenta are
+therefore averaged, and so are averaged weights. Second moments become (Σ √v_i / s)², an upper bound of E(Σ g_i / s)²
+that is exact after tied training.
 """
 
 from __future__ import annotations
@@ -40,9 +37,9 @@ from torch_growl.networks.tying import TiedRows, tied_layers
 
 __all__ = ["compact_like", "compact_optimizer", "compact_scheduler"]
 
-Rule = Literal["sum", "root", "mean"]
+Rule = Literal["root", "mean"]
 AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
-_RULES: dict[str, Rule] = {"momentum_buffer": "sum", "exp_avg": "sum", "grad_avg": "sum", "exp_inf": "sum"}
+_RULES: dict[str, Rule] = dict.fromkeys(("momentum_buffer", "exp_avg", "grad_avg", "exp_inf"), "mean")
 _RULES |= dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"), "root")
 _ORIGINAL = ".parametrizations.weight.original"
 
@@ -82,7 +79,7 @@ def compact_like(dense: nn.Module, small: nn.Module) -> nn.Module:
             text = f"layer {layer.name!r} replaced {layer.folded} constant inputs by its bias, which another network's"
             warnings.warn(f"{text} bias does not: compact() that network itself", GrowlWarning, stacklevel=2)
     with outside_inference_mode():
-        return _cut(model, plan, dict.fromkeys((layer.name for layer in plan.layers), "mean"))
+        return _cut(model, plan)
 
 
 def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Module) -> AnyOptimizer:
@@ -143,8 +140,8 @@ def compact_optimizer(optimizer: AnyOptimizer, dense: nn.Module, small: nn.Modul
             else:
                 values.setdefault((key, value.dtype), {})[name] = value
     for (key, dtype), given in values.items():
-        rule: Rule | None = "mean" if isinstance(optimizer, RMSprop) and key == "momentum_buffer" else _RULES.get(key)
-        for name, twin, value in _cut_values(plain, plan, given, key, rule, tied, targets):
+        of_steps = isinstance(optimizer, RMSprop) and key == "momentum_buffer"  # as long for √s · w as for w
+        for name, twin, value in _cut_values(plain, plan, given, key, tied, targets, of_steps=of_steps):
             if value.shape != twin.shape:
                 raise _unknown(
                     name,
@@ -236,18 +233,15 @@ def _checked(dense: nn.Module, plan: Structure) -> nn.Module:
 
 
 @torch.no_grad()
-def _cut(model: nn.Module, plan: Structure, rules: dict[str, Any]) -> nn.Module:
-    """Apply a structure after setting the first row of every group to the sum, root or mean of its rows."""
+def _cut(model: nn.Module, plan: Structure, rule: Rule | None = "mean") -> nn.Module:
+    """Apply a structure after setting the first row of every group to the mean of its rows, or of their roots."""
     for layer in plan.layers:
         module = model.get_submodule(layer.name)
         rows = rows_of(module).clone()
         groups = [members for members in layer.slots if len(members) > 1] if layer.labels else []
         for members in groups:
-            own, rule = rows[members], rules[layer.name]
-            if rule == "root":
-                rows[members[0]] = own.sqrt().sum(0) ** 2
-            else:
-                rows[members[0]] = own.sum(0) if rule == "sum" else own.mean(0)
+            own = rows[members]
+            rows[members[0]] = own.sqrt().mean(0) ** 2 if rule == "root" else own.mean(0)
         if groups:
             write_rows_(module, rows)
     return shrink_(model, plan)
@@ -259,10 +253,12 @@ def _cut_values(
     plan: Structure,
     given: dict[str, Tensor],
     key: str,
-    rule: Rule | None,
     tied: dict[str, TiedRows],
     targets: dict[str, nn.Parameter],
+    *,
+    of_steps: bool,
 ) -> list[tuple[str, nn.Parameter, Tensor]]:
+    rule = _RULES.get(key)
     model = copy.deepcopy(plain).double()
     parameters = dict(model.named_parameters())
     for parameter in parameters.values():
@@ -282,9 +278,9 @@ def _cut_values(
             if rule == "root":
                 value = part(wide.sqrt()).square()
             else:
-                value = part(wide * part.root.double() if rule == "mean" else wide)
+                value = part(wide * part.root.double() if of_steps else wide)
         parameters[plain_name].copy_(value)
         names[plain_name] = name
-    small = _cut(model, plan, dict.fromkeys((layer.name for layer in plan.layers), rule))
+    small = _cut(model, plan, rule)
     cut = dict(small.named_parameters())
     return [(name, _twin(plain_name, targets), _twin(plain_name, cut).detach()) for plain_name, name in names.items()]

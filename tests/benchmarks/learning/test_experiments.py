@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.learning.experiments import curve, decorrelated, lenet5, one_strength, resnet20, table1, table2, ties
+import torch_growl as tg
+from benchmarks.learning.experiments import (
+    curve,
+    decorrelated,
+    lenet5,
+    one_strength,
+    resnet20,
+    table1,
+    table2,
+    targets,
+    ties,
+)
 from benchmarks.learning.pages import network_tables, pictures
 from benchmarks.learning.training.methods import Budget
 from torch_growl.application.data.datasets import Splits, TensorSplit, load_digits_splits, load_mnist
@@ -95,6 +106,15 @@ def test_one_strength_trains_only_what_is_left(tmp_path: Path, capsys: pytest.Ca
     assert again == found
     assert trained == ["small"] * len(trained)
     assert trained
+
+
+def test_trainings_to_targets_run_and_record_the_size_of_the_compact_network(tmp_path: Path) -> None:
+    found = targets.landing("digits, 64-300-100-10", "AdamW", tg.Target(macs=0.2), 0, tmp_path, 40)
+    assert found["compact"] == found["counted"] <= found["asked"] == 0.2 * found["dense"]
+    assert found["accuracy"] > 0.3  # ten classes
+    found = targets.budget("digits, 64-300-100-10", "trained", 20, 0, tmp_path, 100)
+    assert found["reached"]
+    assert found["without"] > 0.8
 
 
 def test_resnet20_runs_and_goes_on_from_what_is_there(

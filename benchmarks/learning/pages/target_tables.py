@@ -1,0 +1,94 @@
+"""Writes the kept trainings with a target into the page on targets.
+
+Run it with ``python -m benchmarks.learning.pages.target_tables``.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from benchmarks.harness import results
+from benchmarks.harness.markdown import markdown, spread
+from benchmarks.harness.pages import DOCS, Page, where_measured
+
+__all__ = ["PAGE", "main"]
+
+_OF = {"weights": "weights", "bytes": "bytes", "macs": "MACs"}
+
+
+def landing() -> str:
+    """Return what is left of what was asked for, in each training from scratch."""
+    found = results.load("targets-landing")["trainings"]
+    rows = []
+    for (network, optimizer, share), group in groupby(
+        sorted(found, key=lambda one: (list(_networks(found)).index(one["network"]), one["optimizer"], -one["share"])),
+        key=lambda one: (one["network"], one["optimizer"], one["share"]),
+    ):
+        of = {one["of"]: one for one in group}
+        cells = [f"{of[name]['compact'] / of[name]['asked']:.1%}" for name in _OF]
+        tests = [f"{100 * of[name]['accuracy']:.1f}" for name in _OF]
+        rows.append([f"{network}, {optimizer}, {_fraction(share)}", *cells, *tests])
+    return markdown(["", *_OF.values(), *(f"test %, {name}" for name in _OF.values())], rows)
+
+
+def landed() -> str:
+    """Return in a sentence how near the trainings land."""
+    found = results.load("targets-landing")["trainings"]
+    shares = [one["compact"] / one["asked"] for one in found]
+    equal = sum(one["compact"] == one["counted"] for one in found)
+    within = sum(0.98 <= share <= 1 for share in shares)
+    return (
+        f"{within} of {len(found)} trainings land within 2 % of their target, from {min(shares):.1%} to "
+        f"{max(shares):.1%} of what was asked; in {equal} the compact network has exactly the size that was counted."
+    )
+
+
+def budgets() -> str:
+    """Return accuracies by the number of steps."""
+    found = results.load("targets-budgets")["trainings"]
+    names = list(dict.fromkeys((one["network"], one["start"]) for one in found))
+    rows = []
+    for network, start in names:
+        own = [one for one in found if (one["network"], one["start"]) == (network, start)]
+        for steps in sorted({one["steps"] for one in own}):
+            group = [one for one in own if one["steps"] == steps]
+            landed = [one["compact"] / one["asked"] for one in group]
+            cells = [
+                f"{sum(one['reached'] for one in group)} of {len(group)}",
+                f"{min(landed):.1%}",
+                spread([one["accuracy"] for one in group], 1, 100),
+                spread([one["without"] for one in group], 1, 100),
+            ]
+            rows.append([f"{network}, {_START[start]}, {steps:,} steps", *cells])
+    return markdown(["", "reached", "least of what was asked", "test %", "without a target"], rows)
+
+
+_START = {"scratch": "from scratch", "trained": "from trained weights"}
+
+
+def _networks(found: list[dict[str, Any]]) -> dict[str, None]:
+    return dict.fromkeys(one["network"] for one in found)
+
+
+def _fraction(share: float) -> str:
+    return f"1/{round(1 / share)}"
+
+
+PAGE = Page(
+    DOCS / "targets.md",
+    {
+        "where-landing": lambda: where_measured(results.load("targets-landing")),
+        "landing": landing,
+        "landed": landed,
+    },
+)
+
+
+def main() -> None:
+    """Fill the page."""
+    PAGE.fill()
+
+
+if __name__ == "__main__":
+    main()

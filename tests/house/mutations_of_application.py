@@ -43,8 +43,8 @@ APPLICATION = [
     Mutation(
         "the evaluation reads the dense accuracy",
         "application/runs/evaluation.py",
-        '"compact": float((got == truth).double().mean())',
-        '"compact": evaluate(dense.to(run.device), test, run.device)',
+        '"compact": agreement.compact',
+        '"compact": evaluate(dense.to(run.device), test, run.device, **run.testing)',
         "application/runs/test_evaluation.py::test_every_accuracy_is_that_of_its_network",
     ),
     Mutation(
@@ -57,7 +57,7 @@ APPLICATION = [
     Mutation(
         "other predictions of the compact network are accepted",
         "application/runs/evaluation.py",
-        'if differing and recipe.compact.dtype == "float32":',
+        'if agreement.fault and recipe.compact.dtype == "float32":',
         "if False:",
         "application/runs/test_evaluation.py::test_a_compact_network_with_other_predictions_is_refused",
     ),

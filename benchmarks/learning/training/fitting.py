@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from torch_growl.application.data import batches
 from torch_growl.application.data.datasets import Splits
-from torch_growl.application.runs.training import batches, evaluate
+from torch_growl.application.runs.training import evaluate
 from torch_growl.files import write_whole
 
 __all__ = ["Bfloat16", "Fit", "accuracy", "example_of", "file_name", "fit", "keep_state", "scores", "state_of"]

@@ -3,6 +3,7 @@
 Rooms in the order of their imports:
 
 * ``recipes``: fields and loading of recipes, the table of stages, ``package.module:function``, built-in recipes
+* ``tasks``: for each task its labels, outputs, loss and metric
 * ``reports``: the HTML report, its figures and summary, made from the files of a run
 * ``data``: digits, MNIST, CIFAR-10 and their splits
 * ``models``: the reference networks

@@ -15,7 +15,7 @@ from torch_growl.application.command.progress import TerminalWatcher
 
 def record(epoch: int) -> dict[str, Any]:
     layers = {"a": {"rows": 10, "nonzero": 8, "distinct": 5}, "b": {"rows": 4, "nonzero": 3, "distinct": 3}}
-    return {"stage": "train", "epoch": epoch, "loss": 0.5, "validation_accuracy": 0.9123, "layers": layers}
+    return {"stage": "train", "epoch": epoch, "loss": 0.5, "layers": layers}
 
 
 def run_a_stage(console: Console) -> None:
@@ -23,7 +23,7 @@ def run_a_stage(console: Console) -> None:
     watcher.stage("train", 2, 0)
     for epoch in (1, 2):
         watcher.step(epoch, 5, 10, 0.75)
-        watcher.epoch(record(epoch))
+        watcher.epoch(record(epoch), "accuracy 91.23 %")
     watcher.stage("tie", 0, 0)
     watcher.close()
 
@@ -33,7 +33,7 @@ def test_a_stage_is_one_line_at_its_start_and_one_at_its_end() -> None:
     run_a_stage(Console(file=text, width=120))
     first, last, tie = text.getvalue().splitlines()
     assert first == "train    train with GrOWL, 2 epochs"
-    assert last.startswith("  epoch 2/2  loss 0.5000  acc 91.23 %  rows 11/14 nonzero, 8 distinct  ")
+    assert last.startswith("  epoch 2/2  loss 0.5000  accuracy 91.23 %  rows 11/14 nonzero, 8 distinct  ")
     assert tie == "tie      find groups"
 
 
@@ -45,7 +45,7 @@ def test_a_terminal_keeps_the_same_lines_and_the_live_line_is_stopped() -> None:
         thread.join(timeout=5)
         assert not thread.is_alive()
     assert "train with GrOWL" in text.getvalue()
-    assert "acc 91.23 %" in text.getvalue()
+    assert "accuracy 91.23 %" in text.getvalue()
     assert text.getvalue().rstrip().endswith("find groups\x1b[0m")
 
 
@@ -60,12 +60,12 @@ def test_at_80_columns_the_live_line_has_the_time_left() -> None:
     text = io.StringIO()
     watcher = TerminalWatcher(Console(file=text, width=80, force_terminal=True))
     watcher.stage("train", 100, 0)
-    watcher.epoch(record(9))
+    watcher.epoch(record(9), "accuracy 91.23 %")
     watcher.step(10, 5, 10, 0.75)
     watcher._progress.refresh()  # type: ignore[union-attr]
     watcher.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
-    assert re.search(r"epoch 10/100  0:00 left   loss 0.7500  acc 91.23 %  rows 11/14 nonz.*…", shown)
+    assert re.search(r"epoch 10/100  0:00 left   loss 0.7500  accuracy 91.23 %  rows 11/14 .*…", shown)
 
 
 def test_the_time_left_is_in_proportion_to_epochs_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +90,10 @@ def test_compilation_is_said_once_and_is_no_part_of_the_time_left(monkeypatch: p
         watcher.compiling(False)
     clock[0] += 30  # 5 epochs in half a minute, 5 left
     assert watcher._left(5) == "0:30 left"
-    watcher.epoch(record(10))
+    watcher.epoch(record(10), "RMSE 54.2 mm")
     _first, said, last = text.getvalue().splitlines()
     assert said == "  compiling kernels, once on this machine: a minute or two"
+    assert "  RMSE 54.2 mm  rows 11/14" in last
     assert last.endswith("  70 s, 40 s of it for compiling kernels")
     watcher.stage("retrain", 10, 0)
     clock[0] += 10

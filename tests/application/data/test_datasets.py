@@ -100,9 +100,12 @@ def test_users_data_in_their_own_splits(tmp_path: Path) -> None:
         ("other", "it returned a dict with \\['test', 'train', 'valid'\\]"),
         ("empty", "its test set is empty"),
         ("few", "9 training examples are too few to hold out a tenth"),
-        ("iterator", "its train set must be a dataset with a length and an index, got list_iterator"),
-        ("single", "its train set must give pairs \\(input tensor, class\\), got Tensor"),
-        ("pairs", "its test set must give pairs \\(input tensor, class\\), got int"),
+        (
+            "iterator",
+            "its train set must be a dataset with a length and an index, or an Iter.*, got list_iterator",
+        ),
+        ("single", "its train set: an example must be a tuple .* or a dict of inputs and .labels., got Tensor"),
+        ("pairs", "its test set: an example must be a tuple .* got int"),
     ],
 )
 def test_other_results_of_a_users_function_are_refused(name: str, words: str) -> None:

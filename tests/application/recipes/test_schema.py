@@ -18,7 +18,7 @@ def models(kind: Any = Recipe) -> set[type[BaseModel]]:
 
 
 def test_every_field_says_what_it_is() -> None:
-    assert len(models()) == 11
+    assert len(models()) == 12
     for model in models():
         assert [name for name, f in model.model_fields.items() if not f.description] == [], model.__name__
 
@@ -37,6 +37,9 @@ WRONG = {
     "negative": ("growl.strength=-1", "growl.strength: must be greater than or equal to 0, found -1"),
     "not finite": ("dense.lr=.nan", "dense.lr: must be a finite number, found nan"),
     "zero rate": ("dense.lr=0", "dense.lr: must be greater than 0, found 0"),
+    "task": ("task=regresion", "task: did you mean 'regression'?, found 'regresion'"),
+    "unlike any task": ("task=x", "task: must be package.module:function, or classification, multilabel, regression"),
+    "workers": ("data.workers=-1", "data.workers: must be greater than or equal to 0, found -1"),
     "choice": ("device=tpu", "device: must be 'auto', 'cpu' or 'cuda', found 'tpu'"),
     "preference": ("tying.preference=0", "tying.preference: must be greater than 0, found 0"),
     "every": ("growl.every=0", "growl.every: must be a whole number ≥ 1 or 'epoch', found 0"),

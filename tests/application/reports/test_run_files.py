@@ -58,7 +58,9 @@ def test_damaged_tensors_are_named(run: Path, name: str, values: np.ndarray | No
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda r: r.update(schema=2), "schema: .*1"),
+        (lambda r: r.update(schema=3), "schema: .*1 or 2"),
+        (lambda r: r.update(schema=2), "score or metric is missing"),
+        (lambda r: r.pop("accuracy"), "accuracy is missing"),
         (lambda r: r.pop("macs"), "macs: Field required"),
         (lambda r: r["bytes"].update(dense="many"), "bytes.dense: .*number"),
         (lambda r: r["layers"][1].pop("rows"), "layers.1.rows: Field required"),

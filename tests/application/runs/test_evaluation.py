@@ -96,7 +96,10 @@ def test_a_compact_network_with_other_predictions_is_refused(
         last = [module for module in other.modules() if isinstance(module, nn.Linear)][-1]
         last.weight.neg_()
     monkeypatch.setattr(finished_run, "compacted", lambda: other)
-    with pytest.raises(GrowlError, match=r"predict different classes for \d+ of 360 test examples; please report this"):
+    with pytest.raises(
+        GrowlError,
+        match=r"differ on \d+ of 360 predictions .*: output differs by .*; please report this",
+    ):
         make_result(finished_run)
 
 

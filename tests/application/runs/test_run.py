@@ -67,7 +67,10 @@ CONVOLUTIONS = (
 )
 X = "X = torch.randn(300, 20)"
 TASKS = {
-    "regression": ([X, "y = X[:, :1] * 2", MLP.format(1)], "as for regression; growl run trains classifiers only"),
+    "regression": (
+        [X, "y = X[:, :1] * 2", MLP.format(1)],
+        "as for task 'regression'; task 'classification' needs one",
+    ),
     "segmentation": (
         ["X = torch.randn(300, 3, 8, 8)", "y = (X.sum(1) > 0).long()", CONVOLUTIONS],
         "the labels of its train set are int64 of shape (",
@@ -76,14 +79,14 @@ TASKS = {
         ["X = torch.randn(300, 3, 8, 8)", "y = torch.arange(300) % 2", CONVOLUTIONS],
         "model.name = 'own_task:net' returns a tensor of shape (8, 2, 8, 8) in eval mode",
     ),
-    "several labels": ([X, "y = (X[:, :4] > 0).float()", MLP.format(4)], "as for several labels"),
+    "several labels": ([X, "y = (X[:, :4] > 0).float()", MLP.format(4)], "as for task 'multilabel'"),
     "language model": (
         [
             "X = torch.randint(50, (300, 16))",
             "y = X.roll(-1, 1)",
             "def net(): return nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 9), nn.Linear(9, 50))",
         ],
-        "as for several labels or a language model",
+        "as for task 'language-model'",
     ),
     "labels beyond the outputs": (
         [X, "y = torch.arange(300) % 7", MLP.format(5)],
@@ -94,9 +97,9 @@ TASKS = {
             X,
             "y = torch.arange(300) % 2",
             "class net(nn.Sequential):\n    def __init__(self): super().__init__(nn.Linear(20, 9), nn.Linear(9, 2))\n"
-            "    def forward(self, x): return {'logits': super().forward(x)}",
+            "    def forward(self, x): return {'hidden': super().forward(x)}",
         ],
-        "model.name = 'own_task:net' returns a dict in eval mode",
+        "model.name = 'own_task:net' returns a dict with hidden in eval mode",
     ),
 }
 

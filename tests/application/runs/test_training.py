@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
+from torch_growl.application.data.reading import Reading
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.recipes import Phase
-from torch_growl.application.runs.training import Trainer, batches, evaluate, learning_rate, make_optimizer, predictions
+from torch_growl.application.runs.training import Trainer, evaluate, learning_rate, make_optimizer
+from torch_growl.application.tasks import Batch, build_task
 from torch_growl.errors import DataError, GrowlError
 
 
@@ -50,37 +53,14 @@ def test_an_optimizer_has_the_phases_settings_and_only_trained_parameters(name: 
     assert group.get("momentum", 0.7) == 0.7
 
 
-def test_batches_are_in_order_without_a_seed_and_shuffled_with_one() -> None:
-    data = split()
-    in_order = torch.cat([x for x, _ in batches(data, 16)])
-    assert torch.equal(in_order, data.x)
-    one, same, other = (torch.cat([x for x, _ in batches(data, 16, seed)]) for seed in (1, 1, 2))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-    assert torch.equal(one.sort(dim=0).values, in_order.sort(dim=0).values)
-    assert [len(x) for x, _ in batches(data, 16, drop_last=True)] == [16, 16, 16]
-
-
-def test_a_plain_dataset_has_the_same_batches_in_order() -> None:
-    data = split()
-    plain = TensorDataset(data.x, data.y)
-    assert torch.equal(torch.cat([x for x, _ in batches(plain, 16)]), data.x)
-    one, same, other = (torch.cat([x for x, _ in batches(plain, 16, seed)]) for seed in (1, 1, 2))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-
-
 def test_accuracy_is_that_of_eval_mode_and_the_mode_is_restored() -> None:
     data = split()
     model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.9)).train()
     with torch.no_grad():
         wanted = model.eval()(data.x).argmax(1)
     model.train()
-    predicted, true = predictions(model, data, torch.device("cpu"), size=7)
-    assert torch.equal(predicted, wanted)
-    assert torch.equal(true, data.y)
+    assert evaluate(model, data, torch.device("cpu"), size=7) == float((wanted == data.y).double().mean())
     assert model.training
-    assert evaluate(model, data, torch.device("cpu")) == float((wanted == data.y).double().mean())
 
 
 def trainer(settings: Phase, saved: list[Any], logged: list[Any], **more: Any) -> Trainer:
@@ -123,8 +103,10 @@ def test_distillation_mixes_both_losses_by_its_weight() -> None:
     p, q = F.softmax(teacher(x) / 3, dim=1), F.log_softmax(output / 3, dim=1)
     distance = (p * (p.log() - q)).sum(dim=1).mean()  # KL(teacher ‖ student)
     wanted = 0.75 * F.cross_entropy(output, y) + 0.25 * 9 * distance
-    torch.testing.assert_close(made._loss(output, x, y), wanted)
-    assert torch.equal(trainer(phase(), [], [], teacher=teacher)._loss(output, x, y), F.cross_entropy(output, y))
+    torch.testing.assert_close(made._loss(output, Batch(((x,), {}), y)), wanted)
+    assert torch.equal(
+        trainer(phase(), [], [], teacher=teacher)._loss(output, Batch(((x,), {}), y)), F.cross_entropy(output, y)
+    )
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_names_the_rate() -> None:
@@ -143,3 +125,38 @@ def test_a_label_beyond_the_outputs_is_named_with_the_stage() -> None:
         DataError, match="stage dense: a label of the train set is no class below the network's 3 outputs"
     ):
         trainer(phase(), [], []).fit(network(), far, far)
+
+
+class Stream(IterableDataset[Any]):
+    """Pairs of a line and its values, 50 in a pass."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
+        x = split().x
+        yield from zip(x, x[:, 0] - x[:, 1], strict=True)
+
+
+@pytest.mark.parametrize(("steps", "passes"), [(None, 4), (7, 9)])
+def test_an_iterable_dataset_is_passed_over_in_every_epoch_and_again_where_more_steps_are_asked(
+    steps: int | None, passes: int
+) -> None:
+    train, validation, logged = Stream(), Stream(), []
+    reading, task = Reading(steps_per_epoch=steps), build_task("regression")
+    told: list[tuple[int, ...]] = []
+    model = nn.Sequential(nn.Linear(6, 1))
+    made = trainer(phase(epochs=3, optimizer="adam"), [], logged, task=task, reading=reading)
+    made.progress = lambda *found: told.append(found[:3])
+    made.fit(model, train, validation)
+    assert told[-1] == (3, steps or 3, steps or 3)
+    assert train.passes == passes  # without a number of steps, one pass to count them
+    assert logged[-1]["loss"] < logged[0]["loss"]
+    assert "validation_accuracy" not in logged[-1]
+    assert logged[-1]["validation_score"] == evaluate(model, validation, torch.device("cpu"), task)
+
+
+def test_an_iterable_dataset_without_a_whole_batch_is_refused() -> None:
+    with pytest.raises(DataError, match="no batch of 64 examples; lower batch_size"):
+        trainer(phase(batch_size=64), [], [], task=build_task("regression")).fit(nn.Linear(6, 1), Stream(), Stream())

@@ -15,7 +15,7 @@ __all__ = ["TerminalWatcher"]
 
 
 class TerminalWatcher:
-    """Shows stage, epoch, loss, accuracy, nonzero and distinct rows, and the time left.
+    """Shows stage, epoch, loss, metric, nonzero and distinct rows, and the time left.
 
     Args:
         console: the output; if it is no terminal, a line is printed every ten seconds in place of the live line.
@@ -30,7 +30,7 @@ class TerminalWatcher:
         self._started = 0.0
         self._shown = 0.0
         self._rows = ""
-        self._accuracy = ""
+        self._score = ""
         self._compiled = 0.0
         self._compiling_since = 0.0
         self._told = False
@@ -45,7 +45,7 @@ class TerminalWatcher:
         self._epochs, self._first = epochs, epoch
         self._started = self._shown = time.monotonic()
         self._compiled = 0.0
-        self._rows = self._accuracy = ""
+        self._rows = self._score = ""
         self._print(f"{title}{f': continued after epoch {epoch} of' if epoch else ','} {epochs} epochs")
         if self.console.is_terminal:
             columns = (BarColumn(bar_width=8, table_column=Column(width=8)), TextColumn("{task.fields[text]}"))
@@ -57,7 +57,7 @@ class TerminalWatcher:
         """Show the loss after some steps of an epoch."""
         done = epoch - 1 + step / steps
         # What a narrow terminal cuts off comes last.
-        text = f"epoch {epoch}/{self._epochs}  {self._left(done):10}  loss {loss:.4f}{self._accuracy}{self._rows}"
+        text = f"epoch {epoch}/{self._epochs}  {self._left(done):10}  loss {loss:.4f}{self._score}{self._rows}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
 
@@ -74,12 +74,12 @@ class TerminalWatcher:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, text="compiling kernels")
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Show the record of an epoch."""
+    def epoch(self, record: dict[str, Any], score: str) -> None:
+        """Show the record of an epoch, with the metric in words."""
         layers = record["layers"].values()
         rows, nonzero = sum(layer["rows"] for layer in layers), sum(layer["nonzero"] for layer in layers)
         distinct = sum(layer["distinct"] for layer in layers)
-        self._accuracy = f"  acc {100 * record['validation_accuracy']:.2f} %"
+        self._score = f"  {score}"
         self._rows = f"  rows {nonzero}/{rows} nonzero, {distinct} distinct"
         now = time.monotonic()
         last = record["epoch"] == self._epochs
@@ -87,7 +87,7 @@ class TerminalWatcher:
             self._shown = now
             left = self._took(now) if last else self._left(record["epoch"])
             epoch = f"epoch {record['epoch']}/{self._epochs}"
-            self._print(f"  {epoch}  loss {record['loss']:.4f}{self._accuracy}{self._rows}  {left}")
+            self._print(f"  {epoch}  loss {record['loss']:.4f}{self._score}{self._rows}  {left}")
 
     def _print(self, text: str) -> None:
         """Print a line; only a terminal gets line breaks in it."""

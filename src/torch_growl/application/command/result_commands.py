@@ -37,13 +37,16 @@ def report(run: RunArgument) -> None:
 def show_result(folder: RunFolder) -> None:
     """Make the report of a finished run, and print its summary."""
     from torch_growl.application.reports import accuracy_steps, headline, make_report, summary_table
+    from torch_growl.application.tasks import metric_of, scores_of
 
     report = make_report(folder.path)
     result = folder.result()
     console.print()
     console.print(summary_table(result))
     console.print(headline(result), highlight=False, markup=False)
-    console.print(f"accuracy: {accuracy_steps(result['accuracy'])}", highlight=False, markup=False)
+    metric = metric_of(result)
+    steps = accuracy_steps(scores_of(result), metric)
+    console.print(f"{metric.name}: {steps}", highlight=False, markup=False)
     for note in result.get("notes", ()):
         console.print(note, style="yellow", highlight=False, markup=False)
     show_line(f"\nreport: {report}")

@@ -83,7 +83,7 @@ def sweep(
     seed: SeedOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a sweep that was stopped.")] = False,
 ) -> None:
-    """Draw accuracy against size: one run for every strength, each from the weights of the one before.
+    """Draw the metric against size: one run for every strength, each from the weights of the one before.
 
     Example: growl sweep digits --strengths 0.3,0.6,1.2,2.4
 

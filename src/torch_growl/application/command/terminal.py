@@ -115,18 +115,20 @@ def _show_indented(text: str) -> None:
 
 def sweep_table(result_file: Path) -> Table:
     """The points of a sweep's ``sweep.json``."""
+    from torch_growl.application.tasks import metric_of, scores_of
     from torch_growl.networks.measurement import in_words
 
     kept = parse_json(result_file.read_bytes(), str(result_file))
-    table = Table(title=f"{kept['recipe']}: accuracy against size", title_justify="left")
-    for title in ("strength", "accuracy", "bytes, indices packed", "file", "MACs", "run"):
+    metric = metric_of(kept)
+    table = Table(title=f"{kept['recipe']}: {metric.name} against size", title_justify="left")
+    for title in ("strength", metric.name, "bytes, indices packed", "file", "MACs", "run"):
         table.add_column(title, justify="left" if title == "run" else "right")
     for point in kept["points"]:
         dense, compact = point["macs"]["dense"], point["macs"]["compact"]
         macs = dense / compact if compact else None
         table.add_row(
             f"{point['strength']:g}",
-            f"{point['accuracy']['compact']:.2%}",
+            metric.text(scores_of(point)["compact"]),
             in_words(point["compression"]["network"], "smaller", "larger"),
             in_words(point["compression"]["file"], "smaller", "larger"),
             in_words(macs, "fewer", "more"),

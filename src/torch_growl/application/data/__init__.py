@@ -2,6 +2,14 @@
 
 from torch_growl.application.data.datasets import load_data
 from torch_growl.application.data.labels import check_labels
-from torch_growl.application.data.splits import TensorSplit
+from torch_growl.application.data.reading import IN_PROCESS, Reading, batches, first_examples, steps_in
 
-__all__ = ["TensorSplit", "check_labels", "load_data"]
+__all__ = [
+    "IN_PROCESS",
+    "Reading",
+    "batches",
+    "check_labels",
+    "first_examples",
+    "load_data",
+    "steps_in",
+]

@@ -23,21 +23,17 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         x: inputs, ``(n, *shape)``, any type; not copied.
-        y: classes, ``(n,)``, int64.
+        y: labels, ``(n, …)``, such as classes ``(n,)``, int64.
         transform: a function of a batch of ``x`` and a CPU generator that returns inputs of the network; without a
             generator (None) it must not be random.
 
     Raises:
-        DataError: the lengths differ, there are no examples, or classes are not int64.
+        DataError: the lengths differ, or there are no examples.
     """
 
     def __init__(self, x: Tensor, y: Tensor, transform: Transform | None = None) -> None:
-        if y.ndim != 1 or len(x) != len(y) or not len(y):
-            raise DataError(
-                f"a split needs as many inputs as classes, at least one: {tuple(x.shape)}, {tuple(y.shape)}"
-            )
-        if y.dtype != torch.int64:
-            raise DataError(f"classes must be int64, got {y.dtype}")
+        if not y.ndim or len(x) != len(y) or not len(y):
+            raise DataError(f"a split needs as many inputs as labels, at least one: {tuple(x.shape)}, {tuple(y.shape)}")
         self.x = x
         self.y = y
         self.transform = transform
@@ -46,7 +42,7 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Read one example without augmentation: the input, and its class as a scalar tensor."""
+        """Read one example without augmentation: the input and its label."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         x, y = self.batch(torch.tensor([index % len(self)]))
@@ -60,7 +56,7 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
             generator: a CPU generator for augmentation; None: no augmentation.
 
         Returns:
-            Inputs of the network ``(b, …)`` and classes ``(b,)``, int64.
+            Inputs of the network ``(b, …)`` and labels ``(b, …)``.
         """
         x, y = self.x[indices], self.y[indices]
         return (x if self.transform is None else self.transform(x, generator)), y
@@ -72,13 +68,14 @@ class Splits:
 
     Attributes:
         name: the dataset's name.
-        train: examples for training: a map-style dataset of (input, class) pairs; the built-in ones are
-            :class:`TensorSplit`.
+        train: examples for training: a map-style or iterable dataset of tuples (inputs, …, labels) or of dicts with
+            ``labels``; the built-in ones are :class:`TensorSplit`.
         validation: examples for choosing settings.
         test: examples for the reported figures only.
-        input_shape: the shape of one input, without the batch dimension.
+        input_shape: the shape of one input, without the batch dimension; of the first tensor if there are several.
         n_classes: the number of classes; None if a user's dataset does not tell it.
         pixel_shape: height and width if inputs are flattened images, row by row; None otherwise.
+        collate: makes a batch of a list of examples; None: torch's ``default_collate``.
     """
 
     name: str
@@ -88,6 +85,7 @@ class Splits:
     input_shape: tuple[int, ...]
     n_classes: int | None
     pixel_shape: tuple[int, int] | None = None
+    collate: Callable[[list[Any]], Any] | None = None
 
 
 def stratified(y: Tensor, held_out: int, *, seed: int) -> tuple[Tensor, Tensor]:

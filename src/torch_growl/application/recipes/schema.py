@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from torch_growl.application.recipes.yaml_1_2 import Dumper
+from torch_growl.arguments import did_you_mean
 from torch_growl.errors import GrowlError
 from torch_growl.mathematics.owl import sequence_from_dict
 
@@ -25,6 +26,7 @@ __all__ = ["Choice", "Compact", "Growl", "LayerOverride", "Measure", "Phase", "R
 
 
 _LONGEST_NAME = 100
+_TASKS = "classification", "multilabel", "regression", "segmentation", "language-model"
 
 
 class Settings(BaseModel):
@@ -38,6 +40,13 @@ class Choice(Settings):
 
     name: str = Field(min_length=1, description="A built-in name, or package.module:function.")
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the dataset or network.")
+
+
+class Data(Choice):
+    """The dataset, and how it is read."""
+
+    workers: int = Field(default=0, ge=0, description="Processes that read examples; 0: the run's own.")
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="For iterable data; null: one pass over it.")
 
 
 class Phase(Settings):
@@ -248,7 +257,11 @@ class Recipe(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA if there is a CUDA device.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: torch's default.")
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision of training.")
-    data: Choice = Field(description="The dataset.")
+    task: str = Field(
+        default="classification",
+        description=f"{', '.join(_TASKS)}, or package.module:function for a loss and metric of your own.",
+    )
+    data: Data = Field(description="The dataset.")
     model: Choice = Field(description="The network.")
     dense: Phase = Field(description="Training of the dense network, without penalty: the baseline.")
     train: TrainPhase = Field(description="Training with the penalty.")
@@ -260,6 +273,13 @@ class Recipe(Settings):
     retrain: RetrainPhase = Field(description="Training of the tied network.")
     compact: Compact = Field(default_factory=Compact, description="Settings of the compaction.")
     measure: Measure = Field(default_factory=Measure, description="Settings of the timing.")
+
+    @field_validator("task")
+    @classmethod
+    def _is_a_task(cls, value: str) -> str:
+        if value not in _TASKS and ":" not in value:
+            raise ValueError(did_you_mean(value, _TASKS, otherwise="must be package.module:function, or {known}"))
+        return value
 
     @field_validator("name")
     @classmethod
@@ -301,6 +321,11 @@ class Recipe(Settings):
                 ``train`` and ``retrain`` start from.
         """
         fields = self.model_dump(exclude={"name", "description", "device", "threads", "measure"})
+        del fields["data"]["workers"]
+        if fields["data"]["steps_per_epoch"] is None:
+            del fields["data"]["steps_per_epoch"]
+        if self.task == "classification":  # as in checkpoints of earlier versions, which have none of these fields
+            del fields["task"]
         fields["compact"] = {"full": self.compact.full}
         if training != "retrain":
             fields["retrain"] = {"form": self.retrain.form}

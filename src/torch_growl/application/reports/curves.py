@@ -1,4 +1,4 @@
-"""The figure of accuracy against size."""
+"""The figure of a metric against size."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from torch_growl.application.reports.figures import BLUE, DARK, GREY, LIGHT, ORANGE, VERMILLION
+from torch_growl.application.tasks import ACCURACY, PERCENT, Metric
 
 __all__ = ["curve_figure"]
 
@@ -16,23 +17,28 @@ _MARKERS = "osD^vPX*"
 
 
 def curve_figure(
-    curves: Mapping[str, Sequence[tuple[float, float]]], *, dense: float, lowest: float | None = None
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    dense: float,
+    lowest: float | None = None,
+    metric: Metric = ACCURACY,
 ) -> Figure:
-    """Draw accuracy against compression, one line for every method.
+    """Draw a metric against compression, one line for every method; better is up, whichever direction that is.
 
     Args:
-        curves: for every method its points (compression ≥ 1, accuracy 0..1), in any order.
-        dense: the dense network's accuracy, 0..1.
-        lowest: accuracy at the lower edge of the figure, 0..1; None: just below the lowest point.
+        curves: for every method its points (compression ≥ 1, value of the metric), in any order.
+        dense: the dense network's value.
+        lowest: the value at the lower edge of the figure; None: just below the lowest point.
+        metric: accuracy, with values 0..1, or another.
     """
     figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
     axis = figure.add_subplot()
-    axis.axhline(100 * dense, color=DARK, linestyle=":", linewidth=1.2, label="dense")
+    axis.axhline(metric.factor * dense, color=DARK, linestyle=":", linewidth=1.2, label="dense")
     for i, (name, points) in enumerate(curves.items()):
         x, y = zip(*sorted(points), strict=True)
         axis.plot(
             x,
-            [100 * value for value in y],
+            [metric.factor * value for value in y],
             color=_COLOURS[i % len(_COLOURS)],
             marker=_MARKERS[i % len(_MARKERS)],
             linewidth=1.6,
@@ -43,13 +49,16 @@ def curve_figure(
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     axis.xaxis.set_minor_formatter(NullFormatter())
-    accuracies = [100 * y for points in curves.values() for _, y in points] + [100 * dense]
-    bottom = min(accuracies) if lowest is None else 100 * lowest
-    margin = 0.06 * max(max(accuracies) - bottom, 0.5)
-    axis.set_ylim(bottom - (margin if lowest is None else 0), max(accuracies) + margin)
+    scores = [metric.factor * y for points in curves.values() for _, y in points] + [metric.factor * dense]
+    bottom = min(scores) if lowest is None else metric.factor * lowest
+    smallest = 0.5 if metric.unit == PERCENT else 0.02 * abs(dense) or 1.0
+    margin = 0.06 * max(max(scores) - bottom, smallest)
+    axis.set_ylim(bottom - (margin if lowest is None else 0), max(scores) + margin)
+    if not metric.higher_is_better:
+        axis.invert_yaxis()
     axis.set(
         xlabel="times smaller: bytes of all parameters, buffers and packed indices",
-        ylabel="accuracy on the test split (%)",
+        ylabel=f"{metric.name} on the test split{metric.label.removeprefix(metric.name)}",
     )
     axis.grid(color=LIGHT)
     axis.legend(frameon=False, loc="best")

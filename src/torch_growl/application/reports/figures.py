@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from torch_growl.application.tasks import ACCURACY, PERCENT, Metric
 from torch_growl.mathematics.clustering import PRUNED
 from torch_growl.mathematics.similarity import row_similarity
 
@@ -49,15 +50,20 @@ _GROUP_COLOURS = [
 
 
 def progress_figure(
-    stages: Sequence[str], train: Sequence[float], validation: Sequence[float], compression: Sequence[float]
+    stages: Sequence[str],
+    train: Sequence[float],
+    validation: Sequence[float],
+    compression: Sequence[float],
+    metric: Metric = ACCURACY,
 ) -> Figure:
-    """Draw accuracy and compression over the epochs of all stages.
+    """Draw the metric and compression over the epochs of all stages.
 
     Args:
         stages: the stage of every epoch, in order; equal neighbours belong to one stage.
-        train: accuracy on the training batches, 0..1, one value an epoch.
-        validation: accuracy on the validation split, 0..1.
+        train: the metric on the training batches, one value an epoch.
+        validation: the metric on the validation split.
         compression: weights over distinct weights of the regularised layers, ≥ 1.
+        metric: accuracy, with values 0..1, or another.
     """
     figure = Figure(figsize=(9, 4), dpi=_DPI, layout="constrained")
     left = figure.add_subplot()
@@ -69,11 +75,10 @@ def progress_figure(
     right.plot(epochs, compression, color=VERMILLION, linestyle="--", linewidth=1.8)
     right.set_ylabel("compression (x, dashed)", color=VERMILLION)
     right.set_ylim(0, 1.15 * max(compression))
-    left.plot(epochs, 100 * np.asarray(train), color=ORANGE, linewidth=1.2, marker=marker)
-    left.plot(epochs, 100 * np.asarray(validation), color=BLUE, linewidth=1.8, marker=marker)
-    lowest, highest = 100 * np.percentile([*train, *validation], 5), 100 * max(*train, *validation)
-    left.set_ylim(max(0.0, lowest - 0.3 * (highest - lowest) - 0.5), highest + 0.12 * (highest - lowest) + 0.2)
-    left.set(xlabel="epoch, all stages in order", ylabel="accuracy (%)", xlim=(0.5, len(stages) + 0.5))
+    left.plot(epochs, metric.factor * np.asarray(train), color=ORANGE, linewidth=1.2, marker=marker)
+    left.plot(epochs, metric.factor * np.asarray(validation), color=BLUE, linewidth=1.8, marker=marker)
+    left.set_ylim(*_limits(metric.factor * np.asarray([*train, *validation]), metric))
+    left.set(xlabel="epoch, all stages in order", ylabel=metric.label, xlim=(0.5, len(stages) + 0.5))
     left.grid(axis="y", color=LIGHT)
     starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
     for start in starts[1:]:
@@ -81,12 +86,24 @@ def progress_figure(
     middles = [(start + end + 1) / 2 for start, end in zip(starts, [*starts[1:], len(stages)], strict=True)]
     _headings(left, [stages[start] for start in starts], middles, len(stages))
     lines = [
-        Line2D([], [], color=BLUE, label="validation accuracy"),
-        Line2D([], [], color=ORANGE, label="training accuracy"),
+        Line2D([], [], color=BLUE, label=_plain(f"validation {metric.name}")),
+        Line2D([], [], color=ORANGE, label=_plain(f"training {metric.name}")),
         Line2D([], [], color=VERMILLION, linestyle="--", label="compression of the regularised layers"),
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _limits(values: Array, metric: Metric) -> tuple[float, float]:
+    """The limits of the metric's axis, which leave out the few worst epochs, such as the first ones."""
+    if metric.higher_is_better:
+        lowest, highest = float(np.percentile(values, 5)), float(values.max())
+    else:
+        lowest, highest = float(values.min()), float(np.percentile(values, 95))
+    apart = highest - lowest
+    room = (0.5, 0.2) if metric.unit == PERCENT else (0.02 * abs(lowest), 0.02 * abs(highest) or 1.0)
+    low, high = lowest - 0.3 * apart - room[0], highest + 0.12 * apart + room[1]
+    return max(0.0, low) if lowest >= 0 else low, high
 
 
 def _headings(axis: Axes, texts: Sequence[str], middles: Sequence[float], length: int) -> None:

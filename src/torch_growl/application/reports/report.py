@@ -31,6 +31,7 @@ from torch_growl.application.reports.figures import (
 )
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
 from torch_growl.application.reports.summary import comparisons, count, headline, percent
+from torch_growl.application.tasks import metric_of, scores_of
 from torch_growl.files import write_bytes
 from torch_growl.mathematics.clustering import PRUNED
 from torch_growl.networks.measurement import in_words
@@ -93,6 +94,7 @@ def _plain_style() -> Iterator[None]:
 
 def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
     """Draw all figures that there are data for; return them, and a sentence for each that is left out."""
+    metric = metric_of(given.result)
     drawn: list[_Drawn] = []
     missing: list[str] = []
 
@@ -102,20 +104,19 @@ def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
         drawn.append(_Drawn(f"{name}.png", title, caption, buffer.getvalue()))
 
     if given.epochs:
-        columns = zip(
-            *((e.stage, e.train_accuracy, e.validation_accuracy, e.compression) for e in given.epochs), strict=True
-        )
+        columns = zip(*((e.stage, e.train_score, e.validation_score, e.compression) for e in given.epochs), strict=True)
         stages, train, validation, compression = (list(column) for column in columns)
         add(
             "progress",
-            progress_figure(stages, train, validation, compression),
-            "Accuracy and compression through training",
+            progress_figure(stages, train, validation, compression, metric),
+            f"{metric.title} and compression through training",
             "In train the compression rises while the penalty drives rows to zero; it rises again when rows are tied. "
-            "Accuracy lost by tying should be regained in retrain. The accuracy axis starts just below all "
-            "epochs but the few lowest.",
+            f"{metric.title} lost by tying should be regained in retrain. The {metric.name} axis "
+            + ("starts just below" if metric.higher_is_better else "ends just above")
+            + f" all epochs but the few {'lowest' if metric.higher_is_better else 'highest'}.",
         )
     else:
-        missing.append("No figure of accuracy through training: no epoch was trained.")
+        missing.append(f"No figure of {metric.name} through training: no epoch was trained.")
     layers = given.facts.layers
     if layers:
         counts = (
@@ -240,7 +241,8 @@ def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
         facts=facts,
         headline=headline(given.result).replace(" %", "\u00a0%"),
         comparisons=comparisons(given.result),
-        accuracies=[(stage, facts.accuracy.get(stage)) for stage in ACCURACIES],
+        metric=metric_of(given.result),
+        scores=[(stage, scores_of(given.result).get(stage)) for stage in ACCURACIES],
         layers=[(layer, cuts.get(layer.name)) for layer in facts.layers],
         others=[cut for cut in facts.cuts if cut.layer not in regularised],
         figures=drawn,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors.numpy import load
 
 from torch_growl.application.recipes import read_mapping
@@ -41,9 +41,9 @@ class _Pair(_Open):
 
 class _Dataset(_Open):
     name: str
-    train: int
-    validation: int
-    test: int
+    train: int | None  # None: an iterable dataset, which has no length
+    validation: int | None
+    test: int | None
     pixel_shape: tuple[int, int] | None = None
 
 
@@ -74,13 +74,22 @@ class _Latency(_Open):
     compact: dict[BatchSize, float]
 
 
+class _Metric(_Open):
+    name: str
+    higher_is_better: bool
+    unit: str
+
+
 class Result(_Open):
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Literal[1, 2] = Field(alias="schema")
     recipe: str
     seed: int
     dataset: _Dataset
     model: str
-    accuracy: dict[str, float | None]
+    task: str = "classification"
+    metric: _Metric | None = None
+    score: dict[str, float | None] | None = None
+    accuracy: dict[str, float | None] | None = None
     layers: list[_Layer]
     sparsity: float | None
     sharing: float | None
@@ -100,6 +109,14 @@ class Result(_Open):
     bytes_held: _Pair | None = None
     checks: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _has_a_score(self) -> Result:
+        if self.schema_ == 1 and self.accuracy is None:
+            raise ValueError("accuracy is missing")
+        if self.schema_ == 2 and (self.score is None or self.metric is None):
+            raise ValueError("score or metric is missing")
+        return self
+
 
 class TiedLayer(_Open):
     name: str
@@ -115,8 +132,8 @@ class _Tying(_Open):
 class Epoch(_Open):
     stage: str
     epoch: int
-    train_accuracy: float
-    validation_accuracy: float
+    train_score: float = Field(validation_alias=AliasChoices("train_score", "train_accuracy"))
+    validation_score: float = Field(validation_alias=AliasChoices("validation_score", "validation_accuracy"))
     compression: float
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from torch_growl.application.tasks import metric_of, scores_of
 from torch_growl.networks.measurement import SAME_TIME, in_words
 
 __all__ = ["Comparison", "comparisons", "count", "headline", "percent", "summary_table"]
@@ -25,7 +26,7 @@ class Comparison:
         label: name of the figure.
         dense: its value for the dense network, as text.
         compact: its value for the compact network, as text.
-        change: the ratio, or the difference of accuracies in points, with a word such as faster or slower.
+        change: the ratio, or the difference of the metric (accuracy: in points), with a word such as faster or slower.
         worse: whether the compact network is worse.
     """
 
@@ -47,10 +48,10 @@ def count(number: float | None) -> str:
 
 
 def headline(result: dict[str, Any]) -> str:
-    """Summarise a run in one sentence: memory, MACs, latency and accuracy, whether better or worse.
+    """Summarise a run in one sentence: memory, MACs, latency and metric, whether better or worse.
 
     Args:
-        result: a run's ``result.json``, schema 1.
+        result: a run's ``result.json``.
     """
     size, where = result.get("bytes_held"), " in memory"
     if not size:  # a run of an earlier version
@@ -63,17 +64,17 @@ def headline(result: dict[str, Any]) -> str:
     for batch in sorted(_batches(result), key=int, reverse=True):
         ratio = _ratio(latency["dense"].get(batch), latency["compact"].get(batch))
         parts.append(_phrase(ratio, "faster", "slower", f" at batch {batch}", same=SAME_TIME))
-    accuracy = result["accuracy"]
-    before, after = (percent(accuracy.get(stage), 1) for stage in ("dense", "compact"))
-    parts.append("accuracy not measured" if before == after == "–" else f"accuracy {before} → {after}")
+    metric, score = metric_of(result), scores_of(result)
+    before, after = (metric.text(score.get(stage), 1) for stage in ("dense", "compact"))
+    parts.append(f"{metric.name} " + ("not measured" if before == after == "–" else f"{before} → {after}"))
     return f"{result['model']} network: {', '.join(part for part in parts if part)}"
 
 
 def comparisons(result: dict[str, Any]) -> list[Comparison]:
-    """Compare dense and compact network: weights, distinct weights, bytes, MACs, milliseconds, file, accuracy.
+    """Compare dense and compact network: weights, distinct weights, bytes, MACs, milliseconds, file, metric.
 
     Args:
-        result: a run's ``result.json``, schema 1; lines without any value are left out.
+        result: a run's ``result.json``; lines without any value are left out.
     """
     measured = result.get("measure") or {}
     distinct = {name: measured.get(name, {}).get("distinct_weights") for name in ("dense", "compact")}
@@ -91,11 +92,12 @@ def comparisons(result: dict[str, Any]) -> list[Comparison]:
         ratio = _ratio(dense, compact)
         change = in_words(ratio, "faster", "slower", same=SAME_TIME)
         lines.append(Comparison(f"ms at batch {batch}", before, after, change, change.endswith("slower")))
-    dense, compact = (result["accuracy"].get(stage) for stage in ("dense", "compact"))
+    metric = metric_of(result)
+    dense, compact = (scores_of(result).get(stage) for stage in ("dense", "compact"))
     change, worse = "–", False
     if dense is not None and compact is not None:
-        change, worse = f"{100 * (compact - dense):+.2f} points".replace("-", "−"), compact < dense
-    lines.append(Comparison("test accuracy", percent(dense), percent(compact), change, worse))
+        change, worse = metric.points(dense, compact), metric.lost(dense, compact) > 0
+    lines.append(Comparison(f"test {metric.name}", metric.text(dense), metric.text(compact), change, worse))
     return [line for line in lines if (line.dense, line.compact) != ("–", "–")]
 
 
@@ -103,7 +105,7 @@ def summary_table(result: dict[str, Any]) -> Table:
     """Make the table of dense and compact network for a terminal; figures that became worse are yellow.
 
     Args:
-        result: a run's ``result.json``, schema 1.
+        result: a run's ``result.json``.
     """
     table = Table(title=Text(f"{result['recipe']}: dense and compact"), title_justify="left")
     table.add_column("")

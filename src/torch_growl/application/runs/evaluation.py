@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from torch_growl.application.data import batches
 from torch_growl.application.reports import collapse, loss_note
 from torch_growl.application.runs.environment import environment_record
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import evaluate, predictions
+from torch_growl.application.runs.training import evaluate
+from torch_growl.application.tasks import ACCURACY
 from torch_growl.errors import GrowlError
 from torch_growl.networks.compaction import structure_of
+from torch_growl.networks.execution import call, difference, tensors_in
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.measurement import Comparison, compare_latency, measure
 from torch_growl.networks.storage import packed_bytes
@@ -21,13 +27,15 @@ from torch_growl.networks.tying import tie_, untie_
 
 __all__ = ["compare_run", "dense_file_bytes", "make_result"]
 
+_ROUNDING = 1e-4  # difference of outputs, as a part of their size
+
 
 def make_result(run: Run) -> dict[str, Any]:
     """Test the network of every stage, measure dense and compact network, and check the guarantees.
 
     Raises:
-        GrowlError: rows of a group are not equal, a pruned row is not zero, or the compact network in float32 predicts
-            another class than the retrained one; each would be a bug of torch-growl.
+        GrowlError: rows of a group are not equal, a pruned row is not zero, or the compact network in float32 has
+            other outputs than the retrained one; each would be a bug of torch-growl.
     """
     recipe, folder, test = run.recipe, run.folder, run.splits.test
     tying = run.tying()
@@ -37,13 +45,11 @@ def make_result(run: Run) -> dict[str, Any]:
     for layer in tying:
         if not layer.partition.holds(rows_of(retrained.get_submodule(layer.name), layer.side)):
             raise GrowlError(f"layer {layer.name!r}: the retrained rows differ from the tying; please report this")
-    expected, truth = predictions(retrained, test, run.device)
-    got, _ = predictions(small, test, run.device)
-    differing = int((expected != got).sum())
-    if differing and recipe.compact.dtype == "float32":  # other types round the weights, so predictions may differ
+    agreement = _compare(run, retrained, small)
+    if agreement.fault and recipe.compact.dtype == "float32":  # other types round the weights, so outputs may differ
         raise GrowlError(
-            f"the compact and the retrained network predict different classes for {differing} of {len(truth)} "
-            "test examples; please report this"
+            f"the compact and the retrained network differ on {agreement.differing} of {agreement.predictions} "
+            f"predictions for the test examples: {agreement.fault}; please report this"
         )
 
     example = run.example()
@@ -54,30 +60,32 @@ def make_result(run: Run) -> dict[str, Any]:
     splits = run.splits
     cuts = structure_of(small)
     stored = after.bytes - after.index_bytes + packed_bytes(cuts)
-    accuracy = {
-        "dense": evaluate(dense.to(run.device), test, run.device),
-        "regularized": evaluate(regularized, test, run.device),
-        "tied": evaluate(tied, test, run.device),
-        "retrained": float((expected == truth).double().mean()),
-        "compact": float((got == truth).double().mean()),
+    score = {
+        "dense": evaluate(dense.to(run.device), test, run.device, **run.testing),
+        "regularized": evaluate(regularized, test, run.device, **run.testing),
+        "tied": evaluate(tied, test, run.device, **run.testing),
+        "retrained": agreement.retrained,
+        "compact": agreement.compact,
     }
-    fall = collapse(folder.records("train", recipe.train.epochs, recipe)) if recipe.penalised else ""
+    metric = run.task.metric
+    fall = collapse(folder.records("train", recipe.train.epochs, recipe), metric) if recipe.penalised else ""
     return {
-        "schema": 1,
+        "schema": 2,
         "recipe": recipe.name,
         "recipe_description": recipe.description,
         "seed": recipe.seed,
         "dataset": {
             "name": splits.name,
-            "train": len(splits.train),  # type: ignore[arg-type]
-            "validation": len(splits.validation),  # type: ignore[arg-type]
-            "test": len(splits.test),  # type: ignore[arg-type]
+            **{part: _length(getattr(splits, part)) for part in ("train", "validation", "test")},
             "pixel_shape": splits.pixel_shape,
         },
         "model": recipe.model.name,
         "epochs": {name: phase.epochs for name, phase in recipe.trainings.items()},
-        "accuracy": accuracy,
-        "notes": [note for note in (fall, loss_note(accuracy, recipe)) if note],
+        "task": recipe.task,
+        "metric": metric.to_dict(),
+        "score": score,
+        **({"accuracy": score} if metric == ACCURACY else {}),
+        "notes": [note for note in (fall, loss_note(score, recipe, metric)) if note],
         "layers": tying.records(),
         "sparsity": tying.sparsity,
         "sharing": tying.sharing,
@@ -95,10 +103,48 @@ def make_result(run: Run) -> dict[str, Any]:
         "measure": {"dense": before.to_dict(), "compact": after.to_dict()},
         "latency_ms": latency,
         "cuts": cuts.to_records(),
-        "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, "predictions_differ": differing},
+        "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, "predictions_differ": agreement.differing},
         "seconds": stages,
         "environment": environment_record(run.device),
     }
+
+
+@dataclass
+class _Agreement:
+    """The metric of the retrained and of the compact network, and where their outputs differ."""
+
+    retrained: float = 0.0
+    compact: float = 0.0
+    predictions: int = 0
+    differing: int = 0
+    fault: str = ""
+
+
+@torch.inference_mode()
+def _compare(run: Run, retrained: nn.Module, small: nn.Module) -> _Agreement:
+    """Test two networks on the same batches. Predictions that differ by rounding alone, as in a tie, are no fault."""
+    task, found = run.task, _Agreement()
+    sums = [torch.zeros(()), torch.zeros(())]
+    for given in batches(run.splits.test, run.testing["size"], reading=run.reading):
+        batch = task.read(given).to(run.device)
+        expected, got = (task.output(call(model, batch.inputs)) for model in (retrained, small))
+        sums = [
+            total + task.sums(output, batch.labels).cpu() for total, output in zip(sums, (expected, got), strict=True)
+        ]
+        differ = task.predicted(expected) != task.predicted(got)
+        found.predictions += differ.numel()
+        found.differing += int(differ.sum()) if task.decides else 0
+        if bool(differ.any()) and not found.fault:
+            pairs = zip(tensors_in(expected), tensors_in(got), strict=True)
+            found.fault = next(
+                (text for (path, a), (_, b) in pairs if (text := difference(path, b, a, _ROUNDING).fault)), ""
+            )
+    found.retrained, found.compact = task.score(sums[0]), task.score(sums[1])
+    return found
+
+
+def _length(split: Any) -> int | None:
+    return len(split) if hasattr(split, "__len__") else None
 
 
 def compare_run(
@@ -125,7 +171,7 @@ def compare_run(
     return compare_latency(
         dense.to(run.device),
         small.to(run.device),
-        run.example().to(run.device),
+        pytree.tree_map_only(Tensor, lambda value: value.to(run.device), run.example()),
         batch_sizes=run.recipe.measure.batch_sizes if batch_sizes is None else batch_sizes,
         runtimes=runtimes,
         threads=threads,

@@ -11,6 +11,10 @@ from typing import Any, Protocol
 __all__ = ["Silent", "Watcher", "event_log"]
 
 
+_SCORES = ("train_score", "validation_score", "train_accuracy", "validation_accuracy")  # the last two: classification
+_SCALARS = ("loss", "penalty", *_SCORES, "lr", "compression")
+
+
 class Watcher(Protocol):
     """An object that shows the progress of a run."""
 
@@ -23,8 +27,8 @@ class Watcher(Protocol):
     def compiling(self, busy: bool) -> None:
         """Called when kernels begin to be compiled, and with False afterwards; possibly from another thread."""
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Called after every epoch, with its metrics record."""
+    def epoch(self, record: dict[str, Any], score: str) -> None:
+        """Called after every epoch, with its metrics record, and with the metric on the validation split in words."""
 
 
 class Silent:
@@ -39,7 +43,7 @@ class Silent:
     def compiling(self, busy: bool) -> None:
         """Show nothing."""
 
-    def epoch(self, record: dict[str, Any]) -> None:
+    def epoch(self, record: dict[str, Any], score: str) -> None:
         """Show nothing."""
 
 
@@ -61,8 +65,8 @@ def event_log(folder: Path, stage: str, epochs_done: int) -> Iterator[Callable[[
 
     def log(record: dict[str, Any]) -> None:
         epoch = record["epoch"]
-        for key in ("loss", "penalty", "train_accuracy", "validation_accuracy", "lr", "compression"):
-            if record[key] is not None:
+        for key in _SCALARS:
+            if record.get(key) is not None:
                 writer.add_scalar(key, record[key], epoch)
         for layer, counts in record["layers"].items():
             for key, value in counts.items():

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import nn
 
-from torch_growl.application.data import check_labels, load_data
-from torch_growl.application.models import build_network, count_outputs
+from torch_growl.application.data import Reading, check_labels, first_examples, load_data
+from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.training import batches
+from torch_growl.application.tasks import Batch, build_task
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
 from torch_growl.networks.storage import load
@@ -34,7 +34,9 @@ class Run:
         watcher: shows the progress; None: nothing is shown.
 
     Attributes:
+        task: the loss and the metric.
         splits: the data.
+        reading: how examples are read.
         device: the device that networks are trained and tested on.
         layers: names of the layers that are penalised and tied.
         side: which side's rows are penalised and tied.
@@ -63,8 +65,10 @@ class Run:
         cpu = self.recipe.device == "cpu" or not torch.cuda.is_available()
         self.accelerator = Accelerator(cpu=cpu, mixed_precision=self.recipe.precision)
         self.device = self.accelerator.device
-        choice = self.recipe.data
-        self.splits = load_data(choice.name, data_dir, self.recipe.seed, **choice.options)
+        self.task = build_task(self.recipe.task)
+        data = self.recipe.data
+        self.splits = load_data(data.name, data_dir, self.recipe.seed, **data.options)
+        self.reading = Reading(data.workers, self.splits.collate, data.steps_per_epoch)
         self.side = row_side(self.recipe)
         self.layers = recipe_layers(self.network(), self.recipe)
 
@@ -73,20 +77,30 @@ class Run:
         torch.manual_seed(self.recipe.seed)
         return build_network(self.recipe.model.name, **self.recipe.model.options)
 
-    def example(self) -> Tensor:
-        """Eight inputs of the validation split, on CPU; fewer when it is smaller."""
-        return next(batches(self.splits.validation, 8))[0]
+    def example(self) -> Any:
+        """Eight inputs of the validation split, on CPU; fewer when it is smaller. A tensor, a tuple or a dict."""
+        return self._example().example_inputs
+
+    def _example(self) -> Batch:
+        return self.task.read(first_examples(self.splits.validation, 8, self.reading))
+
+    @property
+    def testing(self) -> dict[str, Any]:
+        """The arguments of :func:`evaluate` beside network, split and device."""
+        classification = self.recipe.task == "classification"  # of another task a single example may be large
+        size = 500 if classification else self.recipe.dense.batch_size
+        return {"task": self.task, "size": size, "reading": self.reading}
 
     def check_task(self) -> None:
-        """Check, before any training, that the run is a classification: labels are classes, outputs are logits.
+        """Check, before any training, that labels and outputs fit the task.
 
         Raises:
-            DataError: the labels of a split are not classes, or not below the number of the network's outputs.
-            RecipeError: the network's output is not one tensor of logits.
+            DataError: the labels of a split do not fit the task, or are not below the number of the network's outputs.
+            RecipeError: the network's output does not fit the task.
         """
-        check_labels(self.splits)
-        n_outputs = count_outputs(self.network(), self.example(), self.recipe.model.name)
-        check_labels(self.splits, n_outputs)
+        check_labels(self.splits, self.task, reading=self.reading)
+        n_classes = check_outputs(self.network(), self._example(), self.recipe.model.name, self.task)
+        check_labels(self.splits, self.task, n_classes, self.reading)
 
     # ── the networks of the stages ──────────────────────────────────────────────────────────────────────────────
 

@@ -131,7 +131,7 @@ def _fit(
         penalty: applied after the optimizer's steps.
         counts: rows and compression for the metrics, where the structure is enforced; None: counted every epoch.
     """
-    folder, phase = run.folder, run.recipe.trainings[name]
+    folder, phase, metric = run.folder, run.recipe.trainings[name], run.task.metric
     state = folder.load_checkpoint(name, run.recipe)
     done = 0 if state is None else int(state["epoch"])
     if state is not None and done >= phase.epochs:
@@ -145,10 +145,10 @@ def _fit(
         def log(record: dict[str, Any]) -> None:
             folder.append_metrics(record)
             events(record)
-            run.watcher.epoch(record)
-            said = bool(collapse(records))
+            run.watcher.epoch(record, f"{metric.name} {metric.text(record['validation_score'])}")
+            said = bool(collapse(records, metric))
             records.append(record)
-            if penalty is not None and not said and (note := collapse(records)):
+            if penalty is not None and not said and (note := collapse(records, metric)):
                 warnings.warn(note, GrowlWarning, stacklevel=2)
 
         trainer = Trainer(
@@ -163,6 +163,9 @@ def _fit(
             side=run.side,
             counts=counts,
             teacher=run.trained("dense") if phase.distill else None,
+            task=run.task,
+            reading=run.reading,
+            test_size=run.testing["size"],
         )
         settings = run.recipe.growl
         often: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A sweep: a recipe is run with rising strengths, which gives a curve of accuracy against size.
+"""A sweep: a recipe is run with rising strengths, which gives a curve of the metric against size.
 
 The training of each strength starts from the weights of the previous one; the dense network is trained once. The folder
 of a sweep has a complete run folder for every strength, ``sweep.json`` with their figures and ``sweep.png``.
@@ -19,6 +19,7 @@ from torch_growl.application.runs.listeners import Watcher
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
+from torch_growl.application.tasks import Metric, metric_of, scores_of
 from torch_growl.checksums import sealed_json
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.files import is_temporary, locked, write_bytes, write_text
@@ -89,7 +90,8 @@ class Sweep:
         """Do the runs that are not done yet; write ``sweep.json`` and ``sweep.png`` after each.
 
         Returns:
-            A point for every strength: ``strength``, ``run``, ``accuracy``, ``compression``, ``macs``.
+            A point for every strength: ``strength``, ``run``, ``score`` (``accuracy`` too, where that is the metric),
+            ``compression``, ``macs``.
 
         Raises:
             RunFolderError: the folder is in use, and ``resume`` is false or it belongs to another sweep; nothing is
@@ -122,10 +124,10 @@ class Sweep:
                 {
                     "strength": strength,
                     "run": folder.path.name,
-                    **{key: result[key] for key in ("accuracy", "compression", "macs")},
+                    **{key: result[key] for key in ("score", "accuracy", "compression", "macs") if key in result},
                 }
             )
-            self._write(points)
+            self._write(points, metric_of(result))
         return points
 
     def _check(self, resume: bool) -> None:
@@ -159,11 +161,11 @@ class Sweep:
         state = before.finished("train", older)
         now.save_checkpoint("given", recipe, {"epoch": 0, "model": state["model"]})
 
-    def _write(self, points: list[dict[str, Any]]) -> None:
-        kept = {"recipe": self.recipe.name, "seed": self.recipe.seed, "points": points}
+    def _write(self, points: list[dict[str, Any]], metric: Metric) -> None:
+        kept = {"recipe": self.recipe.name, "seed": self.recipe.seed, "metric": metric.to_dict(), "points": points}
         write_text(self.result_file, sealed_json(kept, indent=2))
-        curve = [(p["compression"]["network"], p["accuracy"]["compact"]) for p in points]
-        figure = curve_figure({self.recipe.name: curve}, dense=points[0]["accuracy"]["dense"])
+        curve = [(p["compression"]["network"], scores_of(p)["compact"]) for p in points]
+        figure = curve_figure({self.recipe.name: curve}, dense=scores_of(points[0])["dense"], metric=metric)
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
         write_bytes(self.picture_file, picture.getvalue())

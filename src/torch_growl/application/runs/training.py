@@ -15,18 +15,19 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from torch_growl.application.data import TensorSplit
+from torch_growl.application.data import IN_PROCESS, Reading, batches, steps_in
 from torch_growl.application.recipes import Phase, training_seed
+from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task
 from torch_growl.errors import DataError, GrowlError, first_line
+from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.tying import existing_tying
 
-__all__ = ["Trainer", "evaluate", "predictions"]
+__all__ = ["Trainer", "evaluate"]
 
 
 def learning_rate(phase: Phase, epoch: float) -> float:
@@ -53,43 +54,35 @@ def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
     return adam(parameters, lr=phase.lr, weight_decay=phase.weight_decay)
 
 
-def batches(
-    split: Dataset[Any], size: int, seed: int | None = None, drop_last: bool = False
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of a split, shuffled and augmented with a seed, or in order without one."""
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    if isinstance(split, TensorSplit):
-        n = len(split)
-        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-        for start in range(0, n - size + 1 if drop_last else n, size):
-            yield split.batch(order[start : start + size], generator)
-    else:
-        yield from DataLoader(
-            split, batch_size=size, shuffle=generator is not None, generator=generator, drop_last=drop_last
-        )
-
-
 @torch.inference_mode()
-def predictions(model: nn.Module, split: Dataset[Any], device: torch.device, size: int = 500) -> tuple[Tensor, Tensor]:
-    """Predict the classes of a split; the network runs in eval mode, and its mode is restored.
+def evaluate(
+    model: nn.Module,
+    split: Dataset[Any],
+    device: torch.device,
+    task: Task | None = None,
+    *,
+    size: int = 500,
+    reading: Reading = IN_PROCESS,
+) -> float:
+    """Compute the metric on a split; the network runs in eval mode, and its mode is restored.
 
-    Returns:
-        Predicted and true classes, ``(n,)`` each, int64, on CPU.
+    Args:
+        model: the network, on the device.
+        split: the examples.
+        device: of the network.
+        task: it has the metric; None: classification, whose accuracy is a share of 1.
+        size: examples in a batch.
+        reading: how they are read.
     """
+    task = task or build_task("classification")
     was_training = model.training
     model.eval()
-    predicted, true = [], []
-    for x, y in batches(split, size):
-        predicted.append(model(x.to(device)).argmax(1).cpu())
-        true.append(y.cpu())  # a split may be on a GPU
+    sums = torch.zeros(())
+    for found in batches(split, size, reading=reading):
+        batch = task.read(found).to(device)
+        sums = sums + task.sums(task.output(call(model, batch.inputs)), batch.labels).cpu()
     model.train(was_training)
-    return torch.cat(predicted), torch.cat(true)
-
-
-def evaluate(model: nn.Module, split: Dataset[Any], device: torch.device) -> float:
-    """Compute the accuracy on a split, 0..1."""
-    predicted, true = predictions(model, split, device)
-    return float((predicted == true).double().mean())
+    return task.score(sums)
 
 
 @dataclass
@@ -109,6 +102,9 @@ class Trainer:
         counts: what is logged of the rows where the structure is enforced already, as :meth:`Tying.counts`
             gives it; None: they are counted.
         teacher: the dense network, for a training with distillation; in eval mode, on the accelerator's device.
+        task: it has the loss and the metric.
+        reading: how examples are read.
+        test_size: examples in a batch of the validation split.
     """
 
     stage: str
@@ -122,6 +118,9 @@ class Trainer:
     side: Side = "input"
     counts: dict[str, Any] | None = None
     teacher: nn.Module | None = None
+    task: Task = field(default_factory=lambda: build_task("classification"))
+    reading: Reading = IN_PROCESS
+    test_size: int = 500
     norms: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def fit(
@@ -144,8 +143,7 @@ class Trainer:
         """
         device = self.accelerator.device
         model.to(device)
-        size = min(self.phase.batch_size, _length(train))
-        steps = _length(train) // size
+        size, steps = steps_in(train, self.phase.batch_size, self.reading)
         optimizer = make_optimizer(model, self.phase)
         prepared, wrapped = self.accelerator.prepare(model, optimizer)
         if growl is not None:
@@ -163,7 +161,7 @@ class Trainer:
         seconds = 0.0 if state is None else float(state["seconds"])
         for epoch in range(first, self.phase.epochs):
             started = time.perf_counter()
-            loss, accuracy = self._epoch(prepared, optimizer, wrapped, train, epoch, size, steps)
+            loss, score = self._epoch(prepared, optimizer, wrapped, train, epoch, size, steps)
             if not math.isfinite(loss):
                 raise GrowlError(
                     f"stage {self.stage}: the loss is {loss} in epoch {epoch + 1}; lower {self.stage}.lr "
@@ -178,8 +176,7 @@ class Trainer:
                     "epoch": epoch + 1,
                     "loss": loss,
                     "penalty": None if growl is None else float(growl.penalty().detach()),
-                    "train_accuracy": accuracy,
-                    "validation_accuracy": evaluate(model, validation, device),
+                    **self._scores(score, model, validation),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
                     **(existing_tying(model, self.layers, self.side).counts() if self.counts is None else self.counts),
@@ -209,45 +206,68 @@ class Trainer:
         """Train for one epoch.
 
         Returns:
-            Mean loss and accuracy over the batches, each measured before its step.
+            Mean loss and metric over the batches, each measured before its step.
         """
         seed = (self.seed * 1_000_003 + training_seed(self.stage) * 100_003 + epoch) % (2**63)
         torch.manual_seed(seed)
         model.train()
         total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-        right = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
-        for step, (x, y) in enumerate(batches(train, size, seed, drop_last=True)):
+        sums = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        for step, found in enumerate(self._batches(train, size, seed, steps)):
             rate = learning_rate(self.phase, epoch + step / steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            x, y = x.to(self.accelerator.device), y.to(self.accelerator.device)
+            batch = self.task.read(found).to(self.accelerator.device)
             with self.accelerator.autocast():
-                output = model(x)
-                loss = self._loss(output, x, y)
+                output = self.task.output(call(model, batch.inputs))
+                loss = self._loss(output, batch)
             wrapped.zero_grad()
             self.accelerator.backward(loss)
             wrapped.step()
             total += loss.detach()
-            right += (output.detach().argmax(1) == y).sum()
+            with torch.no_grad():
+                sums = sums + self.task.sums(output, batch.labels)
             if step % 20 == 0 or step + 1 == steps:
                 self.progress(epoch + 1, step + 1, steps, float(total) / (step + 1))
-        return float(total) / steps, float(right) / (steps * size)
+        return float(total) / steps, self.task.score(sums)
 
-    def _loss(self, output: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def _batches(self, train: Dataset[Any], size: int, seed: int, steps: int) -> Iterator[Any]:
+        """Yield the batches of an epoch; an iterable dataset that ends before the last step begins again."""
+        done = 0
+        while done < steps:
+            before = done
+            for batch in batches(train, size, seed, drop_last=True, reading=self.reading):
+                yield batch
+                done += 1
+                if done == steps:
+                    return
+            if done == before:
+                raise DataError(f"stage {self.stage}: the train set has no batch of {size} examples; lower batch_size")
+
+    def _scores(self, train: float, model: nn.Module, validation: Dataset[Any]) -> dict[str, float]:
+        """The metric's fields of an epoch's record; those of a classification have the accuracy's name too."""
+        found = evaluate(
+            model, validation, self.accelerator.device, self.task, size=self.test_size, reading=self.reading
+        )
+        scores = {"train_score": train, "validation_score": found}
+        return scores | (
+            {"train_accuracy": train, "validation_accuracy": found} if self.task.metric == ACCURACY else {}
+        )
+
+    def _loss(self, output: Any, batch: Batch) -> Tensor:
         try:
-            loss = F.cross_entropy(output, y, label_smoothing=self.phase.label_smoothing)
+            loss = self.task.loss(output, batch.labels, self.phase.label_smoothing)
         except IndexError as error:
             raise DataError(
-                f"stage {self.stage}: a label of the train set is no class below the network's {output.shape[1]} "
-                f"outputs: {first_line(error)}"
+                f"stage {self.stage}: a label of the train set is no class below the network's "
+                f"{self.task.classes(output)} outputs: {first_line(error)}"
             ) from error
         share, temperature = self.phase.distill, self.phase.temperature
         if not share or self.teacher is None:
             return loss
         with torch.no_grad():
-            wanted = F.log_softmax(self.teacher(x) / temperature, dim=1)
-        given = F.log_softmax(output / temperature, dim=1)
-        distance = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
+            wanted = self.task.output(call(self.teacher, batch.inputs))
+        distance = self.task.distance(output, wanted, temperature)
         return (
             1 - share
         ) * loss + share * temperature**2 * distance  # the squared temperature keeps the scale of gradients
@@ -258,7 +278,3 @@ class Trainer:
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
                 self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
-
-
-def _length(split: Dataset[Any]) -> int:
-    return len(cast(Any, split))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import torch_growl as tg
 
@@ -28,13 +31,19 @@ def test_a_share_or_a_figure(target: tg.Target, amount: float) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ({}, ValueError, "one of weights, macs, bytes and file_bytes, got none"),
+        ({}, ValueError, "one of weights, macs, bytes, file_bytes and accuracy_drop, got none"),
         ({"weights": 0.5, "macs": 0.5}, ValueError, "got \\['macs', 'weights'\\]"),
         ({"macs": 0}, ValueError, "macs must be finite and > 0, got 0: a share below 1"),
         ({"macs": float("nan")}, ValueError, "macs must be"),
         ({"bytes": "half"}, TypeError, "bytes must be a number, got str"),
         ({"file_bytes": 0.5, "dtype": "int4"}, ValueError, "dtype must be 'float32'.*got 'int4'"),
         ({"bytes": 0.5, "dtype": "int8"}, ValueError, "dtype is for file_bytes.*got bytes"),
+        ({"accuracy_drop": 0, "validate": len}, ValueError, "accuracy_drop must be finite and > 0, got 0"),
+        ({"accuracy_drop": 0.3}, ValueError, "accuracy_drop and validate.* go together"),
+        ({"macs": 0.5, "validate": len}, ValueError, "accuracy_drop and validate.* go together"),
+        ({"accuracy_drop": 0.3, "validate": 97.0}, TypeError, "validate must be a function of the network, got float"),
+        ({"macs": 0.5, "reference": 97.0}, ValueError, "are for an accuracy_drop"),
+        ({"accuracy_drop": 1, "validate": len, "reference": "high"}, TypeError, "reference must be a number"),
     ],
 )
 def test_other_targets_are_refused(given: dict[str, object], error: type[Exception], text: str) -> None:
@@ -46,3 +55,14 @@ def test_other_targets_are_refused(given: dict[str, object], error: type[Excepti
 def test_a_figure_that_the_dense_network_meets_is_refused() -> None:
     with pytest.raises(tg.GrowlError, match="macs must be less than the dense network's 900, got 900"):
         tg.Target(macs=900).amount(DENSE["macs"])
+
+
+@pytest.mark.parametrize("score", [0.5, 3, np.float32(2), torch.tensor(1.0)])
+def test_a_score_may_be_any_number(score: object) -> None:
+    assert tg.Target(accuracy_drop=1, validate=lambda _: score).score(nn.Identity()) == float(score)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("score", [None, True, "0.9", torch.ones(2), (0.9, 1)])
+def test_what_is_no_number_is_refused(score: object) -> None:
+    with pytest.raises(tg.GrowlError, match="validate must return a number"):
+        tg.Target(accuracy_drop=1, validate=lambda _: score).score(nn.Identity())  # type: ignore[arg-type,return-value]

@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -44,7 +43,7 @@ from torch_growl.networks.penalty.penalised_layers import (
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
-from torch_growl.networks.targets import Control, Progress, RowsOf, Target
+from torch_growl.networks.targets import Control, DropControl, RowsOf, Target
 
 __all__ = ["GrOWL"]
 
@@ -153,7 +152,7 @@ class GrOWL(PenalisedNetwork):
         )
         self._capturable = capturable
         self._hooks = StepHooks()
-        self._control: Control | None = None
+        self._control: Control | DropControl | None = None
         if target is None and example_inputs is not None:
             raise InvalidValueError("example_inputs are for a target; give target=Target(…) too, or leave them out")
         if target is not None:
@@ -164,7 +163,8 @@ class GrOWL(PenalisedNetwork):
                     "capturable=True: the strength that leads to the target is found for every layer"
                 )
             rows = [RowsOf(name, p.info.module, p.lam.numpy(), self.min_rows) for name, p in self._layers.items()]
-            self._control = Control(self._model, target, example_inputs, rows)
+            judged = isinstance(target, Target) and target.accuracy_drop is not None
+            self._control = (DropControl if judged else Control)(self._model, target, example_inputs, rows)
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -284,26 +284,6 @@ class GrOWL(PenalisedNetwork):
         """
         pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
         zero_rows_(plain_model(model), pruned, self.side)
-
-    def _rates_to_target(self, step: int) -> dict[str, float] | None:
-        """The rates of the layers after a step, with a target; 0: the layer is not shrunk."""
-        if self._control is None:
-            return None
-        action = self._control.after(step)
-        for layer, rows in enumerate(action.gone):
-            self._step.pruned(layer)[torch.from_numpy(rows)] = True
-        return dict(zip(self._layers, action.rates or [0.0] * len(self._layers), strict=True))
-
-    @property
-    def progress(self) -> Progress:
-        """The state of a training with a target: phase, what is left, whether the target is reached.
-
-        Raises:
-            InvalidValueError: there is no target.
-        """
-        if self._control is None:
-            raise InvalidValueError("progress needs GrOWL(..., target=…)")
-        return self._control.progress(self._hooks.count, self.nonzero())
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.networks.optimizers import StepLengths, carried_to_base
-from torch_growl.networks.targets import Control
+from torch_growl.networks.targets import Control, DropControl
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
 
@@ -76,7 +76,7 @@ class Penalty(Protocol):
 
     steps: int
     _capturable: bool  # whether steps must not wait for the device
-    _control: Control | None  # finds the rates, if there is a target
+    _control: Control | DropControl | None  # finds the rates, if there is a target
 
     @property
     def _scale_free(self) -> bool:
@@ -93,6 +93,9 @@ class Penalty(Protocol):
 
     def _zero_pruned(self, optimizer: Optimizer) -> None:
         """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
+
+    def _judge(self) -> None:
+        """With an accuracy drop: judge the network if it is time; called after the step of every optimizer."""
 
 
 class PenaltyHook:
@@ -187,6 +190,7 @@ class PenaltyHook:
         if carried:
             self.penalty._zero_pruned(optimizer)
         self.penalty.steps += self.leads
+        self.penalty._judge()
 
 
 def _within_a_step(optimizer: Optimizer) -> bool:
@@ -233,6 +237,16 @@ class StepHooks:
         """Steps of the optimizer that the penalty was last attached to, the first of several."""
         leading = [hook.count for hook in self._hooks if hook.leads]
         return self._loaded if self._loaded is not None else leading[-1] if leading else 0
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers that the penalty is attached to."""
+        return [hook.optimizer for hook in self._hooks if hook.is_alive]
+
+    @property
+    def finished(self) -> int:
+        """The steps that all optimizers have made."""
+        return min((hook.count for hook in self._hooks if hook.is_alive), default=0)
 
     def attach(self, penalty: Penalty, optimizers: Sequence[Optimizer], schedule: Schedule) -> RemovableHandle:
         """Register a hook on each optimizer; a hook removed since does not count as attached.

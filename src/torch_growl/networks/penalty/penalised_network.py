@@ -1,4 +1,4 @@
-"""A network with penalised layers: the settings of each, its rows, and the value of the penalty."""
+"""A network with penalised layers: the settings of each, its rows, the value of the penalty, and its target."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from torch_growl.arguments import check_number
+from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
 from torch_growl.networks.layers import Side, rows_of
+from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
 from torch_growl.networks.penalty.step_layers import ProximalStep
-from torch_growl.networks.targets import Control
+from torch_growl.networks.targets import Control, DropControl, DropProgress, Progress
 
 __all__ = ["Form", "PenalisedNetwork"]
 
@@ -30,7 +32,8 @@ class PenalisedNetwork:
     left_out: dict[str, str]
     _layers: dict[str, PenalisedLayer]
     _step: ProximalStep
-    _control: Control | None
+    _hooks: StepHooks
+    _control: Control | DropControl | None
 
     @property
     def strength(self) -> float:
@@ -84,3 +87,31 @@ class PenalisedNetwork:
             terms.append(value)
         device = terms[0].device
         return torch.stack([term.to(device) for term in terms]).sum()
+
+    def _rates_to_target(self, step: int) -> dict[str, float] | None:
+        """The rates of the layers after a step, with a target; 0: the layer is not shrunk."""
+        if self._control is None:
+            return None
+        action = self._control.after(step)
+        for layer, rows in enumerate(action.gone):
+            self._step.pruned(layer)[torch.from_numpy(rows)] = True
+        return dict(zip(self._layers, action.rates or [0.0] * len(self._layers), strict=True))
+
+    @property
+    def progress(self) -> Progress | DropProgress:
+        """The state of a training with a target: phase, what is left, whether the target is reached.
+
+        With an accuracy drop also the scores, the trials and the best of them.
+
+        Raises:
+            InvalidValueError: there is no target.
+        """
+        if self._control is None:
+            raise InvalidValueError("progress needs GrOWL(..., target=…)")
+        return self._control.progress(self._hooks.count, self.nonzero())
+
+    def _judge(self) -> None:
+        """With an accuracy drop: judge the network if it is time, once all optimizers have made a step."""
+        if isinstance(self._control, DropControl):
+            owed = [own for i in range(len(self._layers)) for own in (self._step.pruned(i), self._step.owed(i))]
+            self._control.finish(self._hooks.finished, self._hooks.optimizers, owed)

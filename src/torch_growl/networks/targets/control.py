@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.arguments import check_count, check_type
-from torch_growl.errors import GrowlWarning, users_stacklevel
+from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.figure import Figure
+from torch_growl.networks.targets.path import PathPoint
 from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
 from torch_growl.networks.targets.target import Target
 from torch_growl.networks.wiring import Flags
 
-__all__ = ["Control", "Progress"]
+__all__ = ["Action", "Control", "DropProgress", "Phase", "Progress", "Stretch"]
 
 Floats = NDArray[np.float64]
-Phase = Literal["free", "shrinking", "holding"]
+Phase = Literal["free", "shrinking", "recovering", "holding"]
 
 _FREE, _SHRINKING_UNTIL = 0.1, 0.7  # of the steps; measured on digits, 200 and 1,500 steps, SGD and AdamW
 _SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
@@ -40,7 +41,8 @@ class Progress:
     """The state of a training with a target; ``str()`` shows it as a line.
 
     Attributes:
-        phase: ``"free"`` before rows shrink, ``"shrinking"``, or ``"holding"`` once the target is met.
+        phase: ``"free"`` before rows shrink, ``"shrinking"``, or ``"holding"`` once the target is met; with an accuracy
+            drop also ``"recovering"``.
         step: optimizer steps so far.
         steps: those of the whole training.
         of: the measure: weights, macs, bytes or file_bytes.
@@ -65,6 +67,39 @@ class Progress:
         left = f"{self.left:,.0f} of {self.dense:,.0f} {self.of} left ({self.left / self.dense:.1%})"
         goal = "target reached" if self.reached else f"target not reached: at most {self.asked:,.0f} asked"
         return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}, {goal}"
+
+
+@dataclass(frozen=True)
+class DropProgress(Progress):
+    """The state of a training with an accuracy drop; ``str()`` shows it as a line.
+
+    Attributes:
+        asked: the accuracy drop.
+        left: the weights that are left now.
+        dense: the dense network's weights.
+        reached: whether a smaller network within the drop is found.
+        reference: the dense network's score; NaN before it is known.
+        score: the last score; NaN before the first one.
+        best: the smallest network found within the drop.
+        points: all trials.
+        why: what ended the search, or holds it.
+    """
+
+    reference: float
+    score: float
+    best: PathPoint | None
+    points: tuple[PathPoint, ...]
+    why: str
+
+    def __str__(self) -> str:
+        left = f"{self.left:,} of {self.dense:,} weights left ({self.left / self.dense:.1%})"
+        judged = f", score {self.score:g}" + (f" (dense {self.reference:g})" if self.points else "")
+        found = "no smaller network within the drop yet"
+        if self.best is not None:
+            found = f"smallest within {self.asked:g}: {self.best.weights:,} weights"
+        return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}{judged}, {found}" + (
+            f"; {self.why}" if self.why else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -238,6 +273,12 @@ class Control:
         return self._stretch.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state."""
+        """Load a state.
+
+        Raises:
+            InvalidValueError: it is the state of a target of another kind.
+        """
+        if "held" not in state:
+            raise InvalidValueError("the state is that of a target of another kind, an accuracy drop")
         self._stretch.load_state_dict(state)
         self._decided = (0, Action())

@@ -118,6 +118,10 @@ class Figure:
         estimates, figures = zip(*self._points, strict=True)
         return float(np.interp(self._source.estimate(left), estimates, figures))
 
+    def ask(self, amount: float) -> None:
+        """Ask for another amount, of a measure that is counted exactly."""
+        self.asked = self.aim = amount
+
     def check(self, gone: Mapping[str, Flags]) -> float:
         """Compact a copy of the network without certain rows, measure it, and correct the figure by it.
 

@@ -1,25 +1,28 @@
-"""Targets: the share of a network's weights, multiply-adds, bytes or file that is to be left."""
+"""Targets: what is to be left of a network, as a share or a figure, or how much its score may drop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
+
+from torch import nn
 
 from torch_growl.arguments import check_choice, check_number
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.storage import FILE_DTYPES
 
 __all__ = ["MEASURES", "Measure", "Target"]
 
-Measure = Literal["weights", "macs", "bytes", "file_bytes"]
+Measure = Literal["weights", "macs", "bytes", "file_bytes", "accuracy_drop"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A target: the most that is to be left of a network after compaction, in one of four measures.
+    """A target: the most that is to be left of a network after compaction, or the most that its score may drop.
 
-    A number below 1 is a share of the dense network's, a number from 1 an absolute figure.
+    A number of weights, macs or bytes below 1 is a share of the dense network's, a number from 1 an absolute figure.
 
     Args:
         weights: elements of all parameters.
@@ -28,10 +31,19 @@ class Target:
         file_bytes: size of the compact file that :func:`torch_growl.save` writes, header included; a share is one of
             the dense network's file in its own types. It is counted on the way, and real files correct the count.
         dtype: with ``file_bytes``: the ``dtype`` that the file will be saved with.
+        accuracy_drop: the most that the score may be worse than the dense network's, in the unit of ``validate``; the
+            smallest network (in weights) within it is looked for.
+        validate: with an accuracy drop: a function that takes the network, in eval mode, and returns its score on
+            images, texts or whatever it is for that it is not trained on. It is called 10 to 30 times in a training.
+            In a distributed training it must return the same on every process.
+        higher_is_better: whether a higher score is the better one.
+        reference: the dense network's score, if it is known. None: the best that the network reaches before its rows
+            shrink, so start from trained weights.
 
     Raises:
-        InvalidValueError: not exactly one measure is given, it is not above 0, or ``dtype`` does not go with it.
-        InvalidTypeError: it is no number.
+        InvalidValueError: not exactly one measure is given, it is not above 0, or something is given that does not go
+            with it.
+        InvalidTypeError: it is no number, or ``validate`` is no function.
 
     Example:
         >>> import torch_growl as tg
@@ -39,6 +51,8 @@ class Target:
         Target(macs=0.5)
         >>> tg.Target(bytes=100_000).of
         'bytes'
+        >>> tg.Target(accuracy_drop=0.3, validate=lambda network: 97.0)
+        Target(accuracy_drop=0.3)
     """
 
     weights: float | None = None
@@ -46,17 +60,33 @@ class Target:
     bytes: float | None = None
     file_bytes: float | None = None
     dtype: str | None = None
+    accuracy_drop: float | None = None
+    validate: Callable[[nn.Module], float] | None = None
+    higher_is_better: bool = True
+    reference: float | None = None
 
     def __post_init__(self) -> None:
         given = self._given()
         if len(given) != 1:
             names = f"{', '.join(MEASURES[:-1])} and {MEASURES[-1]}"
             raise InvalidValueError(f"Target takes one of {names}, got {sorted(given) or 'none'}")
-        check_number(self.of, getattr(self, self.of), above=0, why="a share below 1, or an absolute figure")
+        judged = self.of == "accuracy_drop"
+        why = "in the unit of the score" if judged else "a share below 1, or an absolute figure"
+        check_number(self.of, getattr(self, self.of), above=0, why=why)
         if self.dtype is not None:
             check_choice("dtype", self.dtype, FILE_DTYPES)
             if self.of != "file_bytes":
                 raise InvalidValueError(f"Target: dtype is for file_bytes, the file it is saved in; got {self.of}")
+        if judged != (self.validate is not None):
+            raise InvalidValueError(
+                "Target: accuracy_drop and validate, a function that returns a network's score, go together"
+            )
+        if judged and not callable(self.validate):
+            raise InvalidTypeError(f"validate must be a function of the network, got {type(self.validate).__name__}")
+        if not judged and (self.reference is not None or not self.higher_is_better):
+            raise InvalidValueError("Target: reference and higher_is_better are for an accuracy_drop")
+        if self.reference is not None:
+            check_number("reference", self.reference)
 
     def _given(self) -> list[Measure]:
         return [name for name in MEASURES if getattr(self, name) is not None]
@@ -86,6 +116,18 @@ class Target:
                 f"target: {self.of} must be less than the dense network's {whole:,.0f}, got {asked:,.0f}"
             )
         return asked
+
+    def score(self, model: nn.Module) -> float:
+        """Call the validation function.
+
+        Raises:
+            InvalidTypeError: it returns no number.
+        """
+        found: Any = cast(Any, self.validate)(model)
+        value = found.item() if hasattr(found, "item") and getattr(found, "ndim", 1) == 0 else found
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidTypeError(f"validate must return a number, a network's score; got {type(found).__name__}")
+        return float(value)
 
     def __repr__(self) -> str:
         dtype = "" if self.dtype is None else f", dtype={self.dtype!r}"

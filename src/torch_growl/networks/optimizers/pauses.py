@@ -1,0 +1,46 @@
+"""A pause in a training, in which the network is judged."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from torch_growl.networks.optimizers.formulas import is_schedule_free
+
+__all__ = ["paused"]
+
+
+@contextmanager
+def paused(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Put a network into eval mode for a block; modes and the states of random generators are as before at its end.
+
+    Schedule-free optimizers, which train other weights than those to be judged, are put into eval mode too.
+
+    Args:
+        model: the network in training.
+        optimizers: all that train it.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    switched = [cast(Any, optimizer) for optimizer in optimizers if is_schedule_free(optimizer)]
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002  # the global one, which users seed
+    for optimizer in switched:
+        optimizer.eval()
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for optimizer in switched:
+            optimizer.train()
+        np.random.set_state(numpys)  # noqa: NPY002
+        random.setstate(pythons)

@@ -43,7 +43,9 @@ def test_none_of_some_is_wrong_without_a_word(hostile: Hostile) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hostile", NETWORKS, ids=lambda one: f"{one.family}, {one.name}")
+@pytest.mark.parametrize(
+    "hostile", [one for one in NETWORKS if one not in SOME], ids=lambda one: f"{one.family}, {one.name}"
+)
 def test_none_is_wrong_without_a_word(hostile: Hostile) -> None:
     verdict = judge(hostile)
     assert not verdict.silent, verdict

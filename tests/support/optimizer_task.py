@@ -73,6 +73,8 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "Adafactor": lambda m: torch.optim.Adafactor(_all(m), lr=6e-2),
     "Muon": lambda m: torch.optim.Muon(_matrices(m), lr=1e-2),
 }
+if not hasattr(torch.optim, "Muon"):  # before torch 2.9
+    del OPTIMIZERS["Muon"]
 
 
 class SteppedSGD(torch.optim.SGD):

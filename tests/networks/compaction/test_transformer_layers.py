@@ -59,18 +59,15 @@ def assert_same_in_both_ways(model: nn.Module, small: nn.Module) -> None:
         torch.testing.assert_close(small(**inputs).detach(), model(**inputs).detach(), rtol=1e-4, atol=1e-4)
 
 
-SLOW = pytest.mark.slow
+# every example with the defaults, and one of them with each other pair of settings
+SETTINGS = list(itertools.product([False, True], ["relu", "gelu", F.silu]))
+EVERY = [(*SETTINGS[0], example) for example in examples()]
+EVERY += [(*one, list(examples())[number % 3]) for number, one in enumerate(SETTINGS[1:])]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", ["batch", "padded", pytest.param("sequence", marks=SLOW)])
 @pytest.mark.parametrize("prune", PRUNED)
-@pytest.mark.parametrize(
-    "activation",
-    ["relu", pytest.param("gelu", marks=SLOW), pytest.param(F.silu, marks=SLOW)],
-    ids=["relu", "gelu", "callable"],
-)
-@pytest.mark.parametrize("norm_first", [False, pytest.param(True, marks=SLOW)])
+@pytest.mark.parametrize(("norm_first", "activation", "example"), EVERY)
 def test_an_encoder_is_cut_and_right_with_and_without_the_fast_path(
     norm_first: bool, activation: Any, prune: str, example: str, tmp_path: Path
 ) -> None:

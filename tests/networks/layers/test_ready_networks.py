@@ -125,6 +125,8 @@ class Locked(nn.Sequential):
 def test_an_activation_in_an_attribute_is_detached_in_the_copy(name: str, tmp_path: Path) -> None:
     if name in ("export_onnx", "export_executorch"):
         pytest.importorskip(name.removeprefix("export_"))
+    if name.startswith("export_") and torch.__version__ < "2.9":
+        pytest.skip("torch before 2.9 does not export a network that assigns an attribute")
     model = Keeps(*plain())
     y = model(example())
     CALLS[name](model, tmp_path)

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 import torch_growl as tg
-from tests.support.optimizer_task import SteppedSGD
+from tests.support.optimizer_task import OPTIMIZERS, SteppedSGD
 from tests.support.small_mlp import mlp, step
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
+
+needs_muon = pytest.mark.skipif("Muon" not in OPTIMIZERS, reason="torch before 2.9 has no Muon")
 
 
 def adam_and_muon(model: nn.Module) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
@@ -55,6 +57,7 @@ def test_several_optimizers_of_one_network_shrink_each_its_layers_with_the_share
     assert torch.equal(parts.fc2.weight, before)
 
 
+@needs_muon
 def test_muon_and_adamw_train_one_network() -> None:
     model = mlp()
     optimizers = adam_and_muon(model)
@@ -198,4 +201,5 @@ def test_a_step_that_a_fused_optimizer_skips_changes_no_weight(cls: Any, captura
         growl.check()
         same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
         assert all(same) if size != 1.0 else not any(same[:1])
-    assert growl.steps == (4 if capturable else 2), "a capturable step cannot wait to know"
+    knows = getattr(optimizer, "_step_supports_amp_scaling", False)  # else the scaler itself leaves steps out
+    assert growl.steps == (4 if capturable and knows else 2), "a capturable step cannot wait to know"

@@ -290,9 +290,30 @@ NETWORKS = [
     Mutation(
         "a row more goes than the target asks for",
         "networks/targets/pressing.py",
-        "gone(high), False)",
-        "gone(high + 1), False)",
+        "return left(rows) <= self.figure.aim",
+        "return left(rows) <= 0.9 * self.figure.aim",
         "networks/targets/test_pressing.py::test_the_rows_named_are_the_fewest_that_meet_the_target[Target(weights=0.5)]",
+    ),
+    Mutation(
+        "rows are chosen by their norms alone",
+        "networks/targets/pressing.py",
+        "found[order] = energy / np.maximum(there, 1e-300)",
+        "found[order] = energy",
+        "networks/targets/test_pressing.py::test_layers_lose_rows_evenly_whatever_their_scale_and_spread",
+    ),
+    Mutation(
+        "a row is a large step and nothing is given back",
+        "networks/targets/pressing.py",
+        "            if met(fewer):\n                found = fewer",
+        "            if met(fewer):\n                pass",
+        "networks/targets/test_pressing.py::test_where_one_row_is_a_large_step_others_are_given_back[0.5]",
+    ),
+    Mutation(
+        "rows shrink before the first tenth is over",
+        "networks/targets/control.py",
+        "if self._stretch.met or step <= self._free_until:",
+        "if self._stretch.met:",
+        "networks/targets/test_every_loop.py::test_rows_shrink_evenly_to_zero",
     ),
     Mutation(
         "biases of removed channels are counted",

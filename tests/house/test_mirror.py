@@ -43,6 +43,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/penalty/capturable_step.py",
     ],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],
+    "networks/targets/test_every_loop.py": ["networks/targets/control.py"],
 }
 
 

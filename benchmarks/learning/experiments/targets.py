@@ -6,6 +6,7 @@ A table alone: ``--table landing``.
 * **Landing.** Three networks from scratch, SGD and AdamW, weights, bytes and MACs at 1/2, 1/5 and 1/10.
 * **Budgets.** Six numbers of steps from 200 to 20,000 on MNIST and with a transformer on digits, from scratch and from
   trained weights with tiny steps.
+* **Beside.** The same size by removing the rows of smallest norm at once, with the same steps.
 
 Every training has one CPU thread, random batches, a learning rate on a cosine to 0, and is judged on the test split by
 its compact network, whose size is measured and compared with the size that the training counted.
@@ -32,21 +33,24 @@ import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options
 from benchmarks.learning.training.counting import compacted
+from benchmarks.learning.training.cutting import Order, cut_
 from benchmarks.learning.training.fitting import accuracy, example_of
 from benchmarks.learning.training.tasks import TinyTransformer
-from torch_growl.application.data.datasets import Splits, load_digits_splits, load_mnist
+from torch_growl.application.data.datasets import Splits, load_cifar10, load_digits_splits, load_mnist
 from torch_growl.application.models.convolutional import lenet5
 from torch_growl.application.models.perceptrons import digits_mlp, mnist_mlp
 
-__all__ = ["budget", "landing", "main"]
+__all__ = ["beside", "budget", "landing", "main"]
 
 MEASURES, SHARES = ("weights", "bytes", "macs"), (0.5, 0.2, 0.1)
-TABLES = ("landing", "budgets")
+TABLES = ("landing", "budgets", "beside")
 BUDGETS = (200, 500, 1_250, 3_150, 8_000, 20_000)
 LANDING_STEPS = 300
 TINY_STEPS = 2e-5  # the learning rate of AdamW from trained weights
 TRAINED_STEPS = 3_000  # of the training that makes them, at 1e-3
 SEEDS = 3
+SEVERAL = 1_250  # steps up to which a budget has several seeds
+COMPARED = 3_150  # steps up to which the same training without a target is run
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,30 @@ class Network:
     sgd: float = 0.05
 
 
+def small_cnn() -> nn.Module:
+    """Build five convolutions of 16 to 64 channels with batch normalisation, and a linear layer."""
+    sizes = ((3, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1))
+    layers: list[nn.Module] = []
+    for inputs, outputs, stride in sizes:
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
 NETWORKS = {
     "digits, 64-300-100-10": Network(digits_mlp, "digits", 64),
     "MNIST, 784-300-10": Network(lambda: mnist_mlp(init="torch"), "mnist", 64),
     "MNIST, LeNet-5": Network(lenet5, "images", 32, sgd=0.02),
-    "digits, transformer": Network(lambda: TinyTransformer(width=32), "digits", 32),
+    "digits, transformer": Network(lambda: TinyTransformer(width=32, blocks=1), "digits", 16),
+    "CIFAR-10, five convolutions": Network(small_cnn, "cifar10", 64, sgd=0.02),
 }
 
 
 @cache
 def data_of(name: str, folder: Path) -> Splits:
     """Load the data of a network."""
-    return load_digits_splits() if name == "digits" else load_mnist(folder, flat=name == "mnist")
+    if name == "digits":
+        return load_digits_splits()
+    return load_cifar10(folder, normalize="channels") if name == "cifar10" else load_mnist(folder, flat=name == "mnist")
 
 
 def optimizer_of(name: str, model: nn.Module, rate: float) -> Optimizer:
@@ -87,8 +103,19 @@ def optimizer_of(name: str, model: nn.Module, rate: float) -> Optimizer:
     return AdamW(model.parameters(), lr=rate, weight_decay=0.01)
 
 
-def train(model: nn.Module, optimizer: Optimizer, splits: Splits, steps: int, seed: int, batch: int) -> nn.Module:
-    """Train a network in place on random batches; return it in eval mode."""
+def train(
+    model: nn.Module,
+    optimizer: Optimizer,
+    splits: Splits,
+    steps: int,
+    seed: int,
+    batch: int,
+    before_step: Callable[[int], object] = lambda step: None,
+) -> nn.Module:
+    """Train a network in place on random batches; return it in eval mode.
+
+    ``before_step`` is called with the number of steps done.
+    """
     split: Any = splits.train
     generator = torch.Generator().manual_seed(seed)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -97,6 +124,7 @@ def train(model: nn.Module, optimizer: Optimizer, splits: Splits, steps: int, se
     for step in range(steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        before_step(step)
         x, y = split.batch(torch.randint(len(split), (batch,), generator=generator))
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(model(x), y).backward()
@@ -168,16 +196,84 @@ def budget(name: str, start: str, steps: int, seed: int, folder: Path, whole: in
     splits = data_of(network.data, folder)
     rate = 1e-3 if start == "scratch" else TINY_STEPS
     first = fresh(network, seed) if start == "scratch" else copy.deepcopy(trained(name, seed, folder, whole))
-    dense = copy.deepcopy(first)
-    train(dense, optimizer_of("AdamW", dense, rate), splits, steps, seed + 100, network.batch)
+    without = None
+    if steps <= COMPARED:
+        dense = copy.deepcopy(first)
+        train(dense, optimizer_of("AdamW", dense, rate), splits, steps, seed + 100, network.batch)
+        without = accuracy(dense, splits.test)
     found = to_target(network, first, splits, tg.Target(weights=0.2), ("AdamW", rate), steps, seed + 100)
-    return {
-        "network": name,
-        "start": start,
-        "seed": seed,
-        "steps": steps,
-        "without": accuracy(dense, splits.test),
-    } | found
+    return {"network": name, "start": start, "seed": seed, "steps": steps, "without": without, **found}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A training that is compared with removing rows at once.
+
+    Attributes:
+        network: its name.
+        target: what is asked for.
+        optimizer: its name.
+        rate: its learning rate.
+        steps: of the training.
+        before: steps of the training before, AdamW at 1e-3; 0: from scratch.
+    """
+
+    network: str
+    target: tg.Target
+    optimizer: str
+    rate: float
+    steps: int
+    before: int = 0
+
+
+BESIDE = {
+    "MNIST, 784-300-10, 1/10 of the weights": Beside("MNIST, 784-300-10", tg.Target(weights=0.1), "AdamW", 1e-3, 600),
+    "MNIST, LeNet-5, 1/5 of the MACs": Beside("MNIST, LeNet-5", tg.Target(macs=0.2), "SGD", 0.02, 300),
+    "digits, transformer, 1/5 of the weights, trained before": Beside(
+        "digits, transformer", tg.Target(weights=0.2), "AdamW", 3e-4, 600, 1_500
+    ),
+    "CIFAR-10, five convolutions, 2/5 of the MACs, trained before": Beside(
+        "CIFAR-10, five convolutions", tg.Target(macs=0.4), "SGD", 0.02, 250, 1_000
+    ),
+}
+WAYS: dict[str, tuple[Order, float] | None] = {
+    "target": None,
+    "global, early": ("global", 0.1),
+    "alike, early": ("alike", 0.1),
+    "global, late": ("global", 0.5),
+}
+
+
+def beside(name: str, way: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Train one network to a size by the target, or by removing rows at once after a share of the same steps.
+
+    From trained weights "early" is before the first step.
+    """
+    task = BESIDE[name]
+    network = NETWORKS[task.network]
+    splits = data_of(network.data, folder)
+    model = fresh(network, seed)
+    if task.before:
+        model = copy.deepcopy(trained(task.network, seed, folder, task.before))
+    how = (task.optimizer, task.rate)
+    common = {"task": name, "way": way, "seed": seed, "steps": task.steps, "start": accuracy(model, splits.test)}
+    cut = WAYS[way]
+    if cut is None:
+        return common | to_target(network, model, splits, task.target, how, task.steps, seed + 100)
+    order, share = cut
+    at = 0 if task.before and share < 0.5 else round(share * task.steps)
+    optimizer, example = optimizer_of(task.optimizer, model, task.rate), example_of(splits)
+
+    def before_step(step: int) -> None:
+        if step == at:
+            layers = tg.GrOWL(model, target=task.target, example_inputs=example).layers
+            cut_(model, task.target, example, layers, order, least=4)
+            tg.GrOWL(model, 0.0, layers=layers).attach(optimizer)  # rows that are zero stay zero
+
+    train(model, optimizer, splits, task.steps, seed + 100, network.batch, before_step)
+    small = compacted(model, example)
+    found = {"compact": getattr(tg.measure(small, example, latency=False), task.target.of)}
+    return {**common, **found, "asked": None, "accuracy": accuracy(small, splits.test)}
 
 
 LANDING = tuple(NETWORKS)[:3]
@@ -198,10 +294,16 @@ def jobs(quick: bool, folder: Path) -> dict[str, dict[str, Callable[[], dict[str
             job = partial(landing, name, optimizer, tg.Target(**{of: share}), 0, folder, steps)
             lands[f"landing {name} {optimizer} {of} {share}"] = job
     for steps, (name, start) in product(BUDGETS[: 1 if quick else None], BUDGET_TASKS[1 if quick else 0 :]):
-        for seed in range(1 if quick else SEEDS):
+        for seed in range(SEEDS if steps <= SEVERAL and not quick else 1):
             job = partial(budget, name, start, steps, seed, folder, 50 if quick else TRAINED_STEPS)
             budgets[f"budget {name} {start} {steps} {seed}"] = job
-    return {"landing": lands, "budgets": budgets}
+    both = {
+        f"beside {name} {way} {seed}": partial(beside, name, way, seed, folder)
+        for name in list(BESIDE)[: 1 if quick else None]
+        for way in WAYS
+        for seed in range(1 if quick else SEEDS)
+    }
+    return {"landing": lands, "budgets": budgets, "beside": both}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -209,6 +311,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--table", choices=TABLES, action="append", help="only this one; each has a result of its own")
+    parser.add_argument("--only", default="", help="run only trainings whose name has this in it; keep no result yet")
     given = parser.parse_args(arguments)
     timing.one_thread()
     kept = results.Kept("targets-quick" if given.quick else "targets", resume=not given.quick)
@@ -218,11 +321,14 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         found = []
         for key, job in its.items():
-            found.append(kept.get(key, job))
-            print(key, {field: found[-1][field] for field in ("asked", "compact", "accuracy")}, flush=True)
+            if given.only in key:
+                found.append(kept.get(key, job))
+                print(key, {field: found[-1][field] for field in ("asked", "compact", "accuracy")}, flush=True)
+        if given.only:
+            continue
         given.name = f"{name or 'targets'}-{table}" if name or not given.quick else None
         keep(given, f"learning.experiments.targets --table {table}", {"trainings": found})
-    if not given.table:
+    if not given.table and not given.only:
         kept.done()
 
 

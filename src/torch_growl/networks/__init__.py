@@ -11,7 +11,7 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``exporting``: ONNX, torch.export and ExecuTorch files
 * ``storage``: the compact file and the program beside it
 * ``measurement``: weights, bytes, MACs and latency; the diagnosis of a network before training
-* ``targets``: what is to be left, counting what would be left, and the strength that gets there
+* ``targets``: what is to be left, counting what would be left, and the rows that have to go for it
 * ``penalty``: the GrOWL penalty and its step after the optimizer's
 
 Third parties: numpy, safetensors, scipy, torch.

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import torch_growl as tg
+from benchmarks.learning.training.cutting import Order, cut_
 from benchmarks.learning.training.fitting import Bfloat16, Fit, fit
 from benchmarks.learning.training.on_device import DeviceSplit
 from benchmarks.learning.training.rising import Rise, press, ratios
@@ -19,6 +20,20 @@ from torch_growl.application.models.convolutional import vgg16
 from torch_growl.application.models.perceptrons import digits_mlp
 from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.application.runs.training import evaluate
+
+
+@pytest.mark.parametrize("order", ["global", "alike"])
+def test_rows_are_cut_at_once_to_the_size_that_a_target_asks(order: Order) -> None:
+    torch.manual_seed(0)
+    model, x = digits_mlp(), torch.randn(4, 64)
+    with torch.no_grad():
+        model.fc2.weight[:, :150] *= 0.1
+    norms = model.fc2.weight.detach().norm(dim=0)
+    cut_(model, tg.Target(weights=0.5), x, ("fc1", "fc2"), order, least=4)
+    small, dense = (sum(p.numel() for p in net.parameters()) for net in (tg.compact(model.eval(), x), digits_mlp()))
+    assert 0.47 * dense < small <= 0.5 * dense
+    kept = (model.fc2.weight != 0).any(dim=0)
+    assert norms[kept].min() >= norms[~kept].max()
 
 
 def test_training_goes_on_from_an_epoch_as_if_it_had_not_stopped() -> None:

@@ -98,10 +98,10 @@ def test_the_phases_follow_each_other() -> None:
     train(model, optimizer, 100, note)
     assert list(dict.fromkeys(seen)) == ["free", "shrinking", "holding"]
     assert seen.count("free") == 10
-    assert seen.count("holding") >= 30
+    assert seen.count("holding") >= 50
     assert rows == sorted(rows, reverse=True)
-    assert rows[9] == 128  # none has gone, and many go before what is left at the end is set to zero
-    assert rows[62] < (rows[9] + rows[-1]) / 2
+    assert rows[9] == 160  # none has gone; all that have to go, do so together
+    assert rows[47] > rows[48] == rows[-1]
 
 
 def test_reading_the_progress_changes_nothing() -> None:
@@ -218,7 +218,7 @@ def test_several_optimizers_lead_to_one_target() -> None:
 def test_a_layer_that_is_frozen_later_keeps_its_rows_and_a_missed_target_is_warned_of() -> None:
     torch.manual_seed(0)
     model = mlp()
-    growl = tg.GrOWL(model, target=tg.Target(weights=0.2), example_inputs=digits()[0][:4])
+    growl = tg.GrOWL(model, target=tg.Target(weights=0.05), example_inputs=digits()[0][:4])
     optimizer = OPTIMIZERS["sgd"](model)
     growl.attach(optimizer, steps=40)
     model[2].weight.requires_grad_(False)

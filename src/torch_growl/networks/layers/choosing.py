@@ -16,11 +16,15 @@ from torch_growl.networks.layers.kinds import Side
 __all__ = ["choose_layers", "default_layers", "matching", "warn_of_adapters"]
 
 
-def default_layers(infos: Sequence[LayerInfo]) -> dict[str, str]:
+def default_layers(infos: Sequence[LayerInfo], *, last: bool = False) -> dict[str, str]:
     """The eligible layers that are left out by default, with the reason: the first convolution and the last layer.
 
     The first convolution reads the raw input (three colours); the rows of the last layer are the features that tell
     classes apart. "First" and "last" refer to the order of registration. A first Linear is not left out.
+
+    Args:
+        infos: every parametric layer of the network.
+        last: the last layer is not left out, as with a target.
     """
     rows = [info for info in infos if info.kind is not None]
     left_out = {}
@@ -28,12 +32,14 @@ def default_layers(infos: Sequence[LayerInfo]) -> dict[str, str]:
         if info.kind is not None and info.kind.is_convolution:
             left_out[info.name] = "the network's first convolution"
             break
-    if rows:
+    if rows and not last:
         left_out[rows[-1].name] = "the network's last layer"
     return {info.name: left_out[info.name] for info in rows if info.eligible and info.name in left_out}
 
 
-def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "input") -> list[LayerInfo]:
+def choose_layers(
+    model: nn.Module, layers: Iterable[str] | None, side: Side = "input", *, last: bool = False
+) -> list[LayerInfo]:
     """Choose layers by name, or by default.
 
     Args:
@@ -41,6 +47,7 @@ def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "
         layers: dotted names or shell patterns (``"features.*"``); None: every eligible layer except the network's
             first convolution and its last layer.
         side: whether rows are inputs or outputs.
+        last: by default the last layer too.
 
     Raises:
         LayerError: a name matches no layer, a named layer is not eligible, or no layer is left.
@@ -49,7 +56,7 @@ def choose_layers(model: nn.Module, layers: Iterable[str] | None, side: Side = "
         raise LayerError(f"side must be 'input' or 'output', got {side!r}")
     infos = inspect_layers(model, side)
     if layers is None:
-        left_out = default_layers(infos)
+        left_out = default_layers(infos, last=last)
         chosen = [info for info in infos if info.eligible and info.name not in left_out]
         if not chosen:
             listed = (

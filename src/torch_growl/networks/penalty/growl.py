@@ -58,9 +58,11 @@ class GrOWL(PenalisedNetwork):
             form the default makes networks several times smaller if training is long enough (see
             ``docs/experiments.md``); useful values are from 0.5 to 5.
         sequence: the shape of λ; see :mod:`torch_growl.mathematics.owl.sequences`. None: ``pld(p=0.3, floor=0.85)``; a
-            steeper ramp ties row norms so firmly that no row can leave the rest and reach zero.
+            steeper ramp ties row norms so firmly that no row can leave the rest and reach zero. With a target it has no
+            effect on the training.
         layers: names or shell patterns of the layers to penalise; None: every eligible one except the network's first
-            convolution and its last layer. :attr:`left_out` gives the layers left out, with the reasons.
+            convolution and its last layer; with a target the last layer too, whose rows are the channels that the
+            layer before it makes. :attr:`left_out` gives the layers left out, with the reasons.
         overrides: settings for some layers, by type (``nn.Conv2d`` or ``"Conv2d"``), by pattern (``"features.*"``) or
             by name, each a dict with any of ``strength``, ``sequence`` and ``skip``. A name takes precedence over a
             pattern, a pattern over a type, a type over the arguments above.
@@ -128,16 +130,21 @@ class GrOWL(PenalisedNetwork):
         self.min_rows = check_count("min_rows", min_rows, unit="(a layer is never emptied)")
         self.strength = strength
         self.sequence = check_sequence("sequence", pld(p=0.3, floor=0.85) if sequence is None else sequence)
-        self.balance: Balance | float = (
-            balance if balance is not None else ("weights" if form == "scale-free" else "none")
-        )
+        by_form: Balance = "weights" if form == "scale-free" else "none"
+        self.balance: Balance | float = by_form if balance is None else balance
         self.form: Form = form
         self.side: Side = side
         self.steps = 0
         self.floored: set[str] = set()
         self._model = plain_model(model)
         penalised, self.left_out = penalised_layers(
-            self._model, layers, overrides or {}, self.sequence, side=side, balance=self.balance
+            self._model,
+            layers,
+            overrides or {},
+            self.sequence,
+            side=side,
+            balance=self.balance,
+            last=target is not None,
         )
         self._layers = {layer.info.name: layer for layer in penalised}
         self._step: ProximalStep = (CapturableStep if capturable else RowStep)(
@@ -160,7 +167,7 @@ class GrOWL(PenalisedNetwork):
             if not fits or any(p.own_strength is not None for p in penalised):
                 raise InvalidValueError(
                     "target cannot be combined with a strength, a balance, form='paper', side='output' or "
-                    "capturable=True: the strength that leads to the target is found for every layer"
+                    "capturable=True: the rows that the target asks for shrink, whatever a strength is"
                 )
             rows = [RowsOf(name, p.info.module, p.lam.numpy(), self.min_rows) for name, p in self._layers.items()]
             judged = isinstance(target, Target) and target.accuracy_drop is not None
@@ -243,8 +250,8 @@ class GrOWL(PenalisedNetwork):
                 been initialised, whose row norms carry no information yet. Not with ``capturable``: a graph would hold
                 one moment of the rise for ever.
             steps: with a target, and only then: the optimizer steps of the whole training, ≥ 20. All rows are free in
-                the first part, then they shrink until the target is met, and for the rest those that are left train
-                on (:class:`torch_growl.networks.targets.control.Control`).
+                the first part, then those that have to go shrink, and for the rest those that are left train on
+                (:class:`torch_growl.networks.targets.control.Control`). Attaching again starts a new training.
 
         Returns:
             A handle whose ``remove()`` detaches the penalty.
@@ -268,7 +275,7 @@ class GrOWL(PenalisedNetwork):
                 "warmup cannot be combined with capturable=True; raise growl.strength step by step instead"
             )
         if self._control is not None and steps is not None:
-            self._control.start(steps)
+            self._control.start(steps, anew=not self._hooks.continues)
         return self._hooks.attach(self, optimizers, schedule)
 
     def average_(self, model: nn.Module) -> None:

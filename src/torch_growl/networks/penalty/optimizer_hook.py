@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -88,8 +88,8 @@ class Penalty(Protocol):
     def _shrink(self, rates: Mapping[str, float | Tensor]) -> None:
         """Make the proximal step on some layers, each with its learning rate."""
 
-    def _rates_to_target(self, step: int) -> Mapping[str, float] | None:
-        """The rate of every layer after a step, if there is a target."""
+    def _lead(self, step: int, names: Collection[str]) -> None:
+        """Shrink and prune the rows of some layers that a target asks for after a step."""
 
     def _zero_pruned(self, optimizer: Optimizer) -> None:
         """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
@@ -176,9 +176,8 @@ class PenaltyHook:
             self.penalty._zero_pruned(optimizer)  # momentum and weight decay must not revive a pruned row
             return
         period, share = self.schedule.period, self.schedule.share(self.count)
-        chosen = self.penalty._rates_to_target(self.count)
-        if chosen is not None:
-            rates: dict[str, float | Tensor] = {name: chosen[name] for name in weights}
+        if self.penalty._control is not None:
+            rates: dict[str, float | Tensor] = dict.fromkeys(weights, 0.0)
         else:
             rates = self.lengths.rates(weights, scale_free=self.penalty._scale_free, period=period)
         if share != 1:
@@ -187,6 +186,7 @@ class PenaltyHook:
             rates = {name: torch.where(infinite.any(), 0.0, rate) for name, rate in rates.items()}
         with carried_to_base(optimizer, weights) as carried:
             self.penalty._shrink(rates)
+            self.penalty._lead(self.count, weights)
         if carried:
             self.penalty._zero_pruned(optimizer)
         self.penalty.steps += self.leads
@@ -247,6 +247,11 @@ class StepHooks:
     def finished(self) -> int:
         """The steps that all optimizers have made."""
         return min((hook.count for hook in self._hooks if hook.is_alive), default=0)
+
+    @property
+    def continues(self) -> bool:
+        """Tell whether the next attachment continues from a count that was loaded."""
+        return self._loaded is not None
 
     def attach(self, penalty: Penalty, optimizers: Sequence[Optimizer], schedule: Schedule) -> RemovableHandle:
         """Register a hook on each optimizer; a hook removed since does not count as attached.

@@ -155,8 +155,10 @@ def penalised_layers(
     *,
     side: Side,
     balance: Balance | float,
+    last: bool = False,
 ) -> tuple[list[PenalisedLayer], dict[str, str]]:
-    """Choose the layers to penalise; the arguments are those of :class:`torch_growl.GrOWL`.
+    """Choose the layers to penalise; the arguments are those of :class:`torch_growl.GrOWL`, and ``last``: by default
+    the last layer too.
 
     Returns:
         The penalised layers in the network's order, and the reason for each layer that is left out.
@@ -167,7 +169,7 @@ def penalised_layers(
     """
     power = _power(balance)
     infos = inspect_layers(model, side)
-    chosen = choose_layers(model, layers, side)
+    chosen = choose_layers(model, layers, side, last=last)
     warn_of_adapters([info.name for info in chosen])
     settings = resolve_overrides(overrides, infos)
     names = {info.name for info in chosen}
@@ -186,7 +188,7 @@ def penalised_layers(
     total = sum(layer.n_weights for layer in penalised)
     for layer in penalised:
         layer.share = float((layer.n_weights / total) ** power)
-    defaults = default_layers(infos) if layers is None else {}
+    defaults = default_layers(infos, last=last) if layers is None else {}
     left_out = {}
     for info in infos:
         if info.name not in names:

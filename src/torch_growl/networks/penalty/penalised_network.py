@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch_growl.arguments import check_number
 from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
-from torch_growl.networks.layers import Side, rows_of
+from torch_growl.networks.layers import Side, rows_of, scale_rows_
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
 from torch_growl.networks.penalty.step_layers import ProximalStep
@@ -88,14 +89,19 @@ class PenalisedNetwork:
         device = terms[0].device
         return torch.stack([term.to(device) for term in terms]).sum()
 
-    def _rates_to_target(self, step: int) -> dict[str, float] | None:
-        """The rates of the layers after a step, with a target; 0: the layer is not shrunk."""
+    def _lead(self, step: int, names: Collection[str]) -> None:
+        """Shrink and prune the rows of some layers that the target asks for after a step."""
         if self._control is None:
-            return None
+            return
         action = self._control.after(step)
-        for layer, rows in enumerate(action.gone):
-            self._step.pruned(layer)[torch.from_numpy(rows)] = True
-        return dict(zip(self._layers, action.rates or [0.0] * len(self._layers), strict=True))
+        for i, layer in enumerate(self._layers.values()):
+            if action.gone and layer.info.name in names:
+                self._step.pruned(i)[torch.from_numpy(action.gone[i])] = True
+            if action.shrinking and layer.info.name in names:
+                factors = action.factors(i).to(layer.weight.device)
+                scale_rows_(layer.info.module, factors, self.side, layer.weight.detach())
+        if action.gone:
+            self._step.zero_pruned()
 
     @property
     def progress(self) -> Progress | DropProgress:

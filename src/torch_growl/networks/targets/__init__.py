@@ -1,4 +1,4 @@
-"""Targets: what is to be left of a network, counting what would be left, and the strength that gets there."""
+"""Targets: what is to be left of a network, counting what would be left, and the rows that have to go for it."""
 
 from torch_growl.networks.targets.accuracy_drop import DropControl
 from torch_growl.networks.targets.control import Control, DropProgress, Progress

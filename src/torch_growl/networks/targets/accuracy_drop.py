@@ -81,12 +81,21 @@ class DropControl:
         self._why = ""
         self._decided = (0, Action())
 
-    def start(self, steps: int) -> None:
+    def start(self, steps: int, *, anew: bool = True) -> None:
         """Take the number of optimizer steps of the whole training.
 
+        Args:
+            steps: the number.
+            anew: start a new training; otherwise one goes on whose state was loaded.
+
         Raises:
-            InvalidValueError: there are too few steps.
+            InvalidValueError: there are too few steps, or a training has begun already.
         """
+        if anew and self._free:
+            raise InvalidValueError(
+                "a training with this accuracy drop has begun already; make a new GrOWL for another one, or load the "
+                "state_dict() of this one before attach to go on"
+            )
         self.steps = check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps, with an accuracy drop")
 
     def after(self, step: int) -> Action:

@@ -1,7 +1,8 @@
 """The control of a training that leads to a target: when rows shrink, how fast, and what has become of it.
 
 Of the steps of a training, the first part leaves all rows free, since those of a new network carry no information; then
-all rows shrink until the target is met; for the rest the rows that are left train on.
+the rows that have to go shrink evenly to zero, chosen anew all along, because training goes on; for the rest the rows
+that are left train on. Rows that stay are never changed.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
@@ -26,13 +28,11 @@ from torch_growl.networks.wiring import Flags
 
 __all__ = ["Action", "Control", "DropProgress", "Phase", "Progress", "Stretch"]
 
-Floats = NDArray[np.float64]
 Phase = Literal["free", "shrinking", "recovering", "holding"]
 
-_FREE, _SHRINKING_UNTIL = 0.1, 0.7  # of the steps; measured on digits, 200 and 1,500 steps, SGD and AdamW
+_FREE, _SHRINKING_UNTIL = 0.1, 0.5  # of the steps; measured: docs/targets.md
 _SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
 _CHECKED = (0, 1, 4, 16, 32, 48, 64, 80, 90)  # the solutions of the law whose network is made and measured
-_MOST = 0.05  # of ρ in one step: above it, rows that differ little would reach zero together
 LEAST_STEPS = 20
 
 
@@ -107,13 +107,18 @@ class Action:
     """The actions that follow one optimizer step.
 
     Attributes:
-        rates: for each layer the rate of one proximal step (learning rate · strength, as ``GrOWL.prox_`` takes it);
-            None: only pruned rows are held at zero.
         gone: for each layer the rows to set to zero now; empty: none.
+        shrinking: for each layer the rows to shrink now; empty: none.
+        factor: what they are multiplied by.
     """
 
-    rates: list[float] | None = None
     gone: Sequence[Flags] = ()
+    shrinking: Sequence[Flags] = ()
+    factor: float = 1.0
+
+    def factors(self, layer: int) -> Tensor:
+        """For every row of a layer what it is multiplied by."""
+        return torch.from_numpy(np.where(self.shrinking[layer], self.factor, 1.0))
 
 
 class Stretch:
@@ -131,7 +136,6 @@ class Stretch:
         self.press = press
         self.met = False
         self._model = model
-        self._rates: list[float] = []  # of one step, by the last solution
         self._solved_at = 0
         self._solutions = 0
 
@@ -141,25 +145,23 @@ class Stretch:
         Args:
             step: the step, after ``first``.
             first: the last step before rows shrink.
-            end: the step after which the target is met at the latest.
+            end: the step after which the target is met at the latest, unless layers are frozen.
         """
         every = max(1, (end - first) // _SOLUTIONS)
-        last = step + every >= end  # the row that is taken last is one that the law names, and not one more
-        if last or not self._rates or step - self._solved_at >= every:
-            self.press.counter.look(self._model)
-            norms = [row_norms(layer.module).double().cpu().numpy() for layer in self.press.layers]
-            found = self._solution(norms, last)
-            self.met = found.met or last
-            if self.met:
-                return Action(gone=found.gone)
-            squares = [float(np.square(rows).sum()) for rows in norms]
-            self._rates = [
-                min(_MOST, rate / (end - step)) * square for rate, square in zip(found.rates, squares, strict=True)
-            ]
-            self._solved_at = step
-        return Action(rates=self._rates)
+        last = step + every >= end
+        since = step - max(first, self._solved_at)
+        if since < every and not (last and self._solved_at + every < end):
+            return Action()
+        self.press.counter.look(self._model)
+        norms = [row_norms(layer.module).double().cpu().numpy() for layer in self.press.layers]
+        found = self._solution(norms, last)
+        self._solved_at = step
+        if found.met or last:
+            self.met = self.press.left_without(found.gone) <= self.press.figure.asked
+            return Action(gone=found.gone)
+        return Action(shrinking=found.gone, factor=(end - step) / (end - step + since))
 
-    def _solution(self, norms: Sequence[Floats], last: bool) -> Pressure:
+    def _solution(self, norms: Sequence[NDArray[np.float64]], last: bool) -> Pressure:
         """Solve the law; where a count is not exact, real networks correct some solutions, and the last one."""
         found = self.press.solve(norms)
         due = self._solutions in _CHECKED
@@ -172,7 +174,6 @@ class Stretch:
         """The state for a resumed run: plain values only."""
         return {
             "held": self.met,
-            "rates": list(self._rates),
             "solved_at": self._solved_at,
             "solutions": self._solutions,
             "real": self.press.figure.state(),
@@ -181,7 +182,6 @@ class Stretch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state."""
         self.met = bool(state["held"])
-        self._rates = [float(rate) for rate in state["rates"]]
         self._solved_at = int(state["solved_at"])
         self._solutions = int(state["solutions"])
         self.press.figure.load_state(state["real"])
@@ -208,15 +208,23 @@ class Control:
         self._press = Press(Figure(model, example_inputs, target), layers)
         self._stretch = Stretch(model, self._press)
         self.steps = 0
+        self._short = False  # whether a missed target was warned of
         self._decided = (0, Action())
 
-    def start(self, steps: int) -> None:
+    def start(self, steps: int, *, anew: bool = True) -> None:
         """Take the number of optimizer steps of the whole training.
+
+        Args:
+            steps: the number.
+            anew: start a new training; otherwise one goes on whose state was loaded.
 
         Raises:
             InvalidValueError: there are too few steps.
         """
         self.steps = check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps of the whole training")
+        if anew:
+            self._stretch = Stretch(self._model, self._press)
+            self._decided = (0, Action())
 
     @property
     def _free_until(self) -> int:
@@ -236,22 +244,21 @@ class Control:
         if self._stretch.met or step <= self._free_until:
             return Action()
         action = self._stretch.decide(step, self._free_until, round(_SHRINKING_UNTIL * self.steps))
-        if self._stretch.met:
-            self._warn_if_short(action.gone)
+        frozen = any(layer.frozen for layer in self._press.layers)  # a frozen layer may be trained again
+        if not self._stretch.met and not self._short and (step >= self.steps or (action.gone and not frozen)):
+            self._warn_of_missed_target(action.gone)
         return action
 
-    def _warn_if_short(self, rows_gone: Sequence[Flags]) -> None:
-        """Warn if the rows that go do not meet the target: frozen layers keep theirs, and the largest rows of several
-        layers may hold more channels than the fewest that were possible at the start."""
-        press, figure = self._press, self._press.figure
-        left = figure.of(press.counter.left(press.by_name(rows_gone)))
-        if left > figure.asked:
-            warnings.warn(
-                f"the target is not reached: {left:,.0f} {self.target.of} are left, at most {figure.asked:,.0f} were "
-                "asked. No more rows can be removed: layers keep their min_rows largest rows, and frozen ones all",
-                GrowlWarning,
-                stacklevel=users_stacklevel(),
-            )
+    def _warn_of_missed_target(self, gone: Sequence[Flags]) -> None:
+        self._short = True
+        self._press.counter.look(self._model)
+        warnings.warn(
+            f"the target is not reached: {self._press.left_without(gone):,.0f} {self.target.of} are left, at most "
+            f"{self._press.figure.asked:,.0f} were asked. No more rows can be removed: layers keep their min_rows "
+            "largest rows, and frozen ones all",
+            GrowlWarning,
+            stacklevel=users_stacklevel(),
+        )
 
     def progress(self, step: int, rows: Mapping[str, int]) -> Progress:
         """Describe the state.

@@ -103,10 +103,10 @@ class Counter:
         inputs = split_inputs(example_inputs)
         network = plain_copy(model).eval()
         fixed = fixed_modules(network)
-        macs, total, self._wiring = recorded_run(network, inputs)
-        fixed |= dict.fromkeys(self._wiring.outside, "other code reads its weight")
-        if self._wiring.outputs:  # otherwise the network cannot be followed, and each layer loses its own inputs only
-            fixed |= {name: "never called" for name in registered_layers(network) if name not in self._wiring.outputs}
+        macs, total, self.wiring = recorded_run(network, inputs)
+        fixed |= dict.fromkeys(self.wiring.outside, "other code reads its weight")
+        if self.wiring.outputs:  # otherwise the network cannot be followed, and each layer loses its own inputs only
+            fixed |= {name: "never called" for name in registered_layers(network) if name not in self.wiring.outputs}
         seen: set[int] = set()
         self._layers = {
             name: _described(module, macs.get(name, 0), name in fixed, seen, dtype)
@@ -123,7 +123,7 @@ class Counter:
                 stored_itemsize(tensor, dtype),
             )
             for name, tensor in (*network.named_parameters(), *network.named_buffers())
-            if name in self._wiring.parameters and id(tensor) not in own  # an embedding's may be a layer's too
+            if name in self.wiring.parameters and id(tensor) not in own  # an embedding's may be a layer's too
         }
         counted = own | {id(network.get_parameter(name)) for name, size in self._sizes.items() if size[2]}
         counted |= {id(network.get_buffer(name)) for name, size in self._sizes.items() if not size[2]}
@@ -162,11 +162,11 @@ class Counter:
             needed = self._needed(self._nonzero)
             beyond: set[int] = set()
             for cut in cuts:  # a layer of which compaction keeps one channel more may have to keep any of them
-                outputs = self._wiring.outputs.get(cut.name)
+                outputs = self.wiring.outputs.get(cut.name)
                 if outputs is not None and needed[outputs].sum() < (cut.outputs if cut.kept is None else len(cut.kept)):
                     beyond |= set(outputs.tolist())
             if beyond:
-                self._wiring = self._wiring.without(beyond, "compaction could not remove it with the same outputs")
+                self.wiring = self.wiring.without(beyond, "compaction could not remove it with the same outputs")
 
     @torch.no_grad()
     def look(self, model: nn.Module) -> None:
@@ -192,8 +192,8 @@ class Counter:
 
     def _needed(self, nonzero: Mapping[str, Flags]) -> Flags:
         """The classes of channels that are needed with these nonzero weights."""
-        names = [name for name in nonzero if name in self._wiring.inputs and self._layers[name].groups == 1]
-        return needed_among({name: nonzero[name] for name in names}, self._wiring)
+        names = [name for name in nonzero if name in self.wiring.inputs and self._layers[name].groups == 1]
+        return needed_among({name: nonzero[name] for name in names}, self.wiring)
 
     def _count(self, weights_there: Mapping[str, Flags], zero: Mapping[str, Flags]) -> Left:
         nonzero = {
@@ -204,8 +204,8 @@ class Counter:
         file, sets = self._rest_file, set[bytes]()
         indices: dict[tuple[object, ...], int] = {}
         for name, layer in self._layers.items():
-            arriving = needed[self._wiring.inputs[name]] if name in self._wiring.inputs else np.ones(layer.inputs, bool)
-            kept = needed[self._wiring.outputs[name]] if name in self._wiring.outputs else np.ones(layer.outputs, bool)
+            arriving = needed[self.wiring.inputs[name]] if name in self.wiring.inputs else np.ones(layer.inputs, bool)
+            kept = needed[self.wiring.outputs[name]] if name in self.wiring.outputs else np.ones(layer.outputs, bool)
             if layer.fixed:
                 arriving, kept = np.ones_like(arriving), np.ones_like(kept)
             weights_read = nonzero[name][:, kept] if layer.groups == 1 else nonzero[name]
@@ -217,10 +217,10 @@ class Counter:
             sets |= {flags.tobytes() for flags in (arriving, kept) if not flags.all()}
             if index:
                 file += _ENTRY + _packed(read[arriving])
-                source = self._wiring.sources.get(name, name)
+                source = self.wiring.sources.get(name, name)
                 indices[(source, arriving.tobytes(), (arriving & read).tobytes())] = index
         for name, (shape, itemsize, parameter, stored) in self._sizes.items():
-            flags: Any = needed[self._wiring.parameters[name]]
+            flags: Any = needed[self.wiring.parameters[name]]
             kept_of = [
                 int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
                 for axis in range(flags.ndim)

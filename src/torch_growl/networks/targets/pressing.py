@@ -1,12 +1,10 @@
-"""The law that leads a network's rows to a target: which rows have to go, and how fast all rows must shrink for it.
+"""The law that leads a network's rows to a target: which rows have to go.
 
-In units of its layer's root mean square, a row's norm u under the scale-free prox of rate ρ follows du/dt = −ρ(λ − cu),
-with c = mean(λu) because the layer keeps its norm. It reaches zero after q/ρ steps, q = −log(1 − cu/λ)/c. One strength
-for the whole network gives a layer the rate strength · √cost / ‖W‖², cost what one of its rows saves: in units of the
-loss, so that rows go where the loss resists least. The rows are sorted by the strength · steps that they take; the
-fewest first ones without which the target is met are those that have to go, and the last of them sets the strength.
-The law is solved anew on the way, since the loss resists. Rows that are left at the end are set to zero in the same
-order, so that no row more is taken than the target asks for.
+A row's importance is its share of the energy that its layer has once all smaller rows of the layer are gone,
+‖w_i‖² / Σ_{‖w_j‖ ≥ ‖w_i‖} ‖w_j‖² (for single weights: Lee et al., "Layer-adaptive sparsity for the magnitude-based
+pruning", 2021), over √cost, cost what one of the layer's rows saves. It does not depend on the layer's scale, and no
+layer is emptied while others have rows to spare. The fewest first rows without which the target is met are those that
+have to go, except for rows that the target does not need after all.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.errors import InvalidValueError
+from torch_growl.networks.layers import registered_kind
 from torch_growl.networks.targets.counting import Left
 from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.wiring import Flags
@@ -28,10 +27,10 @@ __all__ = ["Press", "RowsOf"]
 
 Floats = NDArray[np.float64]
 
-_COST_POWER = 0.5  # of what a layer's row saves: the balance of GrOWL without a target
+_COST_POWER = 0.5  # of what a layer's row saves
 _CORRECTIONS = 6  # at most, of one solution, by real networks
-_CLOSE = 0.99  # of what is aimed at: a real network between it and the target is near enough
-_FIRM = 0.98  # cu/λ from which q goes on as a line: such a row would not reach zero before others are gone
+_CLOSE = 0.99  # of what is aimed at: what is left between it and the target is near enough
+_TRIES = 40  # counts at most, to give back rows that the target does not need
 
 
 @dataclass(frozen=True)
@@ -43,18 +42,32 @@ class RowsOf:
     lam: Floats
     least: int
 
+    @property
+    def groups(self) -> int:
+        """The number of groups of the layer, each of which keeps as many rows."""
+        return registered_kind(self.module).groups(self.module)
+
+    @property
+    def least_of_group(self) -> int:
+        """The least number of rows that stay in each group; without a row it would be a constant."""
+        return -(-self.least // self.groups)
+
+    @property
+    def frozen(self) -> bool:
+        """Tell whether the weight has been frozen since; its rows stay then."""
+        weight = self.module._parameters.get("weight")
+        return weight is not None and not weight.requires_grad
+
 
 @dataclass(frozen=True)
 class Pressure:
     """The answer of the law at one moment.
 
     Attributes:
-        rates: for each layer ρ · steps left, in the order of the layers.
         gone: for each layer the rows that have to go for the target.
         met: whether the target is met now.
     """
 
-    rates: list[float]
     gone: list[Flags]
     met: bool
 
@@ -98,7 +111,7 @@ class Press:
     @staticmethod
     def _all_but_least(layer: RowsOf) -> Flags:
         flags = np.ones(len(layer.lam), dtype=np.bool_)
-        flags[: layer.least] = False
+        flags.reshape(layer.groups, -1)[:, : layer.least_of_group] = False
         return flags
 
     def solve(self, norms: Sequence[Floats]) -> Pressure:
@@ -107,30 +120,69 @@ class Press:
         Args:
             norms: for each layer, ``(n_rows,)``, finite, ≥ 0; the counter must have looked at the same weights.
         """
-        times = [self._times(layer, rows) for layer, rows in zip(self.layers, norms, strict=True)]
-        if self.met(self.counter.left()):
-            return Pressure([0.0] * len(times), [np.zeros(len(q), dtype=np.bool_) for q in times], True)
-        squares = np.array([np.square(rows).sum() for rows in norms])
-        shares = self._balance / np.maximum(squares, 1e-30)
-        reach = np.concatenate([q / share for q, share in zip(times, shares, strict=True)])
-        order = np.argsort(reach, kind="stable")
-        order = order[np.isfinite(reach[order])]
-        ends = np.cumsum([0, *map(len, times)])
+        ends = np.cumsum([0, *map(len, norms)])
+        flags = np.zeros(ends[-1], dtype=np.bool_)
 
-        def gone(count: int) -> list[Flags]:
-            flags = np.zeros(len(reach), dtype=np.bool_)
-            flags[order[:count]] = True
-            return [flags[start:end] for start, end in pairwise(ends)]
+        def by_layer(rows: Flags) -> list[Flags]:
+            return [rows[start:end] for start, end in pairwise(ends)]
 
-        def met(count: int) -> bool:
-            return self.met(self.counter.left(self.by_name(gone(count))))
+        def left(rows: Flags) -> float:
+            return self.left_without(by_layer(rows))
+
+        def met(rows: Flags) -> bool:
+            return left(rows) <= self.figure.aim
+
+        if met(flags):
+            return Pressure(by_layer(flags), True)
+        kept = self._kept(norms)
+        scores = np.concatenate([
+            np.where(stays | (rows == 0) | layer.frozen, np.inf, _importance(rows) / balance)
+            for layer, rows, stays, balance in zip(self.layers, norms, kept, self._balance, strict=True)
+        ])  # fmt: skip
+        order = np.argsort(scores, kind="stable")
+        order = order[np.isfinite(scores[order])]
+
+        def first(count: int) -> Flags:
+            rows = flags.copy()
+            rows[order[:count]] = True
+            return rows
 
         low, high = 0, len(order)  # not met without any, met without all
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if met(middle) else (middle, high)
-        last = float(reach[order[high - 1]]) if high else 0.0
-        return Pressure([last * float(share) for share in shares], gone(high), False)
+            low, high = (low, middle) if met(first(middle)) else (middle, high)
+        found = first(high)
+        blocks, tries = [order[:high][::-1]], _TRIES
+        while blocks and tries and left(found) < _CLOSE * self.figure.aim:  # the last one saved much
+            block = blocks.pop()
+            fewer = found.copy()
+            fewer[block] = False
+            tries -= 1
+            if met(fewer):
+                found = fewer
+            elif (half := len(block) // 2) > 0:
+                blocks += [block[half:], block[:half]]
+        return Pressure(by_layer(found), False)
+
+    def _kept(self, norms: Sequence[Floats]) -> list[Flags]:
+        """For each layer its largest rows, of which the least number must stay; rows that read one channel, or the
+        same channels as another layer's, stay together, so that they hold as few channels as possible."""
+        wiring = self.counter.wiring
+        strength = np.zeros(wiring.count)
+        classes = [wiring.inputs.get(layer.name) for layer in self.layers]
+        for own, rows in zip(classes, norms, strict=True):
+            if own is not None:
+                np.add.at(strength, own, np.square(rows) / max(np.square(rows).mean(), 1e-30))
+        found = []
+        for layer, own, rows in zip(self.layers, classes, norms, strict=True):
+            channel = rows if own is None else np.where(rows > 0, strength[own], 0)
+            order = np.lexsort((-rows, -channel)) if layer.groups == 1 else np.argsort(-rows, kind="stable")
+            rank = np.empty(len(rows), dtype=np.int64)
+            rank[order] = np.arange(len(rows))
+            of_group = rank.reshape(layer.groups, -1)
+            last = np.sort(of_group, axis=1)[:, layer.least_of_group - 1, None]
+            found.append((of_group <= last).reshape(-1))
+        return found
 
     def corrected(self, found: Pressure, norms: Sequence[Floats]) -> Pressure:
         """Make the network of a solution, correct the figure by it, and solve again until they agree.
@@ -159,28 +211,20 @@ class Press:
         figure.note(self.by_name(best[1].gone), best[0])  # the last word on it
         return best[1]
 
+    def left_without(self, gone: Sequence[Flags]) -> float:
+        """The figure of what is left without certain rows of the layers."""
+        return self.figure.of(self.counter.left(self.by_name(gone)))
+
     def by_name(self, gone: Sequence[Flags]) -> dict[str, Flags]:
         """Rows of all layers, by the layers' names."""
         return {layer.name: rows for layer, rows in zip(self.layers, gone, strict=True)}
 
-    def _times(self, layer: RowsOf, norms: Floats) -> Floats:
-        """q of every row; infinite for the largest rows, of which the least number must stay, for zero rows, and for
-        all rows of a layer that has been frozen since."""
-        found = np.full(len(norms), np.inf)
-        square = float(np.square(norms).mean())
-        weight = layer.module._parameters.get("weight")
-        if square == 0 or (weight is not None and not weight.requires_grad):
-            return found
-        u = norms / np.sqrt(square)
-        order = np.argsort(-u, kind="stable")
-        lam = np.empty_like(u)
-        lam[order] = np.maximum(layer.lam, 1e-12)
-        c = float((lam * u).mean())
-        part = c * u / lam
-        beyond = np.maximum(0.0, part - _FIRM) / (1 - _FIRM)
-        q = beyond - np.log1p(-np.minimum(part, _FIRM))
-        free = np.ones(len(u), dtype=np.bool_)
-        free[order[: layer.least]] = False
-        free &= norms > 0
-        found[free] = q[free] / c
-        return found
+
+def _importance(norms: Floats) -> Floats:
+    """The share of every row in the energy of those that are not smaller."""
+    order = np.argsort(norms, kind="stable")
+    energy = np.square(norms[order])
+    there = np.cumsum(energy[::-1])[::-1]
+    found = np.empty_like(norms)
+    found[order] = energy / np.maximum(there, 1e-300)
+    return found

@@ -86,3 +86,16 @@ def test_a_sharing_copy_has_the_memory_of_the_parameters_until_it_gets_its_own()
         twin[0].weight.fill_(7.0)
     assert torch.equal(twin[2].weight, torch.full((3, 3), 7.0))
     assert not bool((model[0].weight == 7).any())
+
+
+def test_empty_dicts_and_sets_of_a_copy_are_its_own() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    network[0].seen, network[0].table = set(), {}  # type: ignore[assignment]
+    copied = sharing_copy(network)
+    copied[0].register_forward_hook(lambda module, args, result: result * 0)  # type: ignore[index]
+    copied[0].seen.add(1)  # type: ignore[index, union-attr, operator]
+    copied[0].table[1] = 1  # type: ignore[index, operator]
+    assert not network[0]._forward_hooks
+    assert not network[0].seen
+    assert not network[0].table
+    assert bool(network(torch.ones(1, 3)).any())

@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from torch_growl.arguments import check_count, check_number
 from torch_growl.errors import CompactionError, GrowlWarning, LayerError
-from torch_growl.networks.compaction.folding import fold_chains_, fold_constants_
+from torch_growl.networks.compaction.folding import fold_chains_, fold_constants_, foldable
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure
@@ -192,14 +192,13 @@ class _Maker:
 
     def _folded(self, wiring: Wiring) -> _Attempt | None:
         """Try with constants and linear chains folded, then each alone; None if none is, or the outputs change."""
-        dense = self.dense
-        tried = set()
-        for constants, chains in ((True, True), (True, False), (False, True)):
+        dense, possible = self.dense, foldable(self.dense, wiring, self.fixed)
+        both = ((True, True), (True, False), (False, True))
+        for constants, chains in both if all(possible) else (possible,) * any(possible):
             folded = sharing_copy(dense)
             self.folds = fold_constants_(folded, wiring, self.fixed) if constants else {}
             done = bool(self.folds), bool(chains and fold_chains_(folded, wiring, self.fixed))
-            if any(done) and done not in tried:
-                tried.add(done)
+            if any(done):
                 self._take(folded)
                 self.altered = _altered(dense, folded)
                 found = self._attempt(wiring)

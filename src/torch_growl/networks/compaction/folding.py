@@ -12,18 +12,19 @@ inputs are zero, and nothing needs the channels that make them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.layers import own_memory_, registered_kind, row_blocks, rows_of, write_rows_
 from torch_growl.networks.wiring import Wiring, folds_into_bias
 
-__all__ = ["constants_left", "fold_chains_", "fold_constants_"]
+__all__ = ["constants_left", "fold_chains_", "fold_constants_", "foldable"]
 
 
 @torch.no_grad()
@@ -38,10 +39,20 @@ def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tu
     Returns:
         The names of the layers whose tied inputs are now summed by the layer before them.
     """
-    layers = {name: module for name, module in model.named_modules() if name in wiring.inputs}
     folded = []
+    for name, makes, reads, norm, tied, channels in _chains(model, wiring, fixed):
+        _fold_(makes, reads, norm, tied, channels)
+        folded.append(name)
+    return tuple(folded)
+
+
+def _chains(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield the name of the second layer of every chain to fold, and the arguments of :func:`_fold_`."""
+    layers = {name: module for name, module in model.named_modules() if name in wiring.inputs}
+    used = (*wiring.inputs.values(), *wiring.outputs.values(), *wiring.parameters.values(), wiring.reads)
+    uses = _counted(wiring.count, used) if wiring.chains else None
     for name, (source, norms) in wiring.chains.items():
-        if name in fixed or source in fixed or len(norms) > 1 or not _alone(wiring, name, source, norms):
+        if name in fixed or source in fixed or len(norms) > 1 or not _alone(wiring, uses, name, source, norms):
             continue
         makes, reads = layers[source], layers[name]
         if any(registered_kind(m).groups(m) != 1 for m in (makes, reads)):
@@ -54,24 +65,25 @@ def fold_chains_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tu
             continue
         place = {number: channel for channel, number in enumerate(wiring.outputs[source].tolist())}
         channels = [[place[int(wiring.inputs[name][i])] for i in members] for members in tied]
-        _fold_(makes, reads, norm, tied, channels)
-        folded.append(name)
-    return tuple(folded)
+        yield name, makes, reads, norm, tied, channels
 
 
-def _alone(wiring: Wiring, name: str, source: str, norms: tuple[str, ...]) -> bool:
-    """Tell whether every channel of the source is exactly one input of the reader and is used nowhere else."""
+def _alone(wiring: Wiring, uses: Any, name: str, source: str, norms: tuple[str, ...]) -> bool:
+    """Tell whether every channel of the source is exactly one input of the reader and is used nowhere else.
+
+    ``uses`` is how often each class occurs in the wiring.
+    """
     made, read = wiring.outputs[source], wiring.inputs[name]
     if len(made) != len(read) or len(np.unique(made)) != len(made) or set(made.tolist()) != set(read.tolist()):
         return False
-    others: list[Mapping[str, Any]] = [
-        {key: value for key, value in wiring.inputs.items() if key != name},
-        {key: value for key, value in wiring.outputs.items() if key != source},
-        {key: value for key, value in wiring.parameters.items() if key.rpartition(".")[0] not in norms},
-    ]
-    if wiring.pinned[made].any() or np.isin(wiring.reads, made).any():
-        return False
-    return not any(np.isin(classes, made).any() for group in others for classes in group.values())
+    of_norms = [classes for key, classes in wiring.parameters.items() if key.rpartition(".")[0] in norms]
+    others = uses - _counted(wiring.count, (made, read, *of_norms))
+    return not (wiring.pinned[made].any() or others[made].any())
+
+
+def _counted(count: int, groups: Iterable[NDArray[np.int64]]) -> Any:
+    """How often each class occurs, ``(count,)``."""
+    return sum((np.bincount(classes.ravel(), minlength=count) for classes in groups), np.zeros(count, np.int64))
 
 
 def _fold_(makes: nn.Module, reads: nn.Module, norm: Any, tied: list[Any], channels: list[list[int]]) -> None:
@@ -121,11 +133,7 @@ def fold_constants_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) ->
         The number of inputs whose rows are now zero, by layer.
     """
     folded = {}
-    for name, values in wiring.constants.items():
-        module = model.get_submodule(name)
-        found = _nonzero(module, values) & folds_into_bias(module, values)
-        if name in fixed or not found.any():
-            continue
+    for name, module, values, found in _constants(model, wiring, fixed):
         own_memory_(module)
         blocks = row_blocks(module, "input").detach()  # (groups, rows of each, outputs of each, …)
         constants = torch.from_numpy(np.where(found, values, 0.0)).to(blocks.device)
@@ -140,6 +148,24 @@ def fold_constants_(model: nn.Module, wiring: Wiring, fixed: Collection[str]) ->
         blocks.mul_(torch.from_numpy(~found).to(blocks).reshape(shape))
         folded[name] = int(found.sum())
     return folded
+
+
+def _constants(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> Iterator[tuple[str, nn.Module, Any, Any]]:
+    """Yield every layer with constant inputs to fold: its name, itself, the constants, and which of them."""
+    for name, values in wiring.constants.items():
+        if name in fixed or np.isnan(values).all():
+            continue
+        module = model.get_submodule(name)
+        found = _nonzero(module, values) & folds_into_bias(module, values)
+        if found.any():
+            yield name, module, values, found
+
+
+@torch.no_grad()
+def foldable(model: nn.Module, wiring: Wiring, fixed: Collection[str]) -> tuple[bool, bool]:
+    """Tell whether a network has constants to fold, and whether it has chains; the arguments are as above."""
+    constants, chains = _constants(model, wiring, fixed), _chains(model, wiring, fixed)
+    return next(constants, None) is not None, next(chains, None) is not None
 
 
 def constants_left(module: nn.Module, values: Any) -> int:

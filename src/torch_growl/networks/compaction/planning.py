@@ -29,7 +29,7 @@ from torch_growl.networks.compaction.structure import (
     ParameterCut,
     Structure,
 )
-from torch_growl.networks.layers import kind_of, registered_kind, rows_of
+from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, rows_of
 from torch_growl.networks.wiring import Flags, Wiring, needed_channels
 
 __all__ = ["fixed_modules", "plan_structure"]
@@ -133,7 +133,11 @@ def _channels_left(name: str, module: nn.Module, wiring: Wiring, needed: Flags) 
 
 def _read_rows(cut: LayerCut, module: nn.Module, round_to: int) -> tuple[LayerCut, str]:
     """Find the arriving inputs to remove or sum, if that saves more bytes than the index needs; else the reason."""
-    rows = rows_of(cut_channels(module, cut)).detach()
+    if cut.groups == 1 and cut.kept is not None:
+        rows = row_blocks(module, "input").detach()[0]  # (inputs, outputs, …)
+        rows = rows.index_select(1, torch.tensor(cut.kept, device=rows.device)).flatten(1)
+    else:
+        rows = rows_of(cut_channels(module, cut)).detach()
     if cut.arriving is not None and cut.groups_left is None:
         rows = rows[torch.tensor(cut.arriving, device=rows.device)]
     arriving, groups = len(rows), cut.groups_after

@@ -146,6 +146,10 @@ class Structure:
     parameters: tuple[ParameterCut, ...] = ()
     attributes: tuple[AttributeChange, ...] = ()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Structure:
+        """It is immutable."""
+        return self
+
     def to_records(self) -> list[dict[str, Any]]:
         """One dict for each layer: name, form, rows and outputs before and after, and the reason."""
         return [

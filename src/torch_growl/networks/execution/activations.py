@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +40,8 @@ def sampled(model: nn.Module, dims: Mapping[str, int]) -> Iterator[dict[str, lis
     for name, dim in dims.items():
 
         def before(module: nn.Module, args: Any, kwargs: Any, name: str = name, dim: int = dim) -> None:
-            given = next((leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), None)
+            leaves = args if args and isinstance(args[0], Tensor) else pytree.tree_leaves((args, kwargs))
+            given = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
             plain = given is not None and not torch._C._functorch.is_functorch_wrapped_tensor(given)  # not of vmap
             entering.setdefault(name, []).append(_places(given, dim) if given is not None and plain else None)
 
@@ -63,12 +65,18 @@ def _places(x: Tensor, dim: int) -> Tensor:
     moved = x.detach().movedim(dim, -1)
     others = moved.shape[:-1]
     count = others.numel()
-    number = min(count, _POSITIONS)
-    if not number:
+    if not count:
         return moved.reshape(-1, moved.shape[-1]).clone() if moved.shape[-1] else moved.new_empty((0, 0))
-    flat = torch.linspace(0, count - 1, number, device=x.device, dtype=torch.float64).long()
+    return moved[_index(others, x.device)].clone() if others else moved.reshape(1, -1).clone()
+
+
+@lru_cache(maxsize=256)
+def _index(sizes: torch.Size, device: torch.device) -> tuple[Tensor, ...]:
+    """Return the index of evenly spaced places in dimensions of these sizes."""
+    count = sizes.numel()
+    flat = torch.linspace(0, count - 1, min(count, _POSITIONS), device=device, dtype=torch.float64).long()
     index: list[Tensor] = []
-    for size in reversed(others):
+    for size in reversed(sizes):
         index.insert(0, flat % size)
         flat = flat.div(size, rounding_mode="floor")
-    return moved[tuple(index)].clone() if index else moved.reshape(1, -1).clone()
+    return tuple(index)

@@ -127,6 +127,7 @@ class Branches:
         return [f"{Path(file).name}:{line} ({found[file, line]})" for file, line in sorted(found)]
 
 
+@lru_cache(maxsize=4096)
 def _followed(file: str) -> bool:
     return not file.startswith((*_ELSEWHERE, "<frozen"))
 

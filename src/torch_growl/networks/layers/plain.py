@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, cast
@@ -66,7 +66,17 @@ def _shared(model: nn.Module) -> dict[int, Any]:
         if getattr(module, "max_norm", None) is not None:
             for p in module.parameters():
                 shared.pop(id(p), None)
-    return {key: nn.Parameter(p.detach(), requires_grad=p.requires_grad) for key, p in shared.items()}
+    return _empty(model) | {key: nn.Parameter(p.detach(), requires_grad=p.requires_grad) for key, p in shared.items()}
+
+
+def _empty(model: nn.Module) -> dict[int, Any]:
+    """Return copies of the empty dicts and sets (of hooks) in every module: ``deepcopy`` itself takes long for them."""
+    return {
+        id(value): type(value)()
+        for module in model.modules()
+        for value in vars(module).values()
+        if type(value) in (OrderedDict, dict, set) and not value
+    }
 
 
 def own_memory_(*modules: nn.Module) -> None:
@@ -93,7 +103,8 @@ def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
         GrowlWarning: a mask or norm was made permanent in the copy.
     """
     with outside_inference_mode():
-        dense = _copied(plain_model(model), _shared(plain_model(model)) if sharing else {})
+        plain = plain_model(model)
+        dense = _copied(plain, _shared(plain) if sharing else _empty(plain))
         for parent in list(dense.modules()):
             for key, child in parent.named_children():
                 parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child

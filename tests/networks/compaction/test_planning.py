@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.compact_battery import FanOut, LeNet, pruned_mlp, vgg
+from tests.support.compact_battery import FanOut, HardView, LeNet, pruned_mlp, vgg
 from tests.support.compaction_checks import assert_same_outputs, by_name
 from tests.support.pruned_networks import settle_
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
 from torch_growl.networks.compaction.structure import structure_of
+from torch_growl.networks.storage import load, save
 
 
 def test_mlp_has_the_sizes_worked_out_by_hand() -> None:
@@ -219,3 +224,66 @@ def test_sizes_are_rounded_up_to_a_multiple(round_to: int) -> None:
     assert any(width < inputs for inputs, width, _, _ in sizes)
     with pytest.raises(InvalidValueError, match="round_to must be an integer ≥ 1"):
         compact(model, x, round_to=0)
+
+
+@pytest.mark.parametrize(
+    ("norm", "attribute"),
+    [
+        (lambda: nn.BatchNorm2d(8), "num_features"),
+        (lambda: nn.BatchNorm2d(8, affine=False), "num_features"),
+        (lambda: nn.BatchNorm2d(8, affine=False, track_running_stats=False), "num_features"),
+        (lambda: nn.InstanceNorm2d(8), "num_features"),
+        (lambda: nn.InstanceNorm2d(8, affine=True), "num_features"),
+        (lambda: nn.InstanceNorm2d(8, track_running_stats=True), "num_features"),
+        (lambda: nn.GroupNorm(8, 8), "num_channels"),
+        (lambda: nn.GroupNorm(8, 8, affine=False), "num_channels"),
+    ],
+    ids=[
+        "batch",
+        "batch, plain",
+        "batch, bare",
+        "instance",
+        "instance, affine",
+        "instance, stats",
+        "group",
+        "group, bare",
+    ],
+)
+def test_a_normalisation_states_the_number_of_channels_that_are_left(
+    norm: Callable[[], nn.Module], attribute: str, tmp_path: Path
+) -> None:
+    """With and without parameters; torch warns of another number, and a warning is an error here."""
+    build = partial(nn.Sequential, nn.Conv2d(3, 8, 3))
+    model = build(norm(), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    with torch.no_grad():
+        model[3].weight[:, :3] = 0
+    x = torch.randn(2, 3, 7, 7)
+    small = compact(model, x)
+    assert getattr(small[1], attribute) == small[0].out_channels == 5
+    assert_same_outputs(model, small, x)
+    save(small, tmp_path / "small.safetensors")
+    loaded = load(tmp_path / "small.safetensors", build(norm(), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval())
+    assert getattr(loaded[1], attribute) == 5
+    assert_same_outputs(model, loaded, x)
+
+
+def test_a_bare_normalisation_that_is_called_with_two_sizes_stays_as_it_is() -> None:
+    norm = nn.BatchNorm2d(8, affine=False, track_running_stats=False)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), norm, nn.Conv2d(8, 8, 1), norm, nn.Conv2d(8, 4, 1)).eval()
+    with torch.no_grad():
+        model[2].weight[:, :3] = 0
+        model[4].weight[:, :2] = 0
+    small = compact(model, x := torch.randn(2, 3, 5, 5))
+    assert (small[0].out_channels, small[2].out_channels, small[1].num_features) == (5, 6, 8)
+    assert_same_outputs(model, small, x)
+
+
+def test_a_layer_of_zeros_after_a_size_written_into_forward_falls_back_to_the_local_form() -> None:
+    model = HardView().eval()
+    with torch.no_grad():
+        model.f1.weight.zero_()
+    small = compact(model, x := torch.randn(2, 3, 6, 6))
+    found = by_name(small)["f1"]
+    assert (found.form, found.width, found.reason) == ("local", 1, "all its rows are zero; one is kept")
+    assert by_name(small)["c"].outputs_left == 6
+    assert_same_outputs(model, small, x)

@@ -218,6 +218,9 @@ def _changed_attributes(
         for name in SIZES_OF_PARAMETERS:
             if vars(model.get_submodule(cut.module)).get(name) == cut.size:
                 change(cut.module, name, cut.size, len(cut.kept))
+    for where, classes in wiring.normalised.items():
+        name = "num_channels" if isinstance(model.get_submodule(where), nn.GroupNorm) else "num_features"
+        change(where, name, len(classes), int(needed[classes].sum()))
     for where, (classes, groups) in wiring.group_norms.items():
         if type(model.get_submodule(where)) is nn.GroupNorm:
             change(where, "num_groups", groups, int(needed[classes.reshape(groups, -1)[:, 0]].sum()))

@@ -69,6 +69,8 @@ class Recording:
         pins: identities that must stay, and why.
         resizes: tensors that modules shaped themselves.
         group_norms: group normalisations by name: identities of their channels, and the number of groups.
+        normalised: normalisations of torch without parameters and buffers by name: identities of their channels; None
+            where they differ between calls.
         calls: how often each layer was called, at most in one run.
         chains: for every layer whose input followed linearly from one other layer's output, in all runs in the same
             way, that way; None for other layers.
@@ -87,6 +89,7 @@ class Recording:
     pins: list[tuple[Tensor, str]] = field(default_factory=list)
     resizes: list[Resize] = field(default_factory=list)
     group_norms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+    normalised: dict[str, Tensor | None] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     chains: dict[str, LinearChain | None] = field(default_factory=dict)
     sources: dict[str, tuple[int, ...]] = field(default_factory=dict)

@@ -26,6 +26,12 @@ from torch_growl.networks.wiring.recording import LinearChain, Recording
 __all__ = ["Follow", "Watch", "record", "tensor_leaves"]
 
 Follow = Callable[["Watch", Any, tuple[Any, ...], dict[str, Any], Any], None]
+_NORMS: dict[type[nn.Module], int] = {  # with the dimension of their channels
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm), 1),
+    nn.InstanceNorm1d: -2,
+    nn.InstanceNorm2d: -3,
+    nn.InstanceNorm3d: -4,
+}
 _MANY = 1 << 16  # elements of a parameter: in larger ones only the last dimension has channels
 
 
@@ -166,8 +172,19 @@ class Watch(TorchDispatchMode):
         def before(module: nn.Module, args: Any) -> None:
             self._modules.append(name)
             self._inside += layer
+            if args and type(module) in _NORMS and not ([*module.parameters(), *module.buffers()]):
+                with _disable_current_modes():
+                    self._normalise(name, args[0], _NORMS[type(module)])
 
         return before
+
+    def _normalise(self, name: str, x: Tensor, dim: int) -> None:
+        """Record the channels of a normalisation; None where it has different ones in different calls."""
+        ids = self.of_or_fixed(x)
+        ids = ids.movedim(dim, -1).reshape(-1, ids.shape[dim])
+        before = self.recording.normalised.setdefault(name, ids[0])
+        if before is not None and not (torch.equal(before, ids[0]) and bool((ids == ids[0]).all())):
+            self.recording.normalised[name] = None
 
     def leave(self, name: str, layer: bool) -> Callable[..., None]:
         """A hook to run after a module's forward."""

@@ -63,6 +63,7 @@ class Wiring:
         grids: tensors of which a grid must be left.
         resizes: ``(module, classes)`` of tensors that the module shaped itself.
         group_norms: group normalisations by name: classes of their channels, and the number of groups.
+        normalised: normalisations of torch without parameters and buffers by name: classes of their channels.
         chains: for layers whose input follows linearly from one other layer's output, the way there.
         sources: for every layer, the numbers of the tensors that it read, one for each run.
         reasons: for every layer whose output channels all stay, why.
@@ -80,6 +81,7 @@ class Wiring:
     grids: tuple[Grid, ...] = ()
     resizes: tuple[tuple[str, Classes], ...] = ()
     group_norms: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
+    normalised: Mapping[str, Classes] = field(default_factory=dict)
     chains: Mapping[str, LinearChain] = field(default_factory=dict)
     sources: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -174,6 +176,7 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         tuple(Grid(classes(g.ids), tuple((axes, classes(ids)) for axes, ids in g.needs)) for g in found.grids),
         tuple((resize.module, _grid_of(classes, resize.ids)) for resize in found.resizes),
         {name: (classes(ids), groups) for name, (ids, groups) in found.group_norms.items()},
+        {name: classes(ids) for name, ids in found.normalised.items() if ids is not None},
         {
             name: chain
             for name, chain in found.chains.items()

@@ -20,6 +20,7 @@ from benchmarks.reliability.loaders import loaders
 from benchmarks.reliability.record import keep_part
 
 _BATCH = 1000
+_OF_ONE_KIND = 100  # inputs of a batch of one kind
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,31 +29,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60, help="time after which no more inputs are begun")
     parser.add_argument("--seed", type=int, default=0, help="of all inputs")
     parser.add_argument("--only", type=int, help="load the input of this number alone, and show what was wrong")
+    parser.add_argument("--kind", help="load files of this kind alone; the others stay as recorded")
     parser.add_argument("--resume", action="store_true", help="go on after the inputs of the last run that was stopped")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        kinds = loaders(Path(folder))
+        kinds = [kind for kind in loaders(Path(folder)) if given.kind in (None, kind.name)]
+        if not kinds:
+            parser.error(f"there is no kind {given.kind!r}")
         if given.only is not None:
             print(try_inputs(kinds, given.seed, given.only, 1))
             return
         kept = results.Kept(given.name or "fuzz", resume=given.resume)
+        size = _OF_ONE_KIND if given.kind else _BATCH
         end, first = time.monotonic() + 60 * (0.2 if given.quick else given.minutes), 0
         inputs: Counter[str] = Counter()
         loaded: Counter[str] = Counter()
         wrong = []
-        while f"{given.seed}:{first}" in kept.found or time.monotonic() < end:
-            found = kept.get(f"{given.seed}:{first}", lambda first=first: in_a_fork(kinds, given.seed, first, _BATCH))
+        while (key := f"{given.kind}:{given.seed}:{first}") in kept.found or time.monotonic() < end:
+            found = kept.get(key, lambda first=first: in_a_fork(kinds, given.seed, first, size))
             inputs.update(found["inputs"])
             loaded.update(found["loaded"])
             wrong += found["wrong"]
             for each in found["wrong"]:
                 print(f"seed {given.seed}, input {each['number']}, {each['kind']}: {each['reason']}", flush=True)
-            first += _BATCH
+            first += size
         print(f"seed {given.seed}: {inputs.total():,} inputs, {loaded.total():,} loaded, {len(wrong)} wrong")
-        figures = {"seed": given.seed, "inputs": inputs.total(), "loaded": loaded.total(), "wrong": wrong}
+        name = given.name or "reliability"
+        recorded = results.load(name)["fuzz"] if given.kind and results.exists(name) else {"kinds": {}, "wrong": []}
+        new = {kind: {"inputs": number, "loaded": loaded[kind]} for kind, number in inputs.items()}
+        by_kind = dict(sorted({**recorded["kinds"], **new}.items()))
+        wrong = [each for each in recorded["wrong"] if each["kind"] not in new] + wrong
+        total = {key: sum(each[key] for each in by_kind.values()) for key in ("inputs", "loaded")}
         limits = {"seconds": SECONDS, "memory": "4 times the file and 64 MiB"}
-        by_kind = {name: {"inputs": inputs[name], "loaded": loaded[name]} for name in sorted(inputs)}
-        keep_part(given, "fuzz", {**figures, "limits": limits, "kinds": by_kind})
+        keep_part(given, "fuzz", {"seed": given.seed, **total, "wrong": wrong, "limits": limits, "kinds": by_kind})
         kept.done()
 
 

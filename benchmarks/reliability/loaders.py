@@ -22,6 +22,7 @@ from torch import nn
 
 import torch_growl as tg
 from benchmarks.reliability.cases import network
+from torch_growl.application.data.cifar10 import read_binary_batch
 from torch_growl.application.data.mnist import read_idx
 from torch_growl.application.data.pickles import read_python_batch
 from torch_growl.application.recipes import Recipe, load_recipe
@@ -127,6 +128,7 @@ def loaders(work: Path) -> tuple[Loader, ...]:
         Loader("tensors in a report", (norms,), in_run("checkpoints/row_norms.safetensors"), head, share=5),
         Loader("idx file", (_idx(),), lambda path: read_idx(path, (20, 3, 3))),
         Loader("gzipped idx file", (gzip.compress(_idx()),), as_gzip),
+        Loader("CIFAR-10 binary batch", (_batch(),), read_binary_batch, share=1),
         Loader("pickle", tuple(_pickle(protocol) for protocol in (2, 4)), read_python_batch),
     )
 
@@ -207,6 +209,10 @@ def _recipes(recipe: Recipe) -> tuple[bytes, ...]:
 
 def _idx() -> bytes:
     return struct.pack(">4I", 0x803, 20, 3, 3) + bytes(range(180))
+
+
+def _batch() -> bytes:
+    return b"".join(bytes([n % 10]) + bytes(range(n % 200, n % 200 + 48)) * 64 for n in range(10_000))
 
 
 def _pickle(protocol: int) -> bytes:

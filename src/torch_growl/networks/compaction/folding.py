@@ -82,7 +82,7 @@ def _alone(wiring: Wiring, uses: Any, name: str, source: str, norms: tuple[str, 
 
 
 def _counted(count: int, groups: Iterable[NDArray[np.int64]]) -> Any:
-    """How often each class occurs, ``(count,)``."""
+    """Count how often each class occurs: ``(count,)``."""
     return sum((np.bincount(classes.ravel(), minlength=count) for classes in groups), np.zeros(count, np.int64))
 
 

@@ -20,6 +20,11 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     "mathematics/owl/test_operator_gradients.py": ["mathematics/owl/operators.py"],
     "mathematics/owl/test_operator_properties.py": ["mathematics/owl/operators.py"],
     "mathematics/owl/test_row_operator.py": ["mathematics/owl/operators.py"],
+    "application/runs/test_runs_with_targets.py": [
+        "application/runs/evaluation.py",
+        "application/runs/run.py",
+        "application/runs/training.py",
+    ],
     "networks/compaction/test_architectures.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compactor_fuzz.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compactor_power.py": ["networks/compaction/compactor.py", "networks/execution/proof.py"],

@@ -65,7 +65,7 @@ def test_at_80_columns_the_live_line_has_the_time_left() -> None:
     watcher._progress.refresh()  # type: ignore[union-attr]
     watcher.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
-    assert re.search(r"epoch 10/100  0:00 left   loss 0.7500  accuracy 91.23 %  rows 11/14 .*…", shown)
+    assert re.search(r"epoch 10/100  0:0\d left   loss 0.7500  accuracy 91.23 %  rows 11/14 .*…", shown)
 
 
 def test_the_time_left_is_in_proportion_to_epochs_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,3 +111,16 @@ def test_the_live_line_says_that_kernels_are_compiled_until_the_next_step() -> N
     watcher.step(1, 1, 10, 0.5)
     watcher.close()
     assert task.fields["text"].startswith("epoch 1/10")
+
+
+def test_with_a_target_the_line_says_what_is_left_and_what_was_asked() -> None:
+    text = io.StringIO()
+    watcher = TerminalWatcher(Console(file=text, width=200))
+    watcher.stage("train", 1, 0)
+    watcher.epoch(
+        {**record(1), "target": {"of": "macs", "asked": 500.0, "left": 623, "dense": 1000}}, "accuracy 91.23 %"
+    )
+    assert "accuracy 91.23 %  MACs 62.3 % left, 50.0 % asked  rows 11/14 nonzero" in text.getvalue()
+    watcher.stage("retrain", 1, 0)
+    watcher.epoch(record(1), "accuracy 91.23 %")
+    assert text.getvalue().count("asked") == 1

@@ -46,6 +46,11 @@ def test_every_stage_has_its_difference_in_points() -> None:
             "choose a wider compact.dtype",
         ),
         (
+            accuracies(regularized=0.93, retrained=0.93, compact=0.93),
+            {"target": {"macs": 0.1}},
+            "the training with the penalty lost 4.0 points: ask for less (target: macs=0.1), or train longer",
+        ),
+        (
             accuracies(regularized=0.9, retrained=0.9, compact=0.9),
             {"growl.strength": 0.0},
             "the second training (train) lost 7.0 points: train longer",

@@ -46,6 +46,13 @@ def test_every_point_is_a_whole_run_and_the_path_is_warm(swept: Sweep) -> None:
     assert stages == ["dense"] * 2 + ["train"] * 4 + ["retrain"]
 
 
+def test_the_strengths_of_a_sweep_are_in_place_of_a_target(tmp_path: Path) -> None:
+    aimed = load_recipe("digits", {"target": {"macs": 0.5}})
+    found = Sweep(tmp_path, aimed, STRENGTHS).recipe_at(8.0)
+    assert found.growl is not None
+    assert (found.target, found.growl.strength) == (None, 8.0)
+
+
 @pytest.mark.slow
 def test_resuming_does_nothing_twice_and_without_it_the_folder_is_left_alone(swept: Sweep) -> None:
     made = {path: path.stat().st_mtime_ns for path in swept.path.rglob("model.safetensors")}

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from torch_growl.application.recipes import title_of
+from torch_growl.application.reports import target_progress
 
 __all__ = ["TerminalWatcher"]
 
@@ -31,6 +32,7 @@ class TerminalWatcher:
         self._shown = 0.0
         self._rows = ""
         self._score = ""
+        self._target = ""
         self._compiled = 0.0
         self._compiling_since = 0.0
         self._told = False
@@ -45,7 +47,7 @@ class TerminalWatcher:
         self._epochs, self._first = epochs, epoch
         self._started = self._shown = time.monotonic()
         self._compiled = 0.0
-        self._rows = self._score = ""
+        self._rows = self._score = self._target = ""
         self._print(f"{title}{f': continued after epoch {epoch} of' if epoch else ','} {epochs} epochs")
         if self.console.is_terminal:
             columns = (BarColumn(bar_width=8, table_column=Column(width=8)), TextColumn("{task.fields[text]}"))
@@ -57,7 +59,8 @@ class TerminalWatcher:
         """Show the loss after some steps of an epoch."""
         done = epoch - 1 + step / steps
         # What a narrow terminal cuts off comes last.
-        text = f"epoch {epoch}/{self._epochs}  {self._left(done):10}  loss {loss:.4f}{self._score}{self._rows}"
+        state = f"{self._score}{self._target}{self._rows}"
+        text = f"epoch {epoch}/{self._epochs}  {self._left(done):10}  loss {loss:.4f}{state}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
 
@@ -81,13 +84,15 @@ class TerminalWatcher:
         distinct = sum(layer["distinct"] for layer in layers)
         self._score = f"  {score}"
         self._rows = f"  rows {nonzero}/{rows} nonzero, {distinct} distinct"
+        if (target := record.get("target")) is not None:
+            self._target = f"  {target_progress(target)}"
         now = time.monotonic()
         last = record["epoch"] == self._epochs
         if last or (self._progress is None and now - self._shown > 10):
             self._shown = now
             left = self._took(now) if last else self._left(record["epoch"])
             epoch = f"epoch {record['epoch']}/{self._epochs}"
-            self._print(f"  {epoch}  loss {record['loss']:.4f}{self._score}{self._rows}  {left}")
+            self._print(f"  {epoch}  loss {record['loss']:.4f}{self._score}{self._target}{self._rows}  {left}")
 
     def _print(self, text: str) -> None:
         """Print a line; only a terminal gets line breaks in it."""

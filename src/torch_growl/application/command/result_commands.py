@@ -36,7 +36,7 @@ def report(run: RunArgument) -> None:
 
 def show_result(folder: RunFolder) -> None:
     """Make the report of a finished run, and print its summary."""
-    from torch_growl.application.reports import accuracy_steps, headline, make_report, summary_table
+    from torch_growl.application.reports import accuracy_steps, headline, make_report, summary_table, target_line
     from torch_growl.application.tasks import metric_of, scores_of
 
     report = make_report(folder.path)
@@ -47,6 +47,8 @@ def show_result(folder: RunFolder) -> None:
     metric = metric_of(result)
     steps = accuracy_steps(scores_of(result), metric)
     console.print(f"{metric.name}: {steps}", highlight=False, markup=False)
+    if line := target_line(result):
+        console.print(line, style="" if result["target"]["reached"] else "yellow", highlight=False, markup=False)
     for note in result.get("notes", ()):
         console.print(note, style="yellow", highlight=False, markup=False)
     show_line(f"\nreport: {report}")

@@ -16,6 +16,7 @@ from torch_growl.application.command.shared_options import (
     RunArgument,
     SeedOption,
     SetOption,
+    TargetOption,
 )
 from torch_growl.application.command.terminal import console, show_line, sweep_table
 from torch_growl.arguments import check_choice
@@ -36,6 +37,7 @@ def run(
         typer.Option("--out", metavar="DIR", help="The run's folder.  \\[default: runs/RECIPE]", show_default=False),
     ] = None,
     settings: SetOption = None,
+    target: TargetOption = None,
     seed: SeedOption = None,
     device: Annotated[
         str | None,
@@ -48,7 +50,7 @@ def run(
 ) -> None:
     """Run a recipe from training to report: train, tie, retrain, compact, measure.
 
-    A run can be stopped at any moment; --resume continues it. Example: growl run digits --set train.epochs=30
+    A run can be stopped at any moment; --resume continues it. Example: growl run digits --target macs=0.5
 
     A recipe runs code of its writer, whatever it names: read a stranger's recipe first, as you would read a script.
     """
@@ -57,7 +59,7 @@ def run(
     from torch_growl.application.runs import Run, RunFolder
 
     check_choice("--until", until, STAGE_NAMES)
-    chosen = _chosen(recipe, settings, seed=seed, device=device)
+    chosen = _chosen(recipe, settings, target, seed=seed, device=device)
     folder = RunFolder(out or Path("runs") / chosen.name)
     folder.check(chosen, resume=resume)  # before any data is loaded and anything is written
     watcher = TerminalWatcher(console)
@@ -129,10 +131,11 @@ def evaluate(run: RunArgument, data: DataOption = None, again: AgainOption = Fal
     _stage(run, data, "eval", again)
 
 
-def _chosen(recipe: str, settings: list[str] | None, **options: Any) -> Recipe:
-    """The recipe, changed by --set and by those options that were given."""
+def _chosen(recipe: str, settings: list[str] | None, target: list[str] | None = None, **options: Any) -> Recipe:
+    """The recipe, changed by --set, --target and those options that were given."""
     from torch_growl.application.recipes import load_recipe, parse_overrides
 
+    options["target"] = parse_overrides(target) if target else None
     changes = {**parse_overrides(settings or []), **{key: value for key, value in options.items() if value is not None}}
     return load_recipe(recipe, changes)
 

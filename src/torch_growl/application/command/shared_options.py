@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AgainOption", "DataOption", "RecipeArgument", "RunArgument", "SeedOption", "SetOption"]
+__all__ = ["AgainOption", "DataOption", "RecipeArgument", "RunArgument", "SeedOption", "SetOption", "TargetOption"]
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that `growl run` has made.")]
 RecipeArgument = Annotated[
@@ -25,6 +25,14 @@ SeedOption = Annotated[
     int | None,
     typer.Option(
         "--seed", metavar="N", help="Seed of all random numbers.  \\[default: the recipe's]", show_default=False
+    ),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="MEASURE=VALUE",
+        help="What is to be left, in place of the recipe's strength: macs=0.5, weights=20000 or bytes=0.1.",
     ),
 ]
 AgainOption = Annotated[

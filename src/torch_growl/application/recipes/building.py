@@ -10,24 +10,42 @@ from torch_growl.application.recipes.schema import Recipe
 from torch_growl.mathematics.owl import sequence_from_dict
 from torch_growl.networks.layers import Side, choose_layers
 from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.targets import Target
 from torch_growl.networks.tying import Tying, find_tying
 
 __all__ = ["build_penalty", "find_step", "recipe_layers", "row_side"]
 
+_OF_PRUNING = 0.5  # of an accuracy drop, where rows are tied afterwards
 
-def build_penalty(model: nn.Module, recipe: Recipe) -> GrOWL | None:
+
+def build_penalty(
+    model: nn.Module, recipe: Recipe, example_inputs: Any = None, judge: dict[str, Any] | None = None
+) -> GrOWL | None:
     """Build the recipe's penalty on a network.
 
     Args:
         model: the network; not modified.
         recipe: any.
+        example_inputs: with a target: inputs to run the network on, on its device.
+        judge: with an accuracy drop: ``validate`` and what goes with it in :class:`torch_growl.Target`.
 
     Returns:
         The penalty, not attached yet; None when the recipe has none, or one of strength 0.
 
     Raises:
-        GrowlError: a layer, an override or the sequence does not fit the network.
+        GrowlError: a layer, an override or the sequence does not fit the network, or the target cannot be met.
     """
+    if recipe.target is None:
+        return _penalty(model, recipe)
+    given = {**recipe.target, **(judge or {})}
+    if recipe.accuracy_drop is not None and recipe.tying.method != "none":
+        given["accuracy_drop"] *= _OF_PRUNING
+    if "file_bytes" in given:
+        given["dtype"] = recipe.compact.dtype
+    return _penalty(model, recipe, target=Target(**given), example_inputs=example_inputs)
+
+
+def _penalty(model: nn.Module, recipe: Recipe, **how: Any) -> GrOWL | None:
     settings = recipe.growl
     if settings is None or settings.strength == 0:
         return None
@@ -37,16 +55,18 @@ def build_penalty(model: nn.Module, recipe: Recipe) -> GrOWL | None:
         if "sequence" in given:
             given["sequence"] = sequence_from_dict(override.model_dump()["sequence"])
         overrides[key] = given
+    if settings.strength is not None:
+        how["strength"] = settings.strength
     return GrOWL(
         model,
-        settings.strength,
-        sequence_from_dict(settings.sequence.model_dump(exclude_none=True)),
+        sequence=sequence_from_dict(settings.sequence.model_dump(exclude_none=True)),
         layers=settings.layers,
         overrides=overrides,
         form=settings.form,
         side=settings.side,
         min_rows=settings.min_rows,
         balance=settings.balance,
+        **how,
     )
 
 
@@ -61,7 +81,7 @@ def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
     Raises:
         GrowlError: a layer, an override or the sequence does not fit the network.
     """
-    penalty = build_penalty(model, recipe)
+    penalty = _penalty(model, recipe)  # the target is not looked at: it takes seconds, and changes no layer
     if penalty is not None:
         return penalty.layers
     wanted = recipe.growl.layers if recipe.growl else None

@@ -19,6 +19,7 @@ from torch_growl.errors import FileFormatError, RecipeError
 __all__ = ["builtin_recipes", "load_recipe", "parse_overrides"]
 
 _SUFFIXES = (".yaml", ".yml")
+_OF_A_STRENGTH = ("strength", "balance", "every", "warmup_epochs")  # fields of growl that a target replaces
 _LARGEST = 1_000_000  # bytes of a recipe file
 
 
@@ -27,7 +28,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 
     A file may contain ``extends: other``, where ``other`` is a built-in name or a file in the same folder. Its fields
     then override the other's. Mappings are merged field by field, except that a mapping with a ``name`` (``data``,
-    ``model``, ``sequence``) replaces the other's as a whole.
+    ``model``, ``sequence``) replaces the other's as a whole. A target replaces the other's strength, and a strength the
+    other's target.
 
     Args:
         name_or_path: a built-in recipe's name, or a YAML file.
@@ -39,6 +41,10 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
             message is one line with the field, the value found and the values allowed.
     """
     fields, where = _resolved(str(name_or_path), None, ())
+    changes: dict[str, Any] = {}
+    for key, value in (overrides or {}).items():
+        _set(changes, key, value)
+    _make_room(fields, changes)
     for key, value in (overrides or {}).items():
         _set(fields, key, value)
     try:
@@ -91,7 +97,23 @@ def _resolved(name: str, beside: Path | None, chain: tuple[str, ...]) -> tuple[d
     if not isinstance(other, str):
         raise RecipeError(f"{where}: extends must be a recipe's name or file, found {other!r}")
     base, _ = _resolved(other, folder, (*chain, where))
+    _make_room(base, fields)
     return _merged(base, fields), where
+
+
+def _make_room(fields: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Remove a strength, with what belongs to it, where the changes have a target; a target where they have a strength.
+
+    Both in one recipe are an error, found later.
+    """
+    growl, changed = fields.get("growl"), changes.get("growl", {})
+    if changes.get("target") is not None:
+        fields.pop("target", None)  # of another measure, perhaps
+        if isinstance(growl, dict):
+            for name in _OF_A_STRENGTH:
+                growl.pop(name, None)
+    elif changed is None or (isinstance(changed, dict) and changed.get("strength") is not None):
+        fields.pop("target", None)
 
 
 def _read(name: str, beside: Path | None) -> tuple[str, str, Path | None, str]:
@@ -162,8 +184,8 @@ def _in_words(error: ValidationError, fields: dict[str, Any]) -> str:
         case "missing":
             words = f"field {path} is missing"
         case "value_error":
-            words = f"{path}: {first['ctx']['error']}"
-            words += "" if ", got " in words else f", found {found}"
+            words = f"{path}: {first['ctx']['error']}" if path else str(first["ctx"]["error"])
+            words += "" if not path or ", got " in words else f", found {found}"
         case _:
             words = f"{path}: {first['msg'].replace('Input should', 'must')}, found {found}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from torch_growl.application.recipes.penalty_fields import Growl, Settings, checked_target
 from torch_growl.application.recipes.yaml_1_2 import Dumper
 from torch_growl.arguments import did_you_mean
-from torch_growl.errors import GrowlError
-from torch_growl.mathematics.owl import sequence_from_dict
 
-__all__ = ["Choice", "Compact", "Growl", "LayerOverride", "Measure", "Phase", "Recipe", "Shape", "TrainPhase", "Tying"]
-
+__all__ = ["Choice", "Compact", "Measure", "Phase", "Recipe", "TrainPhase", "Tying"]
 
 _LONGEST_NAME = 100
 _TASKS = "classification", "multilabel", "regression", "segmentation", "language-model"
-
-
-class Settings(BaseModel):
-    """Base of all parts of a recipe: unknown fields are errors, and types are not converted, but for 1 to 1.0."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Choice(Settings):
@@ -100,82 +84,6 @@ class RetrainPhase(Phase):
         description="tied: train the dense network with its groups tied, as in the paper; compact: train the compact "
         "network, with the centroids as ordinary weights, which is faster.",
     )
-
-
-class Shape(Settings):
-    """The sequence λ, with the parameters of tg.pld, tg.lasso, …, which check them."""
-
-    name: Literal["pld", "lasso", "oscar", "slope", "group_slope"] = Field(
-        description="pld: linear decay over the first rows, then constant; oscar: linear decay over all rows; lasso: "
-        "constant, which gives group lasso; slope, group_slope: quantiles."
-    )
-    p: float | None = Field(default=None, description="pld: the share of the rows over which λ decays, in (0, 1].")
-    floor: float | None = Field(default=None, description="pld, oscar: λ decays from 1 to this value, in [0, 1].")
-    lambda1: float | None = Field(default=None, description="pld, oscar, in place of floor: the last value of λ, ≥ 0.")
-    lambda2: float | None = Field(default=None, description="pld, oscar, with lambda1: the decay from row to row, ≥ 0.")
-    q: float | None = Field(default=None, description="slope, group_slope: false discovery rate, in (0, 1).")
-
-    @model_validator(mode="after")
-    def _parameters_fit(self) -> Shape:
-        try:
-            sequence_from_dict(self.model_dump())
-        except GrowlError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if value is not None}
-
-
-class LayerOverride(Settings):
-    """Settings of one layer, or of all layers that match a pattern, in place of the general ones."""
-
-    strength: float | None = Field(default=None, ge=0, description="In place of growl.strength.")
-    sequence: Shape | None = Field(default=None, description="In place of growl.sequence.")
-    skip: bool = Field(default=False, description="Do not penalise the layer.")
-
-
-class Growl(Settings):
-    """The penalty; without it, or with strength 0, a recipe is a baseline."""
-
-    strength: float = Field(default=1.5, ge=0, description="Factor of the sequence; 0: no penalty.")
-    sequence: Shape = Field(
-        default_factory=lambda: Shape(name="pld", p=0.3, floor=0.85),
-        description="The sequence λ.",
-    )
-    form: Literal["scale-free", "paper"] = Field(
-        default="scale-free",
-        description="scale-free: divided by the layer's norm, which the prox keeps; paper: as published.",
-    )
-    balance: Literal["weights", "none"] | Annotated[float, Field(ge=0, le=2)] | None = Field(
-        default=None,
-        description="Factor of each layer's strength. weights: the square root of its share of the penalised weights; "
-        "none: 1; a number: that power of the share; null: weights for the form scale-free, none for the form paper.",
-    )
-    every: int | Literal["epoch"] = Field(
-        default=1, description="Optimizer steps between two proximal steps, or 'epoch'."
-    )
-    warmup_epochs: float = Field(default=0, ge=0, description="Epochs over which the strength rises linearly from 0.")
-    side: Literal["input", "output"] = Field(
-        default="input", description="input: a row is the weights of one input; output: a row is one neuron or filter."
-    )
-    layers: list[str] | None = Field(
-        default=None,
-        min_length=1,
-        description="Names or patterns of layers; null: all but the first convolution and the last layer.",
-    )
-    overrides: dict[str, LayerOverride] = Field(
-        default_factory=dict, description="Other settings, by layer name, pattern (features.*) or type (Conv2d)."
-    )
-    min_rows: int = Field(default=4, ge=1, description="The number of rows that are left in a layer at least.")
-
-    @field_validator("every", mode="before")
-    @classmethod
-    def _steps_or_epoch(cls, value: Any) -> Any:
-        if value != "epoch" and (type(value) is not int or value < 1):
-            raise ValueError("must be a whole number ≥ 1 or 'epoch'")
-        return value
 
 
 class Tying(Settings):
@@ -265,6 +173,10 @@ class Recipe(Settings):
     model: Choice = Field(description="The network.")
     dense: Phase = Field(description="Training of the dense network, without penalty: the baseline.")
     train: TrainPhase = Field(description="Training with the penalty.")
+    target: dict[str, Any] | None = Field(
+        default=None,
+        description="What is to be left, in place of growl.strength: one of tg.Target's arguments, such as macs: 0.5.",
+    )
     growl: Growl | None = Field(default=None, description="The penalty; null: none.")
     tying: Tying = Field(default_factory=Tying, description="Settings of the grouping of rows.")
     merge: Phase | None = Field(
@@ -290,6 +202,30 @@ class Recipe(Settings):
             )
         return value
 
+    @field_validator("target")
+    @classmethod
+    def _is_a_target(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return value if value is None else checked_target(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _target_needs_no_strength(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("target") is not None and isinstance(fields.get("growl", {}), dict):
+            return {**fields, "growl": {"strength": None, **fields.get("growl", {})}}
+        return fields
+
+    @model_validator(mode="after")
+    def _target_or_strength(self) -> Recipe:
+        if self.target is not None:
+            if self.train.epochs == 0:
+                raise ValueError("target needs a training: train.epochs must be ≥ 1")
+            if self.growl is None:
+                raise ValueError("target needs the penalty, but growl is null; leave growl out")
+            self.growl.check_with_target()
+        elif self.growl is not None and self.growl.strength is None:
+            raise ValueError("growl.strength must be a number where there is no target, found None")
+        return self
+
     @model_validator(mode="after")
     def _phases_fit(self) -> Recipe:
         if self.dense.distill:
@@ -304,8 +240,13 @@ class Recipe(Settings):
 
     @property
     def penalised(self) -> bool:
-        """Tell whether the recipe has a penalty of a strength above 0."""
-        return self.growl is not None and self.growl.strength > 0
+        """Tell whether the recipe has a penalty: a target, or a strength above 0."""
+        return self.growl is not None and self.growl.strength != 0
+
+    @property
+    def accuracy_drop(self) -> float | None:
+        """The target's accuracy drop, in the unit in which the metric is shown; None: the target is another one."""
+        return None if self.target is None else self.target.get("accuracy_drop")
 
     @property
     def trainings(self) -> dict[str, Phase]:
@@ -333,6 +274,10 @@ class Recipe(Settings):
             del fields["retrain"], fields["compact"], fields["tying"], fields["merge"]
         if training == "dense":
             del fields["train"], fields["growl"]
+        if self.target is None or training == "dense":
+            del fields["target"]  # checkpoints of versions without targets have none
+        elif "file_bytes" in self.target:
+            fields["target"]["dtype"] = self.compact.dtype
         return hashlib.sha256(json.dumps(_plain(fields), sort_keys=True, default=repr).encode()).hexdigest()
 
     def to_yaml(self) -> str:

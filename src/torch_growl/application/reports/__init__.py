@@ -7,6 +7,7 @@ from torch_growl.application.reports.accuracy_notes import accuracy_steps, colla
 from torch_growl.application.reports.curves import curve_figure
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.reports.summary import headline, summary_table
+from torch_growl.application.reports.target_notes import target_line, target_progress
 
 __all__ = [
     "accuracy_steps",
@@ -16,4 +17,6 @@ __all__ = [
     "loss_note",
     "make_report",
     "summary_table",
+    "target_line",
+    "target_progress",
 ]

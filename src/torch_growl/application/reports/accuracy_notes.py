@@ -51,7 +51,10 @@ def loss_note(accuracy: Mapping[str, float | None], recipe: Recipe, metric: Metr
         return ""
     training, weaker = "the second training (train)", ""
     if recipe.growl is not None and recipe.penalised:
-        training, weaker = "the training with the penalty", f"lower growl.strength (now {recipe.growl.strength:g}), or "
+        asked = [f"{of}={value}" for of, value in (recipe.target or {}).items()]
+        less = f"ask for less (target: {', '.join(asked)})" if asked else "lower growl.strength"
+        now = "" if asked else f" (now {recipe.growl.strength:g})"
+        training, weaker = "the training with the penalty", f"{less}{now}, or "
     tie_less = {
         "affinity": f"raise tying.preference (now {recipe.tying.preference:g})",
         "ward": "give tying.groups more groups",
@@ -105,8 +108,8 @@ def collapse(records: Sequence[Mapping[str, Any]], metric: Metric = ACCURACY) ->
                 f"stage {now['stage']}: the validation {metric.name} {moved} to {metric.text(low, 1)} in "
                 f"epoch {now['epoch']}, from {metric.text(high, 1)} in epoch {best['epoch']}, "
                 f"although the loss is smooth ({before['loss']:.3g}, then {now['loss']:.3g}): if later epochs do not "
-                "regain it, lower growl.strength or the learning rate (statistics of batch normalisation lag behind "
-                "weights that shrink fast)"
+                "regain it, lower growl.strength or the learning rate, or ask for less (statistics of batch "
+                "normalisation lag behind weights that shrink fast)"
             )
     return ""
 

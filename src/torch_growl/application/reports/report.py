@@ -31,6 +31,7 @@ from torch_growl.application.reports.figures import (
 )
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
 from torch_growl.application.reports.summary import comparisons, count, headline, percent
+from torch_growl.application.reports.target_notes import target_line
 from torch_growl.application.tasks import metric_of, scores_of
 from torch_growl.files import write_bytes
 from torch_growl.mathematics.clustering import PRUNED
@@ -240,6 +241,7 @@ def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
     return environment.get_template("report.html.j2").render(
         facts=facts,
         headline=headline(given.result).replace(" %", "\u00a0%"),
+        target=target_line(given.result),
         comparisons=comparisons(given.result),
         metric=metric_of(given.result),
         scores=[(stage, scores_of(given.result).get(stage)) for stage in ACCURACIES],

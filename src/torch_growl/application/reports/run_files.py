@@ -80,6 +80,16 @@ class _Metric(_Open):
     unit: str
 
 
+class _Target(_Open):
+    of: str
+    asked: float
+    left: float
+    pruned: float
+    dense: float
+    reached: bool
+    why: str | None
+
+
 class Result(_Open):
     schema_: Literal[1, 2] = Field(alias="schema")
     recipe: str
@@ -108,6 +118,7 @@ class Result(_Open):
     notes: list[str] = []
     bytes_held: _Pair | None = None
     checks: dict[str, Any] | None = None
+    target: _Target | None = None
 
     @model_validator(mode="after")
     def _has_a_score(self) -> Result:

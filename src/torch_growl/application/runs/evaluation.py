@@ -56,6 +56,12 @@ def make_result(run: Run) -> dict[str, Any]:
     latency = _latency_ms(compare_run(run, dense, small))
     dense, small = dense.cpu(), small.cpu()
     before, after = measure(dense, example, latency=False), measure(small, example, latency=False)
+    sizes = {
+        "weights": after.weights,
+        "macs": after.macs,
+        "bytes": after.bytes,
+        "file_bytes": folder.model_file.stat().st_size,
+    }
     stages = {name: folder.finished(name, recipe)["seconds"] for name in recipe.trainings}
     splits = run.splits
     cuts = structure_of(small)
@@ -86,6 +92,7 @@ def make_result(run: Run) -> dict[str, Any]:
         "score": score,
         **({"accuracy": score} if metric == ACCURACY else {}),
         "notes": [note for note in (fall, loss_note(score, recipe, metric)) if note],
+        "target": _target_record(run, small, sizes),
         "layers": tying.records(),
         "sparsity": tying.sparsity,
         "sharing": tying.sharing,
@@ -145,6 +152,29 @@ def _compare(run: Run, retrained: nn.Module, small: nn.Module) -> _Agreement:
 
 def _length(split: Any) -> int | None:
     return len(split) if hasattr(split, "__len__") else None
+
+
+def _target_record(run: Run, small: nn.Module, sizes: dict[str, int]) -> dict[str, Any] | None:
+    """Compare what is left, before tying and of the compact network, with the target; None without one."""
+    if run.recipe.target is None:
+        return None
+    trained = run.folder.records("train", run.recipe.train.epochs, run.recipe)[-1]["target"]
+    of, asked, pruned, dense = (trained[name] for name in ("of", "asked", "left", "dense"))
+    held = "every layer keeps its growl.min_rows largest rows, and what other layers need of it; train longer, or"
+    if of == "accuracy_drop":
+        asked, metric = run.recipe.accuracy_drop, run.task.metric
+        dense = run.validation_score(run.trained("dense"))
+        pruned, left = (metric.lost(dense, run.validation_score(each)) for each in (run.trained("train"), small))
+        held = trained["why"] or "train longer, or"
+    else:
+        left = sizes[of]
+    why = None
+    if pruned > asked:
+        why = f"pruning ended with {pruned:,.6g} {of}: {held} ask for less"
+    elif left > asked:
+        why = "tying took more than it saves: choose fewer or no ties (tying.method: none)"
+    record = {"of": of, "asked": asked, "left": left, "reached": left <= asked, "why": why}
+    return record | {"pruned": pruned, "dense": dense}
 
 
 def compare_run(

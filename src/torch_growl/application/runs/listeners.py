@@ -68,6 +68,8 @@ def event_log(folder: Path, stage: str, epochs_done: int) -> Iterator[Callable[[
         for key in _SCALARS:
             if record.get(key) is not None:
                 writer.add_scalar(key, record[key], epoch)
+        if "target" in record:
+            writer.add_scalar("target/left", record["target"]["left"], epoch)
         for layer, counts in record["layers"].items():
             for key, value in counts.items():
                 writer.add_scalar(f"{layer}/{key}", value, epoch)

@@ -10,14 +10,16 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from torch_growl.application.data import Reading, check_labels, first_examples, load_data
+from torch_growl.application.data import Reading, check_labels, first_examples, load_data, steps_in
 from torch_growl.application.models import build_network, check_outputs
-from torch_growl.application.recipes import Recipe, recipe_layers, row_side
+from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.training import evaluate
 from torch_growl.application.tasks import Batch, build_task
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
+from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.storage import load
 from torch_growl.networks.tying import Tying, tie_, untie_
 
@@ -71,6 +73,7 @@ class Run:
         self.reading = Reading(data.workers, self.splits.collate, data.steps_per_epoch)
         self.side = row_side(self.recipe)
         self.layers = recipe_layers(self.network(), self.recipe)
+        self._task_checked = False
 
     def network(self) -> nn.Module:
         """Build the dense network with its initial weights, on CPU; the same for the same seed."""
@@ -92,15 +95,56 @@ class Run:
         return {"task": self.task, "size": size, "reading": self.reading}
 
     def check_task(self) -> None:
-        """Check, before any training, that labels and outputs fit the task.
+        """Check, before any training, that labels and outputs fit the task, and that the target can be met.
 
         Raises:
             DataError: the labels of a split do not fit the task, or are not below the number of the network's outputs.
             RecipeError: the network's output does not fit the task.
+            InvalidValueError: the target cannot be met, or the training is too short for one.
         """
+        if self._task_checked:
+            return
         check_labels(self.splits, self.task, reading=self.reading)
         n_classes = check_outputs(self.network(), self._example(), self.recipe.model.name, self.task)
         check_labels(self.splits, self.task, n_classes, self.reading)
+        if self.recipe.target is not None:
+            self._check_target()
+        self._task_checked = True
+
+    def _check_target(self) -> None:
+        phase, model = self.recipe.train, self.network()
+        penalty = self.penalty(model)
+        assert penalty is not None
+        steps = phase.epochs * steps_in(self.splits.train, phase.batch_size, self.reading)[1]
+        try:
+            penalty.attach(torch.optim.SGD(model.parameters(), lr=phase.lr), steps=steps)
+        except InvalidValueError as error:
+            raise InvalidValueError(
+                f"train.epochs = {phase.epochs} and train.batch_size = {phase.batch_size} make {steps} optimizer "
+                f"steps, which do not fit the target: {error}"
+            ) from error
+
+    def penalty(self, model: nn.Module, dense: nn.Module | None = None) -> GrOWL | None:
+        """Build the recipe's penalty on a network on CPU; None if the recipe has none.
+
+        Args:
+            model: the network.
+            dense: the trained dense network, for a target of an accuracy drop, which is measured against it.
+        """
+        judge: dict[str, Any] | None = None
+        if self.recipe.accuracy_drop is not None:
+            judge = {
+                "validate": self.validation_score,
+                "higher_is_better": self.task.metric.higher_is_better,
+                "reference": None if dense is None else self.validation_score(dense),
+            }
+        return build_penalty(model, self.recipe, self.example(), judge)
+
+    def validation_score(self, model: nn.Module) -> float:
+        """Compute the metric on the validation split as it is shown: in per cent where it is a share."""
+        return self.task.metric.factor * evaluate(
+            model.to(self.device), self.splits.validation, self.device, **self.testing
+        )
 
     # ── the networks of the stages ──────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_growl.application.recipes import STAGE_NAMES, build_penalty, find_step
+from torch_growl.application.recipes import STAGE_NAMES, find_step
 from torch_growl.application.reports import collapse
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
@@ -65,7 +65,7 @@ def _train(run: Run) -> None:
         model.load_state_dict(run.trained("dense").state_dict())
     elif run.recipe.train.start == "given":
         model.load_state_dict(run.folder.given_weights(run.recipe))
-    _fit(run, "train", model, penalty=build_penalty(model, run.recipe))
+    _fit(run, "train", model, penalty=run.penalty(model, run.trained("dense")))
     norms = run.folder.finished("train", run.recipe)["norms"]
     if norms:
         run.folder.save_tensors("row_norms", {name: torch.stack(list(values)) for name, values in norms.items()})
@@ -171,6 +171,7 @@ def _fit(
         often: dict[str, Any] = {}
         if settings is not None:
             often = {"every": settings.every, "warmup": settings.warmup_epochs}
+        often["target"] = run.recipe.target is not None
         trainer.fit(model, run.splits.train, run.splits.validation, growl=penalty, state=state, **often)
     if not phase.epochs:  # nothing to train: the training ends where it starts
         state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}

@@ -67,7 +67,7 @@ class Sweep:
         rising = all(a < b for a, b in pairwise(strengths))
         if len(strengths) < 2 or not rising or not all(math.isfinite(s) and s > 0 for s in strengths):
             raise InvalidValueError(f"strengths must be two or more rising numbers > 0, got {list(strengths)}")
-        if recipe.growl is None or recipe.growl.strength == 0:
+        if not recipe.penalised:
             raise InvalidValueError(f"recipe {recipe.name!r} has no penalty, so there is no strength to vary")
         self.path, self.recipe, self.strengths = path, recipe, tuple(strengths)
         self.data_dir, self.watcher = data_dir, watcher
@@ -78,10 +78,10 @@ class Sweep:
         return RunFolder(self.path / f"strength-{strength:g}")
 
     def recipe_at(self, strength: float) -> Recipe:
-        """The recipe of one strength; all but the first train from given weights."""
+        """The recipe of one strength, in place of a target; all but the first train from given weights."""
         growl = self.recipe.growl
         assert growl is not None
-        changes: dict[str, Any] = {"growl": growl.model_copy(update={"strength": strength})}
+        changes: dict[str, Any] = {"growl": growl.model_copy(update={"strength": strength}), "target": None}
         if strength != self.strengths[0]:
             changes["train"] = self.recipe.train.model_copy(update={"start": "given"})
         return self.recipe.model_copy(update=changes)

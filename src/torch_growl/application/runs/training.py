@@ -25,6 +25,7 @@ from torch_growl.errors import DataError, GrowlError, first_line
 from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.targets import DropProgress, Progress
 from torch_growl.networks.tying import existing_tying
 
 __all__ = ["Trainer", "evaluate"]
@@ -132,11 +133,13 @@ class Trainer:
         growl: GrOWL | None = None,
         every: int | str = 1,
         warmup: float = 0,
+        target: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
         """Train ``model`` in place, from a checkpoint's state if one is given.
 
-        The proximal step runs after every ``every`` optimizer steps, with a strength that rises over ``warmup`` epochs.
+        The proximal step runs after every ``every`` optimizer steps, with a strength that rises over ``warmup`` epochs;
+        or the penalty leads to its target within all steps of the training.
 
         Raises:
             GrowlError: the loss became NaN or infinite.
@@ -146,7 +149,9 @@ class Trainer:
         size, steps = steps_in(train, self.phase.batch_size, self.reading)
         optimizer = make_optimizer(model, self.phase)
         prepared, wrapped = self.accelerator.prepare(model, optimizer)
-        if growl is not None:
+        if growl is not None and target:
+            growl.attach(optimizer, steps=self.phase.epochs * steps)
+        elif growl is not None:
             growl.attach(optimizer, every=cast(Any, every), steps_per_epoch=steps, warmup=math.ceil(warmup * steps))
         first = 0
         if state is not None:
@@ -175,10 +180,11 @@ class Trainer:
                     "stage": self.stage,
                     "epoch": epoch + 1,
                     "loss": loss,
-                    "penalty": None if growl is None else float(growl.penalty().detach()),
+                    "penalty": None if growl is None or target else float(growl.penalty().detach()),
                     **self._scores(score, model, validation),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
+                    **({"target": _target_record(growl.progress)} if growl is not None and target else {}),
                     **(existing_tying(model, self.layers, self.side).counts() if self.counts is None else self.counts),
                 }
             )
@@ -278,3 +284,11 @@ class Trainer:
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
                 self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
+
+
+def _target_record(progress: Progress | DropProgress) -> dict[str, Any]:
+    names = ["of", "asked", "left", "dense", "phase", "reached"]
+    if isinstance(progress, DropProgress):
+        names += ["reference", "score", "why"]
+    found = {name: getattr(progress, name) for name in names}
+    return {name: None if value != value else value for name, value in found.items()}  # NaN: not known yet

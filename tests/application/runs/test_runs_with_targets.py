@@ -1,0 +1,128 @@
+"""Runs with a target: what is left is that of the real compact network, and is said; a resumed run ends the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.digits_run import figures
+from tests.support.growl_command import growl
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.reports import make_report
+from torch_growl.application.runs.listeners import Silent
+from torch_growl.application.runs.run import Run
+from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.stages import do_stages
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.measurement import measure
+
+AIMED: dict[str, Any] = {
+    "dense.epochs": 1,
+    "train.epochs": 8,
+    "retrain.epochs": 1,
+    "target": {"weights": 0.3},
+    "tying": {"method": "none"},
+    "measure.repeats": 3,
+    "threads": 1,
+}
+
+
+def run_to(path: Path, settings: dict[str, Any], watcher: Silent | None = None) -> Run:
+    folder = RunFolder(path)
+    folder.create(load_recipe("digits", settings), resume=True)
+    run = Run(folder, watcher=watcher)
+    do_stages(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def aimed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_to(tmp_path_factory.mktemp("aimed") / "run", AIMED)
+
+
+@pytest.mark.slow
+def test_what_is_left_is_that_of_the_compact_network_and_of_the_count(aimed: Run) -> None:
+    target = aimed.folder.result()["target"]
+    small = measure(aimed.compacted(), aimed.example(), latency=False)
+    assert target["left"] == small.weights == target["pruned"]
+    assert 0.97 * target["asked"] < target["left"] <= target["asked"] == 0.3 * target["dense"]
+    assert (target["of"], target["reached"], target["why"]) == ("weights", True, None)
+    records = [json.loads(line) for line in aimed.folder.metrics_file.read_text().splitlines()]
+    trained = [record["target"] for record in records if record["stage"] == "train"]
+    assert len(trained) == 8
+    assert [each["phase"] for each in trained][-3:] == ["holding"] * 3
+    assert trained[0]["left"] > trained[-1]["left"] == target["left"]
+    assert all("target" not in record for record in records if record["stage"] != "train")
+    assert {record["penalty"] for record in records} == {None}
+
+
+@pytest.mark.slow
+def test_the_report_says_that_the_target_is_reached(aimed: Run) -> None:
+    target = aimed.folder.result()["target"]
+    page = make_report(aimed.folder.path).read_text("utf-8")
+    assert f"target reached: {target['left']:,} of {target['dense']:,} weights are left" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [5, 7])  # rows shrink in the fifth, and are held in the seventh
+def test_a_run_that_is_killed_on_the_way_to_a_target_ends_the_same(epoch: int, aimed: Run, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    class Killer(Silent):
+        now = ""
+
+        def stage(self, name: str, epochs: int, epoch: int) -> None:
+            self.now = name
+
+        def step(self, at: int, step: int, steps: int, loss: float) -> None:
+            if (self.now, at) == ("train", epoch):
+                raise Killed
+
+    with pytest.raises(Killed):
+        run_to(tmp_path / "run", AIMED, Killer())
+    again = run_to(tmp_path / "run", AIMED)
+    assert figures(again.folder.result()) == figures(aimed.folder.result())
+    weights = (run.trained("train").state_dict() for run in (again, aimed))
+    assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in weights), strict=True))
+
+
+@pytest.mark.slow
+def test_the_command_takes_a_target_and_says_what_is_left_with_and_without_ties(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = ["dense.epochs=1", "train.epochs=4", "retrain.epochs=1", "tying={method: ward, groups: {fc1: [0.5]}}"]
+    settings = [part for setting in (*few, "measure.repeats=3") for part in ("--set", setting)]
+    out = tmp_path / "run"
+    status, shown, err = growl(capsys, "run", "digits", "--out", str(out), "--target", "bytes=80000", *settings)
+    assert (status, err) == (0, "")
+    result = RunFolder(out).result()
+    target = result["target"]
+    assert target["left"] == result["bytes_held"]["compact"] < target["pruned"] <= target["asked"] == 80_000
+    said = " ".join(shown.split())
+    assert f"target reached: {target['left']:,} of {target['dense']:,} bytes are left (" in said
+    assert f"; {target['pruned']:,} (" in said
+    assert "before tying" in said
+    assert "% left, 38.3 % asked" in said
+
+
+def test_a_target_that_cannot_be_met_is_refused_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for wrong, words in [("macs=0.001", "target: at least"), ("macs=60000", "must be less than the dense network's")]:
+        status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "run"), "--target", wrong)
+        assert (status, len(err.strip().splitlines())) == (2, 1)
+        assert words in err
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_is_too_short_for_a_target_is_refused(tmp_path: Path) -> None:
+    recipe = load_recipe("digits", {**AIMED, "train.epochs": 1, "train.batch_size": 100})
+    with pytest.raises(
+        InvalidValueError, match=r"train.epochs = 1 and train.batch_size = 100 make 12 optimizer steps.*20"
+    ):
+        Run(RunFolder(tmp_path), recipe).check_task()

@@ -16,27 +16,16 @@ import torch_growl as tg
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
 from benchmarks.learning.training.fitting import accuracy
-from torch_growl.application.recipes import load_recipe
+from benchmarks.learning.training.recipe_runs import finished_run, settings
 from torch_growl.application.runs.evaluation import dense_file_bytes
-from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.stages import do_stages
 
 __all__ = ["job", "main"]
 
 
 def job(path: Path, seed: int, data: Path, quick: bool = False) -> dict[str, Any]:
     """Run or resume one seed, and store its network in int8."""
-    changes: dict[str, Any] = {"seed": seed}
-    if quick:
-        few = {f"{phase}.epochs": 1 for phase in ("dense", "train", "merge", "retrain")}
-        changes |= few | {"data.options": {"shift": 1, "limit": 512}}
-    recipe = load_recipe("mnist-best", changes)
-    folder = RunFolder(path)
-    run = Run(folder, recipe, data_dir=data)
-    folder.create(recipe, resume=True)
-    with folder.locked():
-        do_stages(run)
+    run = finished_run(path, settings("mnist-best", seed, quick), data)
+    folder = run.folder
     result = folder.result()
     small = tg.load(folder.model_file, run.network())
     with tempfile.TemporaryDirectory() as temporary:

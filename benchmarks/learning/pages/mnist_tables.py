@@ -31,31 +31,37 @@ def instability(masks: Sequence[Sequence[int]]) -> float:
     return float((np.abs(m - mean).sum(1) / (mean > 0).sum()).mean())
 
 
-def table1() -> str:
-    """Return every row of the paper's Table 1, the paper's figures beside ours."""
+def table1(name: str = "table1") -> str:
+    """Return every row of the paper's Table 1, the paper's figures beside ours.
+
+    Args:
+        name: of the kept result.
+    """
+    if not results.exists(name):
+        return NOT_RUN
     jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for job in results.load("table1")["jobs"]:
+    for job in results.load(name)["jobs"]:
         jobs[job["row"]].append(job)
     rows = []
-    for name, (compression, accuracy) in TABLE_1.items():
-        of = jobs[name]
+    for row, (compression, accuracy) in TABLE_1.items():
+        of = jobs[row]
         if "steps" in of[0]:
             steps = [job["steps"] for job in of]
             rows.append(
                 [
-                    f"{name} (strength {of[0]['strength']:g})",
+                    f"{row} (strength {of[0]['strength']:g})",
                     spread([s["sparsity"] for s in steps], 1, 100),
                     spread([s["sharing"] for s in steps], 1),
                     spread([s["compression"] for s in steps], 1) + "x",
                     spread([s["test"] for s in steps], 2, 100),
                     spread([s["tied"] for s in steps], 1, 100),
-                    f"{instability([job['kept'] for job in of]):.2%}",
+                    f"{instability([job['kept'] for job in of]):.2%}" if len(of) > 1 else "–",
                     f"{compression}, {accuracy} %",
                 ]
             )
         else:
             test = spread([job["dense"]["test"] for job in of], 2, 100)
-            rows.append([name, "0", "1.0", "1.0x", test, "–", "–", f"{compression}, {accuracy} %"])
+            rows.append([row, "0", "1.0", "1.0x", test, "–", "–", f"{compression}, {accuracy} %"])
     head = ["regularizer", "sparsity %", "sharing", "compression", "accuracy %", "right after tying %"]
     return markdown([*head, "instability of kept rows", "the paper's"], rows)
 

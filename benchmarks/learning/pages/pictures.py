@@ -27,17 +27,19 @@ from torch_growl.application.data.datasets import load_mnist
 from torch_growl.application.models.convolutional import vgg16
 from torch_growl.application.reports.curves import curve_figure
 from torch_growl.application.reports.figures import pixels_figure, similarity_histograms_figure
+from torch_growl.application.runs.run import Run
+from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.mathematics.similarity.dense import row_similarity
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.tying.tying import Tying
 
 __all__ = ["curve", "groups", "heat_maps", "histograms", "kept_rows", "main", "mean_curves"]
 
-STATES = {
-    "no penalty": "dense-0.0-0-1.pt",
-    "group lasso + l2": "regularized-grouplasso+l2-*-0-1.pt",
-    "GrOWL": "regularized-GrOWL-*-0-1.pt",
-    "GrOWL + l2": "regularized-GrOWL+l2-*-0-1.pt",
+RUNS = {  # the run of Table 1, and the training whose rows are shown
+    "no penalty": ("mnist-none-0", "dense"),
+    "group lasso + l2": ("mnist-group-lasso-l2-0", "train"),
+    "GrOWL": ("mnist-growl-0", "train"),
+    "GrOWL + l2": ("mnist-growl-l2-0", "train"),
 }
 PIXELS = slice(28 * 8, 28 * 20)  # the middle lines, so that single rows can be seen
 
@@ -63,10 +65,9 @@ def heat_maps(work: Path, data: Path) -> Figure:
     x = load_mnist(data).train.x[:10_000, PIXELS].double()  # type: ignore[attr-defined]
     with np.errstate(invalid="ignore"):
         maps = {"correlation of the pixels": np.nan_to_num(np.corrcoef(x.numpy().T))}
-    for name, file in STATES.items():
-        state = state_of(next(iter(work.glob(file)), work / file))
-        assert state is not None, file
-        W = state["fc1.weight"].T[PIXELS]
+    for name, (folder, stage) in RUNS.items():
+        run = Run(RunFolder(work / folder), data_dir=data)
+        W = rows_of(run.trained(stage).get_submodule("fc1")).detach()[PIXELS]  # type: ignore[arg-type]
         similarity = np.zeros((len(W), len(W)))
         alive = (W != 0).any(1).numpy()
         similarity[np.ix_(alive, alive)] = row_similarity(W[torch.from_numpy(alive)]).numpy()

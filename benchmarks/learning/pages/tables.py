@@ -16,6 +16,7 @@ __all__ = ["PAGE", "main"]
 
 NAMES = (
     "table1",
+    "table1_recipes",
     "best",
     "curve",
     "one_strength",
@@ -27,6 +28,7 @@ NAMES = (
 TABLES: dict[str, Callable[[], str]] = {
     **{f"where-{name}": (lambda name=name: where(name)) for name in NAMES},  # type: ignore[misc]
     "table1": mnist.table1,
+    "table1_recipes": lambda: mnist.table1("table1_recipes"),
     "once": mnist.once,
     "best": mnist.best,
     "methods": mnist.methods,
@@ -43,7 +45,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def where(name: str) -> str:
     """Return command, machine and date of a result; without a result, the command."""
     if not results.exists(name):
-        return f"`python -m benchmarks.learning.experiments.{name}`"
+        return f"`python -m benchmarks.learning.experiments.{name.removesuffix('_recipes')}`"
     return where_measured(results.load(name))
 
 

@@ -56,26 +56,33 @@ def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(
     assert yaml.safe_load(recipe.to_yaml()) == recipe.model_dump()
 
 
-def test_the_rows_of_table_1_differ_in_the_penalty_alone() -> None:
+GROUPS = {"group-lasso": 49, "group-lasso-l2": 33, "growl": 46, "growl-l2": 32}  # of the paper's table 1: 784 / 24.5 …
+
+
+def test_the_rows_of_table_1_differ_in_the_penalty_and_the_groups_alone() -> None:
     """The paper's network, data, optimizer, batch and counting (layer 1); one protocol for all six rows."""
     first = load_recipe("mnist-growl")
     assert first.growl is not None
     for kind in KINDS:
         recipe = load_recipe(f"mnist-{kind}")
         assert recipe.growl is not None
-        assert (recipe.data, recipe.model, recipe.tying) == (first.data, first.model, first.tying)
-        decay = 5e-4 if kind.endswith("l2") or kind == "weight-decay" else 0
         bare = kind in ("none", "weight-decay")
-        for phase in ("dense", "train", "retrain"):
-            wanted = getattr(first, phase).model_copy(update={"weight_decay": decay})
-            if bare and phase == "train":  # the dense network is what is tied
-                wanted = wanted.model_copy(update={"epochs": 0})
-            assert getattr(recipe, phase) == wanted
-            assert (wanted.optimizer, wanted.batch_size, wanted.momentum) == ("sgd", 128, 0.9)
+        decay = 5e-4 if kind.endswith("l2") or kind == "weight-decay" else 0
+        assert (recipe.data, recipe.model) == (first.data, first.model)
+        assert recipe.dense == first.dense.model_copy(update={"weight_decay": decay})
+        assert (recipe.dense.optimizer, recipe.dense.batch_size, recipe.dense.momentum) == ("sgd", 128, 0.9)
         assert recipe.growl.layers == ["fc1"]
-        assert recipe.growl.strength == (0 if bare else first.growl.strength)
-        flat = kind.startswith("group-lasso")
-        assert recipe.growl.sequence.name == ("lasso" if flat else "pld")
+        if bare:  # the dense network as it is
+            assert (recipe.train.epochs, recipe.retrain.epochs, recipe.tying.method) == (0, 0, "none")
+            assert recipe.growl.strength == 0
+            continue
+        assert recipe.train == first.train.model_copy(update={"weight_decay": decay})
+        assert (recipe.merge, recipe.retrain) == (first.merge, first.retrain)
+        assert (recipe.growl.strength, recipe.growl.every) == (first.growl.strength, first.growl.every)
+        *way, last = recipe.tying.groups["fc1"]
+        assert last == GROUPS[kind]
+        assert way == [groups for groups in (120, 84, 64, 54, 46, 38) if groups > last]
+        assert recipe.growl.sequence.name == ("lasso" if kind.startswith("group-lasso") else "pld")
 
 
 def test_vgg_carries_the_papers_settings_for_every_layer() -> None:

@@ -12,7 +12,7 @@ from tests.support.digits_run import run_digits
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.runs.run import Run
-from torch_growl.errors import GrowlError
+from torch_growl.errors import GrowlError, GrowlWarning
 from torch_growl.networks.measurement.counts import measure
 from torch_growl.networks.tying import existing_tying
 
@@ -74,9 +74,39 @@ def test_tying_again_drops_what_the_steps_made(tmp_path: Path) -> None:
     assert {path.name for path in run.folder.checkpoints.glob("*.pt")} == {"dense.pt", "train.pt"}
 
 
+def with_drop(drop: float, groups: list[float]) -> dict[str, Any]:
+    return {**STEPS, "tying": {"method": "ward", "groups": {"fc1": groups}, "drop": drop}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("drop", "groups"), [(5.0, 40), (100.0, 1)])
+def test_the_data_decide_how_many_groups_are_left(drop: float, groups: int, tmp_path: Path) -> None:
+    """One group sums all pixels, which no digit can be read from; 40 of 64 lose next to nothing."""
+    run = run_digits(tmp_path / "run", with_drop(drop, [40, 1]))
+    assert tuple(run.recipe.trainings) == ("dense", "train", "merge1", "merge2", "retrain")
+    assert run.tying()["fc1"].partition.n_groups == groups
+    assert run.folder.result()["layers"][0]["groups"] == groups
+    retrained = existing_tying(run.trained("retrain"), ["fc1"])["fc1"].partition
+    assert retrained.n_groups == groups
+    again = run_digits(tmp_path / "run", with_drop(drop, [40, 1]), until="tie")
+    again.folder.tying_file.unlink()
+    assert run_digits(tmp_path / "run", with_drop(drop, [40, 1])).tying() == run.tying()
+
+
+@pytest.mark.slow
+def test_no_rows_are_tied_if_every_step_loses_too_much_and_this_is_said(tmp_path: Path) -> None:
+    with pytest.warns(GrowlWarning, match="no rows are tied"):
+        run = run_digits(tmp_path / "run", with_drop(1.0, [1]))
+    partition = run.tying()["fc1"].partition
+    assert partition.n_groups == partition.nonzero == n_rows(run, "fc1")
+    assert run.folder.result()["accuracy"]["tied"] == run.folder.result()["accuracy"]["regularized"]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"tying.drop": 0.5}, "drop needs method 'ward'"),
+        ({"tying": {"method": "ward", "groups": {"fc1": [8]}, "drop": 0.5}}, "merge"),
         ({"tying": {"method": "ward"}}, "groups"),
         ({"tying": {"groups": {"fc1": [8]}}}, "ward"),
         ({"tying": {"method": "ward", "groups": {"fc1": [20, 10], "fc2": [5]}}, "merge": PHASE}, "steps"),

@@ -99,6 +99,13 @@ class Tying(Settings):
         description="For ward, by layer name or pattern: groups left after every step, as a number ≥ 1 or as a "
         "share < 1 of the nonzero rows. Layers without an entry are not tied.",
     )
+    drop: float | None = Field(
+        default=None,
+        gt=0,
+        description="For ward: every step is followed by the training in merge, and the last step is taken after which "
+        "the network is at most so many points less accurate than the dense one, on the validation split; null: the "
+        "last one of all.",
+    )
     preference: float = Field(
         default=0.8, gt=0, le=1, description="Least similarity of tied rows; the paper: 0.6 and 0.8."
     )
@@ -120,6 +127,8 @@ class Tying(Settings):
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Tying:
+        if self.drop is not None and self.method != "ward":
+            raise ValueError("drop needs method 'ward', whose steps it chooses from")
         if (self.method == "ward") != bool(self.groups):
             raise ValueError("method 'ward' needs groups, and groups need method 'ward'")
         for name, steps in self.groups.items():
@@ -232,10 +241,14 @@ class Recipe(Settings):
             raise ValueError(
                 "dense.distill must be 0: the dense network is the teacher; set distill in a later training"
             )
-        if self.merge is not None and self.tying.steps == 1:
+        merges = self.tying.steps > 1 or self.tying.drop is not None
+        if self.merge is not None and not merges:
             raise ValueError("merge needs several steps of tying: give tying.groups several numbers for each layer")
-        if self.merge is None and self.tying.steps > 1:
-            raise ValueError("tying.groups has several steps: give merge, the settings of the training between them")
+        if self.merge is None and merges:
+            raise ValueError(
+                "tying.groups has several steps or tying.drop is given: give merge, the settings of the training after "
+                "every step"
+            )
         return self
 
     @property
@@ -250,8 +263,12 @@ class Recipe(Settings):
 
     @property
     def trainings(self) -> dict[str, Phase]:
-        """The trainings in order: dense, train, a merge between every two steps of tying, retrain."""
-        between = {f"merge{step}": self.merge for step in range(1, self.tying.steps)} if self.merge else {}
+        """The trainings in order: dense, train, a merge between every two steps of tying, retrain.
+
+        With ``tying.drop`` there is a merge after the last step too.
+        """
+        count = self.tying.steps - (self.tying.drop is None)
+        between = {f"merge{step}": self.merge for step in range(1, count + 1)} if self.merge else {}
         return {"dense": self.dense, "train": self.train, **between, "retrain": self.retrain}
 
     def fingerprint(self, training: str) -> str:
@@ -268,6 +285,8 @@ class Recipe(Settings):
         if self.task == "classification":  # as in checkpoints of earlier versions, which have none of these fields
             del fields["task"]
         fields["compact"] = {"full": self.compact.full}
+        if self.tying.drop is None:  # as in checkpoints of earlier versions
+            del fields["tying"]["drop"]
         if training != "retrain":
             fields["retrain"] = {"form": self.retrain.form}
         if training in ("dense", "train", "given"):

@@ -6,20 +6,21 @@ on its own.
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torch_growl.application.recipes import STAGE_NAMES, find_step
 from torch_growl.application.reports import collapse
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import Trainer
+from torch_growl.application.runs.training import Trainer, evaluate
 from torch_growl.arguments import check_choice
 from torch_growl.checksums import sealed_json
 from torch_growl.errors import GrowlWarning
@@ -29,6 +30,7 @@ from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.storage import save
+from torch_growl.networks.tying import existing_tying
 
 __all__ = ["do_stage", "do_stages"]
 
@@ -76,16 +78,48 @@ def _tie(run: Run) -> None:
         return
     run.watcher.stage("tie", 0, 0)
     model = run.trained("train").cpu()
+    networks = [copy.deepcopy(model.state_dict())]
     for step, name in enumerate(run.merges):
         tying = find_step(model, run.layers, run.recipe, step)
         model = run.with_structure(model, tying)
         _fit(run, name, model, counts=tying.counts())
         model.load_state_dict(run.folder.finished(name, run.recipe)["model"])
         model = run.plain(model).eval()
+        networks.append(copy.deepcopy(model.state_dict()))
+    if run.recipe.tying.drop is not None:
+        model.load_state_dict(_last_good(run, networks))
     if run.merges:
         run.folder.save_checkpoint("grouped", run.recipe, {"epoch": 0, "model": model.state_dict()})
-    found = json.loads(find_step(model, run.layers, run.recipe, -1).to_json())
-    write_text(run.folder.tying_file, sealed_json(found))
+    if run.recipe.tying.drop is None:
+        found = find_step(model, run.layers, run.recipe, -1)
+    else:
+        found = existing_tying(model, run.layers, run.side)
+    write_text(run.folder.tying_file, sealed_json(json.loads(found.to_json())))
+
+
+def _last_good(run: Run, networks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the last network that is within the tying's drop of the dense network's accuracy; else the first one.
+
+    Args:
+        run: the run.
+        networks: the network before tying and after every step, in the dense network's shapes.
+    """
+    drop = run.recipe.tying.drop
+    assert drop is not None
+    split = run.splits.validation
+    least = evaluate(run.trained("dense"), split, run.device) - drop / 100
+    model = run.network().to(run.device)
+    for state in reversed(networks[1:]):
+        model.load_state_dict(state)
+        if evaluate(model, split, run.device) >= least:
+            return state
+    warnings.warn(
+        f"no rows are tied: after the first step of tying.groups the network is more than tying.drop = {drop:g} points "
+        "less accurate than the dense one",
+        GrowlWarning,
+        stacklevel=2,
+    )
+    return networks[0]
 
 
 def _retrain(run: Run) -> None:

@@ -103,8 +103,8 @@ class Tying(Settings):
         default=None,
         gt=0,
         description="For ward: every step is followed by the training in merge, and the last step is taken after which "
-        "the network is at most so many points less accurate than the dense one, on the validation split; null: the "
-        "last one of all.",
+        "the metric on the validation split is at most so much worse than the dense network's, in points or in its "
+        "unit; null: the target's accuracy_drop, or the last step of all without one.",
     )
     preference: float = Field(
         default=0.8, gt=0, le=1, description="Least similarity of tied rows; the paper: 0.6 and 0.8."
@@ -241,13 +241,13 @@ class Recipe(Settings):
             raise ValueError(
                 "dense.distill must be 0: the dense network is the teacher; set distill in a later training"
             )
-        merges = self.tying.steps > 1 or self.tying.drop is not None
+        merges = self.tying.steps > 1 or self.tying_drop is not None
         if self.merge is not None and not merges:
             raise ValueError("merge needs several steps of tying: give tying.groups several numbers for each layer")
         if self.merge is None and merges:
             raise ValueError(
-                "tying.groups has several steps or tying.drop is given: give merge, the settings of the training after "
-                "every step"
+                "tying.groups has several steps, or one is chosen by the accuracy that it costs: give merge, the "
+                "settings of the training after every step"
             )
         return self
 
@@ -262,12 +262,17 @@ class Recipe(Settings):
         return None if self.target is None else self.target.get("accuracy_drop")
 
     @property
+    def tying_drop(self) -> float | None:
+        """The drop by which the last step of tying is chosen; None: all steps are taken."""
+        return self.accuracy_drop if self.tying.drop is None and self.tying.method == "ward" else self.tying.drop
+
+    @property
     def trainings(self) -> dict[str, Phase]:
         """The trainings in order: dense, train, a merge between every two steps of tying, retrain.
 
-        With ``tying.drop`` there is a merge after the last step too.
+        With a drop for tying there is a merge after the last step too.
         """
-        count = self.tying.steps - (self.tying.drop is None)
+        count = self.tying.steps - (self.tying_drop is None)
         between = {f"merge{step}": self.merge for step in range(1, count + 1)} if self.merge else {}
         return {"dense": self.dense, "train": self.train, **between, "retrain": self.retrain}
 

@@ -57,7 +57,7 @@ def loss_note(accuracy: Mapping[str, float | None], recipe: Recipe, metric: Metr
         training, weaker = "the training with the penalty", f"{less}{now}, or "
     tie_less = {
         "affinity": f"raise tying.preference (now {recipe.tying.preference:g})",
-        "ward": "give tying.groups more groups",
+        "ward": "give tying.groups more groups" if recipe.tying_drop is None else "lower the drop (tying.drop)",
         "none": f"lower retrain.lr (now {recipe.retrain.lr:g})",
     }[recipe.tying.method]
     parts = [

@@ -20,7 +20,7 @@ from torch_growl.application.reports import collapse
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import Trainer, evaluate
+from torch_growl.application.runs.training import Trainer
 from torch_growl.arguments import check_choice
 from torch_growl.checksums import sealed_json
 from torch_growl.errors import GrowlWarning
@@ -86,36 +86,34 @@ def _tie(run: Run) -> None:
         model.load_state_dict(run.folder.finished(name, run.recipe)["model"])
         model = run.plain(model).eval()
         networks.append(copy.deepcopy(model.state_dict()))
-    if run.recipe.tying.drop is not None:
-        model.load_state_dict(_last_good(run, networks))
+    drop = run.recipe.tying_drop
+    if drop is not None:
+        model.cpu().load_state_dict(_last_good(run, drop, networks))
     if run.merges:
         run.folder.save_checkpoint("grouped", run.recipe, {"epoch": 0, "model": model.state_dict()})
-    if run.recipe.tying.drop is None:
+    if drop is None:
         found = find_step(model, run.layers, run.recipe, -1)
     else:
         found = existing_tying(model, run.layers, run.side)
     write_text(run.folder.tying_file, sealed_json(json.loads(found.to_json())))
 
 
-def _last_good(run: Run, networks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the last network that is within the tying's drop of the dense network's accuracy; else the first one.
+def _last_good(run: Run, drop: float, networks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the last network that is within a drop of the dense network's score; the first one if no other is.
 
     Args:
         run: the run.
+        drop: in the unit in which the metric is shown.
         networks: the network before tying and after every step, in the dense network's shapes.
     """
-    drop = run.recipe.tying.drop
-    assert drop is not None
-    split = run.splits.validation
-    least = evaluate(run.trained("dense"), split, run.device) - drop / 100
-    model = run.network().to(run.device)
+    dense, model = run.validation_score(run.trained("dense")), run.network()
     for state in reversed(networks[1:]):
         model.load_state_dict(state)
-        if evaluate(model, split, run.device) >= least:
+        if run.task.metric.lost(dense, run.validation_score(model)) <= drop:
             return state
     warnings.warn(
-        f"no rows are tied: after the first step of tying.groups the network is more than tying.drop = {drop:g} points "
-        "less accurate than the dense one",
+        f"no rows are tied: after each step of tying.groups the network is more than {drop:g} worse in "
+        f"{run.task.metric.name} than the dense one",
         GrowlWarning,
         stacklevel=2,
     )

@@ -63,9 +63,9 @@ def test_the_smallest_network_within_the_drop_is_found_and_trained_on() -> None:
     assert good == sorted(good, reverse=True)  # from light to heavy
     assert found.best.weights == min(good)
     assert all(point.good == (found.reference - point.score <= 2.0) for point in found.points)
-    assert list(dict.fromkeys(phases)) == ["free", "shrinking", "recovering", "holding"]
+    assert list(dict.fromkeys(phases)) == ["free", "recovering", "shrinking", "holding"]
     assert phases.count("free") < 60
-    assert phases.count("holding") >= 100
+    assert phases.count("holding") >= 75
 
 
 def scripted(bad_below: float) -> tuple[Callable[[nn.Module], float], list[float]]:
@@ -90,8 +90,8 @@ def test_bad_trials_are_taken_back_and_the_limit_is_found() -> None:
     assert min(seen) < 0.6
     assert seen[-1] >= 0.6
     bad = max(point.weights for point in found.points if not point.good)
-    assert 0.8 * found.best.weights < bad < found.best.weights == found.left
-    assert "not within the drop" in found.why
+    assert 0.7 * found.best.weights < bad < found.best.weights == found.left
+    assert f"the last trial, {found.points[-1].weights:,} weights, had score" in found.why
 
 
 @pytest.mark.slow
@@ -159,6 +159,56 @@ def test_a_network_that_still_improves_at_half_of_the_steps_is_warned_of() -> No
     with pytest.warns(tg.GrowlWarning, match="still improving after half of the steps, by 2"):
         train(model, optimizer, 110)
     assert growl.progress.phase != "free"
+
+
+class Noted(torch.optim.SGD):
+    """SGD that notes the learning rates of its steps, and may fail in one."""
+
+    rates: list[float]
+    fails = False
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        self.rates.append(self.param_groups[0]["lr"])
+        if self.fails:
+            raise ZeroDivisionError
+        super().step()
+
+
+def test_while_a_network_recovers_the_learning_rate_falls_to_zero_and_the_schedule_is_left_alone() -> None:
+    model = dense()
+    target = tg.Target(accuracy_drop=1.0, validate=per_cent)
+    growl = tg.GrOWL(model, target=target, example_inputs=digits()[0][:4], min_rows=2)
+    optimizer = Noted(model.parameters(), lr=0.05)
+    optimizer.rates = []
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
+    asked, phases = [], []
+    growl.attach(optimizer, steps=300)
+
+    def after() -> None:
+        asked.append(optimizer.param_groups[0]["lr"])
+        schedule.step()
+
+    for _ in range(80):
+        phases.append(growl._control._phase)  # type: ignore[union-attr]
+        train(model, optimizer, 1, after)
+    shares = [made / rate for made, rate in zip(optimizer.rates, asked, strict=True)]
+    other = torch.optim.SGD(dense().parameters(), lr=0.05)
+    plain = torch.optim.lr_scheduler.CosineAnnealingLR(other, 300)
+    for rate in asked:
+        assert rate == other.param_groups[0]["lr"]
+        other.step()
+        plain.step()
+    falling = [share for share, phase in zip(shares, phases, strict=True) if phase == "recovering"]
+    assert all(share == 1 for share, phase in zip(shares, phases, strict=True) if phase != "recovering")
+    assert falling[0] == 1
+    assert min(falling) < 0.2
+    optimizer.fails, rate = True, optimizer.param_groups[0]["lr"]
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError):
+            train(model, optimizer, 1)
+    optimizer.fails = False
+    train(model, optimizer, 1)
+    assert optimizer.param_groups[0]["lr"] == rate
 
 
 def test_a_share_in_place_of_per_cent_is_warned_of() -> None:

@@ -1,4 +1,4 @@
-"""A pause in a training, in which the network is judged."""
+"""A pause in a training, in which the network is judged, and the smaller steps before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from torch_growl.networks.optimizers.formulas import is_schedule_free
 
-__all__ = ["paused"]
+__all__ = ["SlowerStep", "paused"]
 
 
 @contextmanager
@@ -44,3 +44,25 @@ def paused(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[None]:
             optimizer.train()
         np.random.set_state(numpys)  # noqa: NPY002
         random.setstate(pythons)
+
+
+class SlowerStep:
+    """Lowers the learning rates of an optimizer within a step; between steps they are those of its schedule."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._rates: list[Any] | None = None  # of the groups, within a slower step
+
+    def begin(self, share: float) -> None:
+        """Lower the learning rates to a share of what they are."""
+        self.end()  # a step that raised an error was not ended
+        if share != 1:
+            self._rates = [group["lr"] for group in self._optimizer.param_groups]
+            for group in self._optimizer.param_groups:
+                group["lr"] = group["lr"] * share
+
+    def end(self) -> None:
+        """Set the learning rates to what they were."""
+        for group, rate in zip(self._optimizer.param_groups, self._rates or (), strict=False):
+            group["lr"] = rate
+        self._rates = None

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
-from torch_growl.networks.optimizers import StepLengths, carried_to_base
+from torch_growl.networks.optimizers import SlowerStep, StepLengths, carried_to_base
 from torch_growl.networks.targets import Control, DropControl
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
@@ -120,15 +120,14 @@ class PenaltyHook:
     def __init__(
         self, penalty: Penalty, optimizer: Optimizer, schedule: Schedule, layers: frozenset[str], leads: bool
     ) -> None:
-        self.penalty, self.optimizer, self.schedule, self.layers, self.leads = (
-            penalty,
-            optimizer,
-            schedule,
-            layers,
-            leads,
-        )
-        self.count = 0
+        self.penalty, self.optimizer, self.schedule = penalty, optimizer, schedule
+        self.layers, self.leads, self.count = layers, leads, 0
         self.lengths = StepLengths(optimizer)
+        self.slower = SlowerStep(optimizer)
+
+    @property
+    def acts_before(self) -> bool:
+        return self.measures or isinstance(self.penalty._control, DropControl)
 
     @property
     def measures(self) -> bool:
@@ -140,7 +139,7 @@ class PenaltyHook:
         before, after = self.optimizer._optimizer_step_pre_hooks, self.optimizer._optimizer_step_post_hooks
         handle = RemovableHandle(after, extra_dict=before)
         after[handle.id] = self
-        if self.measures:
+        if self.acts_before:
             before[handle.id] = self.before
         vars(self.optimizer)["__getstate__"] = StateWithHooks(self.optimizer)
         return handle
@@ -155,15 +154,19 @@ class PenaltyHook:
         return {name: weights[name] for name in weights if name in self.layers}
 
     def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Measure the weights before a step, if the length of the steps is not known otherwise."""
+        """Measure the weights before a step, if its length is not known; lower its rate, if a control asks for it."""
         if _within_a_step(optimizer):
             return
-        self.lengths.before(self._weights())
+        if self.measures:
+            self.lengths.before(self._weights())
+        if isinstance(self.penalty._control, DropControl):
+            self.slower.begin(self.penalty._control.rate_share(self.count + 1))
 
     def __call__(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Shrink the rows after a step, or hold pruned ones at zero."""
         if _within_a_step(optimizer):
             return
+        self.slower.end()
         # Fused optimizers make the step of a gradient scaler themselves, and skip it if gradients are infinite.
         infinite = getattr(optimizer, "found_inf", None)
         if isinstance(infinite, Tensor) and not self.penalty._capturable and bool(infinite.any()):
@@ -220,7 +223,7 @@ class StateWithHooks:
         hooks = OrderedDict((key, hook) for key, hook in after.items() if isinstance(hook, PenaltyHook))
         if not hooks:
             return state
-        before = OrderedDict((key, hook.before) for key, hook in hooks.items() if hook.measures)
+        before = OrderedDict((key, hook.before) for key, hook in hooks.items() if hook.acts_before)
         added = {"_optimizer_step_post_hooks": hooks, "_optimizer_step_pre_hooks": before, "__getstate__": self}
         return {**state, **added}
 

@@ -1,11 +1,11 @@
 """The smallest network within an accuracy drop, found in one training: a path from light to heavy.
 
-Rows are free until the network hardly improves any more; the best score until then is that of the unpressed network.
-Then come trials. In each, rows shrink to a smaller share of the weights, the rows that are left train on, and the
-validation function judges. A good trial becomes the checkpoint, and the next one goes for 0.7 of its weights; after a
-bad one, the checkpoint is put back, and the next one goes for the mean, in logarithms, of good and bad. A trial that
-misses narrowly trains on once before it counts as bad. Trials end at four fifths of the steps; the rest is training
-of the last good network.
+Rows are free until the network hardly improves any more, and a little longer while the learning rate falls to zero; the
+best score until then is that of the dense network. Then come trials. In each, rows shrink to a smaller share of the
+weights, those that are left train on while the learning rate falls to zero, and the validation function judges. A good
+trial becomes the checkpoint. Trials are short and take 0.3 of the weights until one is bad; then the checkpoint is put
+back, and they are long and take less. A trial that misses narrowly trains on once before it counts as bad. Trials end
+at 0.85 of the steps; for the rest the last good network trains on.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ __all__ = ["DropControl"]
 
 LEAST_STEPS = 200
 _LOOKS = 20  # at the free network, in as many parts of the training; rows shrink after 2 to 10 of these parts
-_RATIO = 0.7  # of the weights, from one good trial to the next
-_CLOSE = 0.95  # good and bad, at which the search ends
+_RATIO, _LEAST_RATIO = 0.7, 0.6  # of the weights, from one good trial to the next
+_CLOSE = 0.97  # shares at which the search ends
 _ALMOST_ALL = 1 - 1e-9  # of the weights: before the first trial nothing is asked for
-_TRIALS_UNTIL = 0.8  # of the steps
+_TRIALS_UNTIL = 0.85  # of the steps
 _SHRINKS = 0.4  # of a trial's steps; for the rest its rows train on
 _NARROWLY = 2.0  # times the accuracy drop, within which a trial trains on once
-_SEARCHES = 4  # trials between a good and a bad one, as the steps are divided before there is a bad one
+_SLOW = 5  # trials, among which the steps that are left are divided after the first bad one
 # the state beside points, stretch and checkpoint: plain values
-_OF_TRIAL = ("share", "first", "end", "judged_at", "retried")
-_PLAIN = ("phase", "least", "free", "reference", "score", "against", "best", "good", "bad", "ended", "why", *_OF_TRIAL)
+_OF_SEARCH = ("phase", "least", "free", "reference", "score", "against", "best", "good", "bad", "ratio", "length")
+_PLAIN = (*_OF_SEARCH, "share", "first", "end", "recovers_from", "judged_at", "retried", "ended", "why")
 
 
 class DropControl:
@@ -73,8 +73,10 @@ class DropControl:
         self._reference = self._score = self._against = math.nan
         self._points: list[PathPoint] = []
         self._best: int | None = None
-        self._good, self._bad = 1.0, 0.0  # shares of the weights; 0: none yet
-        self._share, self._first, self._end, self._judged_at = 1.0, 0, 0, 0  # of the trial
+        self._good, self._bad = 1.0, 0.0  # shares of the weights; 0: no long trial was bad
+        self._ratio, self._length = _RATIO, 0  # of the next trial to the last; steps of a trial after a bad one
+        self._share, self._first, self._end = 1.0, 0, 0  # of the trial
+        self._recovers_from = self._judged_at = 0
         self._retried = self._ended = False
         self._stretch: Stretch | None = None
         self._checkpoint: Checkpoint | None = None
@@ -112,8 +114,7 @@ class DropControl:
         """Judge if it is time, and go on from there; called once all optimizers have made a step.
 
         Args:
-            step: the step.
-            optimizers: all that train the network.
+            step, optimizers: the step, and all optimizers that train the network.
             beside: the penalty's own tensors, which belong to a checkpoint.
         """
         if self._phase == "free" and (step == 1 or step % self._part == 0):
@@ -122,11 +123,14 @@ class DropControl:
                 raise InvalidValueError(f"validate gave {self._score} for the free network, after step {step}")
             self._free.append((step, self._score))
             if self._is_ready(step):
-                self._begin(step, optimizers, beside)
+                self._recover(step, step + max(3, (self._until - step) // self._trials_left()))
         elif self._phase == "shrinking" and (step >= self._end or (self._stretch is not None and self._stretch.met)):
-            self._phase, self._stretch = "recovering", None
+            self._recover(step, self._judged_at)
         elif self._phase == "recovering" and step >= self._judged_at:
-            self._end_trial(step, optimizers, beside)
+            if math.isnan(self._reference):
+                self._begin(step, optimizers, beside)
+            else:
+                self._end_trial(step, optimizers, beside)
         elif self._phase == "holding" and step == self.steps:
             self._end_training(optimizers, beside)
 
@@ -146,8 +150,7 @@ class DropControl:
             return self.target.score(self._model)
 
     def _is_ready(self, step: int) -> bool:
-        """Tell whether rows shrink from now on: the free network hardly improves any more, or half of the steps are
-        over."""
+        """Tell whether the free network hardly improves any more, or half of the steps are over."""
         parts = step // self._part
         if parts < 2 or step == 1:
             return False
@@ -157,28 +160,26 @@ class DropControl:
             return True
         if parts >= _LOOKS // 2:
             if self.target.reference is None:
-                warnings.warn(
+                _warn(
                     f"the network was still improving after half of the steps, by {gain:g} in the last tenth; its "
                     f"score {self._score:g} is taken for the dense network's. Give Target(reference=…), what the dense "
-                    "network reaches when it is trained as long, or start from trained weights",
-                    GrowlWarning,
-                    stacklevel=users_stacklevel(),
+                    "network reaches when it is trained as long, or start from trained weights"
                 )
             return True
         return False
 
     def _begin(self, step: int, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
+        self._score = self._judge(optimizers)
+        self._free.append((step, self._score))
         own = self._best_of([score for _, score in self._free])
         given = self.target.reference
         self._reference = own if given is None else given
         # what the learning rate's end will still bring is not held against a trial
         self._against = self._reference if self._gain(own, self._reference) > 0 else own
         if self.target.higher_is_better and 0 < self._reference <= 1 and self._drop >= 0.1:
-            warnings.warn(
+            _warn(
                 f"accuracy_drop={self._drop:g} has the unit of the validation function, which gave {self._score:g}; "
-                "for points of per cent let it return per cent",
-                GrowlWarning,
-                stacklevel=users_stacklevel(),
+                "for points of per cent let it return per cent"
             )
         self._checkpoint = Checkpoint.of(self._model, optimizers, beside)
         self._next_trial(step)
@@ -187,19 +188,23 @@ class DropControl:
         self._score = self._judge(optimizers)
         lost = self._gain(self._against, self._score)
         good = lost <= self._drop
-        longer = self._judged_at - self._end
+        longer = self._judged_at - self._recovers_from
         self._points.append(self._point(step, good))
         share = self._points[-1].weights / self._whole
         if good:
             self._checkpoint = Checkpoint.of(self._model, optimizers, beside)
             self._best, self._good = len(self._points) - 1, share
+            if self._length and lost <= self._drop / 2:
+                self._ratio = max(_LEAST_RATIO, self._ratio**1.5)
         elif lost <= _NARROWLY * self._drop and not self._retried and step + longer <= self._until:
-            self._retried, self._judged_at = True, step + longer
-            return
+            self._retried = True
+            return self._recover(step, step + longer)
         else:
-            self._bad = max(self._bad, self._share)  # what was asked for: rows may leave several at a time
+            self._ratio = math.sqrt(self._ratio)
+            self._bad = max(self._bad, self._share) if self._length else 0.0
+            self._length = self._length or (self._until - step) // _SLOW
             self._put_back(optimizers, beside)
-        self._next_trial(step)
+        return self._next_trial(step)
 
     def _point(self, step: int, good: bool) -> PathPoint:
         self._counter.look(self._model)
@@ -210,30 +215,22 @@ class DropControl:
     def _put_back(self, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         assert self._checkpoint is not None
         self._checkpoint.put_back(self._model, optimizers, beside)
+        self._score = self._against if self._best is None else cast(float, self._points[self._best].score)
 
     def _end_training(self, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         """Judge the trained network; a checkpoint with a better score replaces one that is not within the drop."""
         self._score = self._judge(optimizers)
-        if self._best is not None and not self._is_within(self._score):
-            score = cast(float, self._points[self._best].score)
-            if not self._gain(self._score, score) >= 0:
-                self._put_back(optimizers, beside)
-                self._score = score
+        best = None if self._best is None else cast(float, self._points[self._best].score)
+        if best is not None and not self._is_reached(self._score) and not self._gain(self._score, best) >= 0:
+            self._put_back(optimizers, beside)
         self._checkpoint = None
         self._ended = True
-        if not self._is_reached():
-            warnings.warn(
-                f"the target is not reached: {self._found()}; {self._why}",
-                GrowlWarning,
-                stacklevel=users_stacklevel(),
-            )
+        if not self._is_reached(self._score):
+            _warn(f"the target is not reached: {self._found()}; {self._why}")
 
-    def _is_within(self, score: float) -> bool:
-        return self._gain(self._reference, score) <= self._drop
-
-    def _is_reached(self) -> bool:
-        """Tell whether a smaller network within the drop is found; after the training by its score at the end."""
-        return self._best is not None and (not self._ended or self._is_within(self._score))
+    def _is_reached(self, end: float | None = None) -> bool:
+        """Tell whether a smaller network within the drop is found, at the end of the training by its score there."""
+        return self._best is not None and (end is None or self._gain(self._reference, end) <= self._drop)
 
     def _found(self) -> str:
         """Say which networks were within the drop."""
@@ -251,26 +248,39 @@ class DropControl:
 
     def _next_trial(self, step: int) -> None:
         """Choose the next trial's share of the weights and its steps, or hold what is left if there is none."""
-        if not self._bad and self._good <= self._least / _CLOSE:
+        left = self._until - step
+        if self._good <= self._least / _CLOSE:
             return self._hold("no more rows can be removed: layers keep their min_rows largest rows")
-        if self._bad >= _CLOSE * self._good:
-            return self._hold(f"asked for {self._bad:.1%} of the weights, the network is not within the drop")
-        share = math.sqrt(self._good * self._bad) if self._bad else max(self._least, self._good * _RATIO)
-        length = (self._until - step) // self._trials_left()
-        if length < max(3, self.steps // 100):
-            return self._hold("the steps for trials, four fifths of all, are over")
-        self._phase, self._share, self._retried = "shrinking", share, False
-        self._first, self._judged_at = step, step + length
-        self._end = step + max(1, round(_SHRINKS * length))
+        share = max(self._least, self._good * self._ratio, math.sqrt(self._good * self._bad))
+        length = self._length or left // self._trials_left()
+        if share > _CLOSE * self._good or left < max(3, length // 2):
+            return self._hold(self._last_trial())
+        self._share, self._retried = share, False
+        self._phase, self._first = "shrinking", step
+        self._judged_at = step + (length if left >= 2 * length else left)
+        self._end = step + max(1, round(_SHRINKS * (self._judged_at - step)))
         self._stretch = self._new_stretch()
         return None
 
+    def _last_trial(self) -> str:
+        last = self._points[-1]
+        return f"the last trial, {last.weights:,} weights, had score {last.score:g}"
+
     def _trials_left(self) -> int:
-        """The number of trials to come, at most."""
-        if not self._bad:
-            return max(0, math.ceil(math.log(self._least / self._good) / math.log(_RATIO))) + _SEARCHES
-        parts = math.log(self._bad / self._good) / math.log(_CLOSE)
-        return max(1, math.ceil(math.log2(parts))) + 1
+        """The number of trials to the least network, as the steps are divided before the first bad one."""
+        return max(0, math.ceil(math.log(self._least / self._good) / math.log(_RATIO))) + _SLOW
+
+    def _recover(self, step: int, until: int) -> None:
+        """Let the rows that are left train on, the learning rate falling to zero."""
+        self._phase, self._stretch = "recovering", None
+        self._recovers_from, self._judged_at = step, until
+
+    def rate_share(self, step: int) -> float:
+        """The share of the learning rate with which a step is made."""
+        if self._phase != "recovering":
+            return 1.0
+        length = self._judged_at - self._recovers_from
+        return max(0.0, (self._judged_at - step + 1) / length)
 
     def _hold(self, why: str) -> None:
         self._phase, self._stretch, self._why = "holding", None, why
@@ -289,23 +299,19 @@ class DropControl:
             rows: for every penalised layer the rows that are not zero.
         """
         self._counter.look(self._model)
-        best = None if self._best is None else self._points[self._best]
-        return DropProgress(
+        left, best = self._counter.left().weights, None if self._best is None else self._points[self._best]
+        of_all = (
             self._phase,
             step,
             self.steps,
             "accuracy_drop",
             self._drop,
-            self._counter.left().weights,
+            left,
             self._whole,
-            self._is_reached(),
+            self._is_reached(self._score if self._ended else None),
             rows,
-            reference=self._reference,
-            score=self._score,
-            best=best,
-            points=tuple(self._points),
-            why=self._why,
         )
+        return DropProgress(*of_all, self._reference, self._score, best, tuple(self._points), self._why)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run, the checkpoint included: tensors and plain values only."""
@@ -338,3 +344,7 @@ class DropControl:
 
 def _described(point: PathPoint, whole: int) -> str:
     return f"{point.weights:,} of {whole:,} weights ({point.weights / whole:.1%}) have score {point.score:g}"
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, GrowlWarning, stacklevel=users_stacklevel())

@@ -16,6 +16,7 @@ APART = ("house", "benchmarks", "support")  # folders of tests that mirror no ri
 SUBJECTS = {  # test file → the modules that it tests, beside the test files of their names
     "application/recipes/test_builtin_recipes.py": ["application/recipes/loading.py"],
     "application/runs/test_damaged_runs.py": ["application/runs/run_folder.py", "application/runs/stages.py"],
+    "application/runs/test_task_examples.py": ["application/runs/evaluation.py", "application/runs/training.py"],
     "application/runs/test_tying_in_steps.py": ["application/runs/stages.py", "application/runs/run.py"],
     "mathematics/owl/test_operator_gradients.py": ["mathematics/owl/operators.py"],
     "mathematics/owl/test_operator_properties.py": ["mathematics/owl/operators.py"],

@@ -112,9 +112,13 @@ def _draw(given: ReportInput) -> tuple[list[_Drawn], list[str]]:
             progress_figure(stages, train, validation, compression, metric),
             f"{metric.title} and compression through training",
             "In train the compression rises while the penalty drives rows to zero; it rises again when rows are tied. "
-            f"{metric.title} lost by tying should be regained in retrain. The {metric.name} axis "
-            + ("starts just below" if metric.higher_is_better else "ends just above")
-            + f" all epochs but the few {'lowest' if metric.higher_is_better else 'highest'}.",
+            + (
+                f"{metric.title} lost by tying should be regained in retrain. The {metric.name} axis starts just below "
+                "all epochs but the few lowest."
+                if metric.higher_is_better
+                else f"If tying raises the {metric.name}, retrain should lower it again. The {metric.name} axis ends "
+                "just above all epochs but the few highest."
+            ),
         )
     else:
         missing.append(f"No figure of {metric.name} through training: no epoch was trained.")

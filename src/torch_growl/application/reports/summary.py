@@ -67,7 +67,8 @@ def headline(result: dict[str, Any]) -> str:
     metric, score = metric_of(result), scores_of(result)
     before, after = (metric.text(score.get(stage), 1) for stage in ("dense", "compact"))
     parts.append(f"{metric.name} " + ("not measured" if before == after == "–" else f"{before} → {after}"))
-    return f"{result['model']} network: {', '.join(part for part in parts if part)}"
+    network = result["model"] if ":" in result["model"] else f"{result['model']} network"
+    return f"{network}: {', '.join(part for part in parts if part)}"
 
 
 def comparisons(result: dict[str, Any]) -> list[Comparison]:

@@ -110,7 +110,7 @@ def make_result(run: Run) -> dict[str, Any]:
         "measure": {"dense": before.to_dict(), "compact": after.to_dict()},
         "latency_ms": latency,
         "cuts": cuts.to_records(),
-        "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, "predictions_differ": agreement.differing},
+        "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, **agreement.checks},
         "seconds": stages,
         "environment": environment_record(run.device),
     }
@@ -125,12 +125,21 @@ class _Agreement:
     predictions: int = 0
     differing: int = 0
     fault: str = ""
+    decides: bool = True
+
+    @property
+    def checks(self) -> dict[str, Any]:
+        """The fields of ``checks`` in ``result.json``; outputs that are no decisions always differ by rounding."""
+        if self.decides:
+            return {"predictions_differ": self.differing}
+        return {"outputs_differ_beyond_rounding": bool(self.fault)}
 
 
 @torch.inference_mode()
 def _compare(run: Run, retrained: nn.Module, small: nn.Module) -> _Agreement:
     """Test two networks on the same batches. Predictions that differ by rounding alone, as in a tie, are no fault."""
-    task, found = run.task, _Agreement()
+    task = run.task
+    found = _Agreement(decides=task.decides)
     sums = [torch.zeros(()), torch.zeros(())]
     for given in batches(run.splits.test, run.testing["size"], reading=run.reading):
         batch = task.read(given).to(run.device)

@@ -99,11 +99,12 @@ class Run:
 
         Raises:
             DataError: the labels of a split do not fit the task, or are not below the number of the network's outputs.
-            RecipeError: the network's output does not fit the task.
+            RecipeError: the network's output or settings of trainings do not fit the task.
             InvalidValueError: the target cannot be met, or the training is too short for one.
         """
         if self._task_checked:
             return
+        self.task.check_settings(self.recipe.trainings)
         check_labels(self.splits, self.task, reading=self.reading)
         n_classes = check_outputs(self.network(), self._example(), self.recipe.model.name, self.task)
         check_labels(self.splits, self.task, n_classes, self.reading)

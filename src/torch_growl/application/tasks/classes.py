@@ -25,6 +25,7 @@ class Classes(Task):
 
     dims: int
     kind: str
+    smooths = True
 
     def labels_fault(self, labels: Tensor) -> str:
         """Say what is wrong with labels; empty if nothing is."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from torch_growl.application.recipes import Phase
 from torch_growl.application.tasks.batch_forms import Batch, read_batch
 from torch_growl.application.tasks.metric import Metric
 from torch_growl.application.tasks.outputs import predictions_in
+from torch_growl.errors import RecipeError
 
 __all__ = ["Task"]
 
@@ -20,9 +23,11 @@ class Task(ABC):
     Attributes:
         name: the recipe's ``task``.
         metric: the measure of its networks.
-        labels: in words, what labels must be.
+        labels: in words, what labels must be; empty: anything.
         outputs: in words, what outputs must be.
         decides: whether predictions are classes, so that those of two networks are equal or not.
+        smooths: whether the loss has label smoothing.
+        distills: whether there is a distillation loss.
     """
 
     name: str
@@ -30,6 +35,22 @@ class Task(ABC):
     labels: ClassVar[str]
     outputs: ClassVar[str]
     decides: ClassVar[bool] = True
+    smooths: ClassVar[bool] = False
+    distills: ClassVar[bool] = True
+
+    def check_settings(self, trainings: Mapping[str, Phase]) -> None:
+        """Check that the settings of trainings have a meaning for the task.
+
+        Raises:
+            RecipeError: label smoothing or distillation is asked for, and the task has none.
+        """
+        for name, phase in trainings.items():
+            if phase.label_smoothing and not self.smooths:
+                raise RecipeError(
+                    f"{name}.label_smoothing must be 0 in task {self.name!r}: it is for labels of classes"
+                )
+            if phase.distill and not self.distills:
+                raise RecipeError(f"{name}.distill must be 0 in task {self.name!r}, which has no such loss")
 
     def read(self, found: Any, where: str = "a batch of the data") -> Batch:
         """Read a batch of the data, with labels in line with the outputs.
@@ -80,4 +101,5 @@ class Task(ABC):
 
     def predicted(self, output: Any) -> Tensor:
         """The predictions that two networks are compared by: classes where the task decides, otherwise outputs."""
-        return output if isinstance(output, Tensor) else output[0]
+        found: Tensor = output
+        return found

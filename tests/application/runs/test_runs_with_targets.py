@@ -126,3 +126,30 @@ def test_a_training_that_is_too_short_for_a_target_is_refused(tmp_path: Path) ->
         InvalidValueError, match=r"train.epochs = 1 and train.batch_size = 100 make 12 optimizer steps.*20"
     ):
         Run(RunFolder(tmp_path), recipe).check_task()
+
+
+@pytest.mark.slow
+def test_an_accuracy_drop_is_kept_by_pruning_and_tying_together(tmp_path: Path) -> None:
+    settings = {
+        **AIMED,
+        "dense.epochs": 4,
+        "train.epochs": 25,
+        "target": {"accuracy_drop": 4.0},
+        "tying": {"method": "ward", "groups": {"fc1": [0.8, 0.02]}},
+        "merge": {"epochs": 8, "lr": 0.02},
+        "retrain.epochs": 3,
+    }
+    run = run_to(tmp_path / "run", settings)
+    target = run.folder.result()["target"]
+    dense, small = (run.validation_score(network) for network in (run.trained("dense"), run.compacted()))
+    assert (target["of"], target["asked"], target["dense"]) == ("accuracy_drop", 4.0, dense)
+    assert target["left"] == pytest.approx(dense - small)
+    assert target["reached"] == (target["left"] <= 4.0)
+    merged = run.validation_score(run.grouped())  # the network whose ties were taken
+    assert dense - merged <= 4.0
+    records = [json.loads(line) for line in run.folder.metrics_file.read_text().splitlines()]
+    trained = [record["target"] for record in records if record["stage"] == "train"]
+    assert trained[0]["reference"] in (None, dense)
+    assert trained[-1]["asked"] == 2.0  # half of it is for ties
+    assert trained[-1]["left"] < trained[-1]["dense"]
+    assert "points of validation accuracy are lost, at most 4 were allowed" in make_report(run.folder.path).read_text()

@@ -39,8 +39,8 @@ def target_line(result: Mapping[str, Any]) -> str:
     if of == "accuracy_drop":
         metric = metric_of(result)
         unit = "points" if metric.unit == PERCENT else metric.unit
-        line += f"{left:.2f} {unit} of validation {metric.name} are lost, at most {asked:g} were allowed"
-        before = f"{pruned:.2f}"
+        line += f"{max(left, 0):.2f} {unit} of validation {metric.name} are lost, at most {asked:g} were allowed"
+        before = f"{max(pruned, 0):.2f}"
     else:
         dense = target["dense"]
         line += (

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from torch_growl.networks.measurement import doctor, measure
     from torch_growl.networks.penalty import GrOWL
     from torch_growl.networks.storage import load, load_dense, load_program, save
-    from torch_growl.networks.targets import Target
+    from torch_growl.networks.targets import PruningPath, Target
     from torch_growl.networks.tying import Tying, find_tying, tie_, untie_
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "GrowlWarning",
     "LayerKind",
     "Partition",
+    "PruningPath",
     "Target",
     "Tying",
     "cluster_rows",
@@ -112,7 +113,7 @@ _HOME = {
     "networks.measurement": ["doctor", "measure"],
     "networks.penalty": ["GrOWL"],
     "networks.storage": ["load", "load_dense", "load_program", "save"],
-    "networks.targets": ["Target"],
+    "networks.targets": ["PruningPath", "Target"],
     "networks.tying": ["Tying", "find_tying", "tie_", "untie_"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

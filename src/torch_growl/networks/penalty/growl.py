@@ -43,7 +43,7 @@ from torch_growl.networks.penalty.penalised_layers import (
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
-from torch_growl.networks.targets import Control, DropControl, RowsOf, Target
+from torch_growl.networks.targets import Control, DropControl, PruningPath, RowsOf, Target
 
 __all__ = ["GrOWL"]
 
@@ -80,6 +80,7 @@ class GrOWL(PenalisedNetwork):
             Without it, a step on a device copies all row norms to the host once, and the scales back.
         target: what is to be left, in place of a strength: :class:`torch_growl.Target`.
         example_inputs: with a target: inputs to run the network on, as for :func:`torch_growl.compact`.
+        path: with an accuracy drop: the :attr:`path` of an earlier training of this network, to go on from.
 
     Attributes:
         left_out: the layers that are not penalised, each with the reason.
@@ -124,6 +125,7 @@ class GrOWL(PenalisedNetwork):
         capturable: bool = False,
         target: Target | None = None,
         example_inputs: Any = None,
+        path: PruningPath | None = None,
     ) -> None:
         check_network("model", model)
         check_choice("form", form, ("scale-free", "paper"))
@@ -160,7 +162,7 @@ class GrOWL(PenalisedNetwork):
         self._capturable = capturable
         self._hooks = StepHooks()
         self._control: Control | DropControl | None = None
-        if target is None and example_inputs is not None:
+        if target is None and (example_inputs is not None or path is not None):
             raise InvalidValueError("example_inputs are for a target; give target=Target(…) too, or leave them out")
         if target is not None:
             fits = strength == 1.5 and balance is None and form == "scale-free" and side == "input" and not capturable
@@ -170,8 +172,12 @@ class GrOWL(PenalisedNetwork):
                     "capturable=True: the rows that the target asks for shrink, whatever a strength is"
                 )
             rows = [RowsOf(name, p.info.module, p.lam.numpy(), self.min_rows) for name, p in self._layers.items()]
-            judged = isinstance(target, Target) and target.accuracy_drop is not None
-            self._control = (DropControl if judged else Control)(self._model, target, example_inputs, rows)
+            if isinstance(target, Target) and target.accuracy_drop is not None:
+                self._control = DropControl(self._model, target, example_inputs, rows, path)
+            elif path is not None:
+                raise InvalidValueError("path is for a target of accuracy_drop")
+            else:
+                self._control = Control(self._model, target, example_inputs, rows)
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,7 +16,7 @@ from torch_growl.networks.layers import Side, rows_of, scale_rows_
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
 from torch_growl.networks.penalty.step_layers import ProximalStep
-from torch_growl.networks.targets import Control, DropControl, DropProgress, Progress
+from torch_growl.networks.targets import Control, DropControl, DropProgress, Progress, PruningPath
 
 __all__ = ["Form", "PenalisedNetwork"]
 
@@ -115,6 +115,17 @@ class PenalisedNetwork:
         if self._control is None:
             raise InvalidValueError("progress needs GrOWL(..., target=…)")
         return self._control.progress(self._hooks.count, self.nonzero())
+
+    @property
+    def path(self) -> PruningPath:
+        """The trials of a training with an accuracy drop, and the sensitivity of each layer.
+
+        Raises:
+            InvalidValueError: there is no accuracy drop, or the network has not been judged yet.
+        """
+        if not isinstance(self._control, DropControl):
+            raise InvalidValueError("path needs GrOWL(..., target=Target(accuracy_drop=…))")
+        return self._control.path
 
     def _judge(self) -> None:
         """With an accuracy drop: judge the network if it is time, once all optimizers have made a step."""

@@ -2,7 +2,8 @@
 
 from torch_growl.networks.targets.accuracy_drop import DropControl
 from torch_growl.networks.targets.control import Control, DropProgress, Progress
+from torch_growl.networks.targets.path import PruningPath
 from torch_growl.networks.targets.pressing import RowsOf
 from torch_growl.networks.targets.target import Target
 
-__all__ = ["Control", "DropControl", "DropProgress", "Progress", "RowsOf", "Target"]
+__all__ = ["Control", "DropControl", "DropProgress", "Progress", "PruningPath", "RowsOf", "Target"]

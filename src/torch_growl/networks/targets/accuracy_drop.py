@@ -15,18 +15,17 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torch_growl.arguments import check_count
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
-from torch_growl.networks.layers import row_norms
 from torch_growl.networks.optimizers import Checkpoint, paused
 from torch_growl.networks.targets.control import Action, DropProgress, Phase, Stretch
 from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.targets.path import PathPoint
+from torch_growl.networks.targets.path import PathPoint, PruningPath, point_of, sensitivities
 from torch_growl.networks.targets.pressing import Press, RowsOf
 from torch_growl.networks.targets.target import Target
 
@@ -37,13 +36,25 @@ _LOOKS = 20  # at the free network, in as many parts of the training; rows shrin
 _RATIO, _LEAST_RATIO = 0.7, 0.6  # of the weights, from one good trial to the next
 _CLOSE = 0.97  # shares at which the search ends
 _ALMOST_ALL = 1 - 1e-9  # of the weights: before the first trial nothing is asked for
-_TRIALS_UNTIL = 0.85  # of the steps
+_TRIALS_UNTIL = 0.85  # of the steps: the last trial ends
 _SHRINKS = 0.4  # of a trial's steps; for the rest its rows train on
 _NARROWLY = 2.0  # times the accuracy drop, within which a trial trains on once
 _SLOW = 5  # trials, among which the steps that are left are divided after the first bad one
 # the state beside points, stretch and checkpoint: plain values
 _OF_SEARCH = ("phase", "least", "free", "reference", "score", "against", "best", "good", "bad", "ratio", "length")
-_PLAIN = (*_OF_SEARCH, "share", "first", "end", "recovers_from", "judged_at", "retried", "ended", "why")
+_PLAIN = (
+    *_OF_SEARCH,
+    "share",
+    "first",
+    "end",
+    "recovers_from",
+    "judged_at",
+    "retried",
+    "ended",
+    "why",
+    "begin_at",
+    "sensitivity",
+)
 
 
 class DropControl:
@@ -54,19 +65,32 @@ class DropControl:
         target: the accuracy drop and the validation function.
         example_inputs: inputs to run a copy of the network on, as for :func:`torch_growl.compact`.
         layers: the layers whose rows may go.
+        path: that of an earlier training of this network.
 
     Raises:
-        InvalidValueError: the network cannot be run, or no row may be removed.
+        InvalidValueError: the network cannot be run, no row may be removed, or the path is another network's.
         CompactionError: the network cannot be copied or compacted.
     """
 
-    def __init__(self, model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[RowsOf]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        target: Target,
+        example_inputs: Any,
+        layers: Sequence[RowsOf],
+        path: PruningPath | None = None,
+    ) -> None:
         assert target.accuracy_drop is not None
         self._model, self.target, self._layers = model, target, list(layers)
         self._drop = target.accuracy_drop
         self._press = Press(Figure(model, example_inputs, Target(weights=_ALMOST_ALL)), layers)
         self._counter, self._whole = self._press.counter, self._press.counter.dense.weights
         self._least = self._press.least / self._whole
+        self._rows = {layer.name: len(layer.lam) for layer in self._layers}
+        if path is not None:
+            path.check_fits(self._rows)
+        self._begin_at = None if path is None else path.share(self._drop)  # the share of the first trial
+        self._sensitivity: dict[str, float] = {}
         self.steps = 0
         self._phase: Phase = "free"
         self._free: list[tuple[int, float]] = []  # steps and scores
@@ -84,11 +108,7 @@ class DropControl:
         self._decided = (0, Action())
 
     def start(self, steps: int, *, anew: bool = True) -> None:
-        """Take the number of optimizer steps of the whole training.
-
-        Args:
-            steps: the number.
-            anew: start a new training; otherwise one goes on whose state was loaded.
+        """Take the number of optimizer steps of the whole training, as :meth:`Control.start`.
 
         Raises:
             InvalidValueError: there are too few steps, or a training has begun already.
@@ -138,58 +158,48 @@ class DropControl:
     def _part(self) -> int:
         return self.steps // _LOOKS
 
-    def _gain(self, score: float, over: float) -> float:
-        """By how much a score is better than another."""
-        return score - over if self.target.higher_is_better else over - score
-
-    def _best_of(self, scores: Sequence[float]) -> float:
-        return max(scores) if self.target.higher_is_better else min(scores)
-
     def _judge(self, optimizers: Sequence[Optimizer]) -> float:
         with paused(self._model, optimizers):
             return self.target.score(self._model)
 
     def _is_ready(self, step: int) -> bool:
         """Tell whether the free network hardly improves any more, or half of the steps are over."""
-        parts = step // self._part
-        if parts < 2 or step == 1:
+        if step < 2 * self._part:
             return False
         before = [score for at, score in self._free if at <= max(1, step - 2 * self._part)]
-        gain = self._gain(self._score, self._best_of(before))
-        if gain < self._drop / 2:
-            return True
-        if parts >= _LOOKS // 2:
-            if self.target.reference is None:
-                _warn(
-                    f"the network was still improving after half of the steps, by {gain:g} in the last tenth; its "
-                    f"score {self._score:g} is taken for the dense network's. Give Target(reference=…), what the dense "
-                    "network reaches when it is trained as long, or start from trained weights"
-                )
-            return True
-        return False
+        gain = self.target.gain(self._score, self.target.best(before))
+        late = step >= _LOOKS // 2 * self._part
+        if gain >= self._drop / 2 and late and self.target.reference is None:
+            _warn(
+                f"the network was still improving after half of the steps, by {gain:g} in the last tenth; its score "
+                f"{self._score:g} is taken for the dense network's. Give Target(reference=…), what the dense network "
+                "reaches when it is trained as long, or start from trained weights"
+            )
+        return late or gain < self._drop / 2
 
     def _begin(self, step: int, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         self._score = self._judge(optimizers)
         self._free.append((step, self._score))
-        own = self._best_of([score for _, score in self._free])
+        own = self.target.best([score for _, score in self._free])
         given = self.target.reference
         self._reference = own if given is None else given
         # what the learning rate's end will still bring is not held against a trial
-        self._against = self._reference if self._gain(own, self._reference) > 0 else own
-        if self.target.higher_is_better and 0 < self._reference <= 1 and self._drop >= 0.1:
-            _warn(
-                f"accuracy_drop={self._drop:g} has the unit of the validation function, which gave {self._score:g}; "
-                "for points of per cent let it return per cent"
-            )
+        self._against = self._reference if self.target.gain(own, self._reference) > 0 else own
+        if unit := self.target.doubtful_unit(self._reference):
+            _warn(unit)
         self._checkpoint = Checkpoint.of(self._model, optimizers, beside)
+        with paused(self._model, optimizers):
+            lost = lambda network: self.target.gain(self._score, self.target.score(network))  # noqa: E731
+            self._sensitivity = sensitivities(self._model, self._layers, lost)
         self._next_trial(step)
 
     def _end_trial(self, step: int, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         self._score = self._judge(optimizers)
-        lost = self._gain(self._against, self._score)
+        lost = self.target.gain(self._against, self._score)
         good = lost <= self._drop
         longer = self._judged_at - self._recovers_from
-        self._points.append(self._point(step, good))
+        self._counter.look(self._model)
+        self._points.append(point_of(self._counter, self._layers, step, self._score, good))
         share = self._points[-1].weights / self._whole
         if good:
             self._checkpoint = Checkpoint.of(self._model, optimizers, beside)
@@ -206,22 +216,16 @@ class DropControl:
             self._put_back(optimizers, beside)
         return self._next_trial(step)
 
-    def _point(self, step: int, good: bool) -> PathPoint:
-        self._counter.look(self._model)
-        left = self._counter.left()
-        rows = {layer.name: int((row_norms(layer.module) != 0).sum()) for layer in self._layers}
-        return PathPoint(step, left.weights, left.macs, left.bytes, rows, self._score, good)
-
     def _put_back(self, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         assert self._checkpoint is not None
         self._checkpoint.put_back(self._model, optimizers, beside)
-        self._score = self._against if self._best is None else cast(float, self._points[self._best].score)
+        self._score = self._against if self._best is None else self._points[self._best].score
 
     def _end_training(self, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         """Judge the trained network; a checkpoint with a better score replaces one that is not within the drop."""
         self._score = self._judge(optimizers)
-        best = None if self._best is None else cast(float, self._points[self._best].score)
-        if best is not None and not self._is_reached(self._score) and not self._gain(self._score, best) >= 0:
+        best = None if self._best is None else self._points[self._best].score
+        if best is not None and not self._is_reached(self._score) and not self.target.gain(self._score, best) >= 0:
             self._put_back(optimizers, beside)
         self._checkpoint = None
         self._ended = True
@@ -230,20 +234,19 @@ class DropControl:
 
     def _is_reached(self, end: float | None = None) -> bool:
         """Tell whether a smaller network within the drop is found, at the end of the training by its score there."""
-        return self._best is not None and (end is None or self._gain(self._reference, end) <= self._drop)
+        return self._best is not None and (end is None or self.target.gain(self._reference, end) <= self._drop)
 
     def _found(self) -> str:
         """Say which networks were within the drop."""
         if self._best is None:
-            tried = f"; {_described(self._points[-1], self._whole)}" if self._points else ""
+            tried = f"; {self._points[-1].described(self._whole)}" if self._points else ""
             return f"no smaller network is within {self._drop:g} of {self._reference:g}{tried}"
-        return f"{_described(self._points[self._best], self._whole)}, dense {self._reference:g}"
+        return f"{self._points[self._best].described(self._whole)}, dense {self._reference:g}"
 
     # ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def _until(self) -> int:
-        """The step at which the last trial ends."""
         return round(_TRIALS_UNTIL * self.steps)
 
     def _next_trial(self, step: int) -> None:
@@ -253,6 +256,8 @@ class DropControl:
             return self._hold("no more rows can be removed: layers keep their min_rows largest rows")
         share = max(self._least, self._good * self._ratio, math.sqrt(self._good * self._bad))
         length = self._length or left // self._trials_left()
+        if self._begin_at is not None and not self._points:
+            share, length = max(self._least, self._begin_at), left // _SLOW
         if share > _CLOSE * self._good or left < max(3, length // 2):
             return self._hold(self._last_trial())
         self._share, self._retried = share, False
@@ -292,12 +297,7 @@ class DropControl:
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def progress(self, step: int, rows: Mapping[str, int]) -> DropProgress:
-        """Describe the state.
-
-        Args:
-            step: optimizer steps so far.
-            rows: for every penalised layer the rows that are not zero.
-        """
+        """Describe the state, as :meth:`Control.progress`."""
         self._counter.look(self._model)
         left, best = self._counter.left().weights, None if self._best is None else self._points[self._best]
         of_all = (
@@ -313,6 +313,14 @@ class DropControl:
         )
         return DropProgress(*of_all, self._reference, self._score, best, tuple(self._points), self._why)
 
+    @property
+    def path(self) -> PruningPath:
+        """The trials so far, for another training."""
+        if not self._sensitivity:
+            raise InvalidValueError("path is known once the free training has ended and its network was judged")
+        known = (self._whole, self._reference, self.target.higher_is_better, self._rows, dict(self._sensitivity))
+        return PruningPath(*known, tuple(self._points))
+
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run, the checkpoint included: tensors and plain values only."""
         plain = {name: getattr(self, f"_{name}") for name in _PLAIN}
@@ -324,11 +332,7 @@ class DropControl:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state.
-
-        Raises:
-            InvalidValueError: it is the state of a target of another kind.
-        """
+        """Load a state; one of a target of another kind is an InvalidValueError."""
         if "phase" not in state:
             raise InvalidValueError("the state is that of a target of another kind, not of an accuracy drop")
         for name in _PLAIN:
@@ -340,10 +344,6 @@ class DropControl:
             self._stretch.load_state_dict(state["stretch"])
         self._checkpoint = None if state["checkpoint"] is None else Checkpoint.from_state(state["checkpoint"])
         self._decided = (0, Action())
-
-
-def _described(point: PathPoint, whole: int) -> str:
-    return f"{point.weights:,} of {whole:,} weights ({point.weights / whole:.1%}) have score {point.score:g}"
 
 
 def _warn(text: str) -> None:

@@ -1,22 +1,38 @@
-"""The path of a training with a target: what was left of the network on the way, and its scores there."""
+"""The path of a training with an accuracy drop: its trials, and how sensitive each layer is; kept in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
-__all__ = ["PathPoint"]
+import numpy as np
+from torch import nn
+
+from torch_growl.checksums import parse_json, sealed_json
+from torch_growl.errors import FileFormatError, InvalidValueError
+from torch_growl.files import write_text
+from torch_growl.networks.layers import row_norms
+from torch_growl.networks.targets.counting import Counter
+from torch_growl.networks.targets.figure import without_rows
+from torch_growl.networks.targets.pressing import RowsOf
+
+__all__ = ["PathPoint", "PruningPath", "point_of", "sensitivities"]
+
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class PathPoint:
-    """A moment of a training with a target.
+    """A trial of a training with an accuracy drop.
 
     Attributes:
         step: optimizer steps so far.
         weights, macs, bytes: what is left of the network.
         rows: for every penalised layer the rows that are not zero.
-        score: what the validation function gave, if it was called.
+        score: what the validation function gave.
         good: whether that was within the accuracy drop.
     """
 
@@ -25,5 +41,125 @@ class PathPoint:
     macs: int
     bytes: int
     rows: Mapping[str, int]
-    score: float | None = None
-    good: bool | None = None
+    score: float
+    good: bool
+
+    def described(self, whole: int) -> str:
+        """Say what was left and how well it did."""
+        return f"{self.weights:,} of {whole:,} weights ({self.weights / whole:.1%}) have score {self.score:g}"
+
+
+@dataclass(frozen=True)
+class PruningPath:
+    """The path of a training with an accuracy drop, ``growl.path``; another training can go on from it.
+
+    ``GrOWL(model, target=Target(accuracy_drop=…), path=path)`` begins with the smallest network of the path whose
+    score was within the new drop, in place of one with 0.7 of the weights.
+
+    Attributes:
+        weights: the dense network's.
+        reference: the dense network's score.
+        higher_is_better: whether a higher score is the better one.
+        rows: for every penalised layer its rows.
+        sensitivity: for every penalised layer by how much the score is worse if the smaller half of its rows is zero,
+            before any training; measured when the free training ends.
+        points: the trials, in their order.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> path = tg.PruningPath(100, 98.0, True, {"0": 8}, {"0": 1.5}, ())
+        >>> path.share(0.5) is None
+        True
+    """
+
+    weights: int
+    reference: float
+    higher_is_better: bool
+    rows: Mapping[str, int]
+    sensitivity: Mapping[str, float]
+    points: tuple[PathPoint, ...]
+
+    def share(self, drop: float) -> float | None:
+        """The share of the weights of the smallest network whose score was within a drop; None if there is none."""
+        sign = 1 if self.higher_is_better else -1
+        within = [p.weights / self.weights for p in self.points if sign * (self.reference - p.score) <= drop]
+        return min(within, default=None)
+
+    def check_fits(self, rows: Mapping[str, int]) -> None:
+        """Check that the path is one of a network with these layers.
+
+        Raises:
+            InvalidValueError: its layers or their numbers of rows are others.
+        """
+        if dict(rows) != dict(self.rows):
+            raise InvalidValueError(
+                f"path is of layers with {dict(self.rows)} rows, not of {dict(rows)}: give the path of this network"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the path to a JSON file with a checksum, whole or not at all."""
+        write_text(Path(path), sealed_json({"growl_path": _FORMAT, **asdict(self)}, indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> PruningPath:
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            FileFormatError: it is damaged or another file.
+            OSError: it cannot be read.
+        """
+        where = str(path)
+        found = parse_json(Path(path).read_bytes(), where)
+        if not isinstance(found, dict) or found.get("growl_path") != _FORMAT or "crc32" not in found:
+            raise FileFormatError(f"{where} is no file that PruningPath.save wrote, or of a later version")
+        values = {name: value for name, value in found.items() if name not in ("growl_path", "crc32")}
+        _check(values, cls, where)
+        for point in values["points"]:
+            _check(point, PathPoint, f"{where}: points")
+        points = tuple(PathPoint(**point) for point in values.pop("points"))
+        return cls(**values, points=points)
+
+
+_INTEGER, _NUMBER = (lambda v: type(v) is int and v >= 0), (lambda v: type(v) in (int, float) and math.isfinite(v))
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("weights", "macs", "bytes", "step"), _INTEGER),
+    **dict.fromkeys(("reference",), _NUMBER),
+    "score": lambda v: type(v) in (int, float),  # a network that diverged has none that is finite
+    **dict.fromkeys(("higher_is_better", "good"), lambda v: type(v) is bool),
+    "rows": lambda v: type(v) is dict and all(map(_INTEGER, v.values())),
+    "sensitivity": lambda v: type(v) is dict and all(type(each) in (int, float) for each in v.values()),
+    "points": lambda v: type(v) is list,
+}
+
+
+def _check(values: Any, kind: type[PruningPath] | type[PathPoint], where: str) -> None:
+    names = {field.name for field in fields(kind)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise FileFormatError(f"{where}: must have the fields {', '.join(sorted(names))}")
+    for name, value in values.items():
+        if not _KINDS[name](value):
+            raise FileFormatError(f"{where}: {name} is {value!r}, which is not what is saved")
+
+
+def point_of(counter: Counter, layers: Sequence[RowsOf], step: int, score: float, good: bool) -> PathPoint:
+    """Describe a trial; the counter must have looked at the network."""
+    left = counter.left()
+    rows = {layer.name: int((row_norms(layer.module) != 0).sum()) for layer in layers}
+    return PathPoint(step, left.weights, left.macs, left.bytes, rows, score, good)
+
+
+def sensitivities(model: nn.Module, layers: Sequence[RowsOf], lost: Callable[[nn.Module], float]) -> dict[str, float]:
+    """Measure for each layer what is lost if the smaller half of its rows is zero.
+
+    Args:
+        model: the network; not modified.
+        layers: the layers.
+        lost: judges a network.
+    """
+    found = {}
+    for layer in layers:
+        norms = row_norms(layer.module).double().cpu().numpy()
+        gone = np.zeros(len(norms), dtype=np.bool_)
+        gone[np.argsort(norms, kind="stable")[: len(norms) // 2]] = True
+        found[layer.name] = lost(without_rows(model, {layer.name: gone}))
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -116,6 +116,28 @@ class Target:
                 f"target: {self.of} must be less than the dense network's {whole:,.0f}, got {asked:,.0f}"
             )
         return asked
+
+    def gain(self, score: float, over: float) -> float:
+        """By how much a score is better than another."""
+        return score - over if self.higher_is_better else over - score
+
+    def best(self, scores: Sequence[float]) -> float:
+        """The best of several scores."""
+        return max(scores) if self.higher_is_better else min(scores)
+
+    def doubtful_unit(self, reference: float) -> str:
+        """Say that an accuracy drop may be meant in per cent of a score that is a share; empty if it is not."""
+        if (
+            self.accuracy_drop is None
+            or not self.higher_is_better
+            or not 0 < reference <= 1
+            or self.accuracy_drop < 0.1
+        ):
+            return ""
+        return (
+            f"accuracy_drop={self.accuracy_drop:g} has the unit of the validation function, which gave {reference:g}; "
+            "for points of per cent let it return per cent"
+        )
 
     def score(self, model: nn.Module) -> float:
         """Call the validation function.

@@ -1,0 +1,150 @@
+"""Trains compact networks with ties beside the same networks after ``tie_``, on MNIST.
+
+Run it with ``python -m benchmarks.training_step.compact_training --data DIR``; a run that was stopped goes on.
+
+Ten networks 784-300-10 are trained with GrOWL, and the rows of their first layer are tied to 33 groups, of up to a
+hundred pixels. Each is then trained ten times, on data in another order: after ``tie_``, in compact form, and in
+compact form with the sums of the rows' gradients in place of their means. A training is spoilt if its weights are not finite or
+its test accuracy is more than a point below that after ``tie_``. The outputs are compared after 50 steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import torch_growl as tg
+from benchmarks.harness import results, timing
+from benchmarks.harness.command import keep, options
+from benchmarks.harness.markdown import markdown
+from benchmarks.harness.pages import DOCS, Page, where_measured
+from benchmarks.learning.training.fitting import Fit, accuracy, fit
+from torch_growl.application.data.datasets import Splits, load_mnist
+from torch_growl.application.models.perceptrons import mnist_mlp
+
+__all__ = ["FORMS", "PAGE", "job", "main", "with_ties"]
+
+NETWORKS, ORDERS, GROUPS, COMPARED = 10, 10, 33, 50
+IMAGES = 40_000  # of the training split: 312 steps
+PRESS = Fit(3, 0.1, 5e-4)
+RETRAIN = Fit(1, 0.05, 1e-4)
+FORMS = ("after tie_", "compact", "compact, sums of gradients")
+
+
+def with_ties(splits: Splits, seed: int) -> nn.Module:
+    """Train a network with the penalty and tie the rows of its first layer, by ``tie_``."""
+    torch.manual_seed(seed)
+    model = mnist_mlp(init="torch")
+    growl = tg.GrOWL(model, 0.8, layers=["fc1"])
+    fit(model, splits.train, PRESS, seed, attach=lambda optimizer: growl.attach(optimizer, every=5))
+    model.zero_grad()
+    return tg.tie_(model, tg.find_tying(model, ["fc1"], method="ward", groups=GROUPS))
+
+
+def in_forms(tied: nn.Module, example: Tensor) -> dict[str, nn.Module]:
+    """Return copies of a network in all forms; their outputs agree."""
+    small = tg.compact(tied, example)
+    plain = copy.deepcopy(small)  # a Sequential computes the same, and its gradients are sums
+    fed = cast(Any, plain).fc1
+    cast(Any, plain).fc1 = nn.Sequential(fed.inputs, fed.layer)
+    return dict(zip(FORMS, (copy.deepcopy(tied), small, plain), strict=True))
+
+
+def job(tied: nn.Module, splits: Splits, seed: int) -> dict[str, Any]:
+    """Train all forms of one network in one order of the data; compare them after 50 steps and at the end.
+
+    Returns:
+        For each form its test accuracy, whether its weights are finite, and the largest difference of its outputs from
+        those after ``tie_`` after 50 steps, as a part of the largest output; in float64 and in float32.
+    """
+    images = splits.test.batch(torch.arange(500))[0]  # type: ignore[attr-defined]
+    found: dict[str, Any] = {form: {} for form in FORMS}
+    for dtype in (torch.float64, torch.float32):
+        outputs = {}
+        for form, model in in_forms(copy.deepcopy(tied).to(dtype), images[:2].to(dtype)).items():
+            outputs[form] = _early(model.to(dtype), splits, seed, images.to(dtype))
+        wanted = outputs[FORMS[0]]
+        for form, values in outputs.items():
+            difference = float((values - wanted).abs().max() / wanted.abs().max())
+            found[form][f"difference_{str(dtype).removeprefix('torch.')}"] = difference
+    for form, model in in_forms(tied, images[:2]).items():
+        fit(model, splits.train, RETRAIN, seed)
+        finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+        found[form] |= {"accuracy": accuracy(model, splits.test), "finite": finite}
+    return found
+
+
+def _early(model: nn.Module, splits: Splits, seed: int, images: Tensor) -> Tensor:
+    """Train for 50 steps; return the outputs in eval mode."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=RETRAIN.lr, momentum=0.9, weight_decay=RETRAIN.weight_decay)
+    order = torch.randperm(len(cast(Any, splits.train)), generator=torch.Generator().manual_seed(seed))
+    for indices in order[: COMPARED * RETRAIN.batch_size].split(RETRAIN.batch_size):
+        x, y = splits.train.batch(indices, torch.Generator().manual_seed(seed))  # type: ignore[attr-defined]
+        optimizer.zero_grad()
+        F.cross_entropy(model.train()(x.to(images.dtype)), y).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return cast(Tensor, model.eval()(images))
+
+
+def spoilt(run: dict[str, Any], form: str) -> bool:
+    """Tell whether a training was spoilt: not finite, or more than a point below that after ``tie_``."""
+    return not run[form]["finite"] or run[form]["accuracy"] < run[FORMS[0]]["accuracy"] - 0.01
+
+
+def table() -> str:
+    """Return the table of the kept result."""
+    data = results.load("compact_training")
+    rows = []
+    for form in FORMS:
+        own = [run[form] for run in data["runs"]]
+        accuracies = torch.tensor([run["accuracy"] for run in own], dtype=torch.float64)
+        worst = {dtype: max(run[f"difference_{dtype}"] for run in own) for dtype in ("float64", "float32")}
+        same = form == FORMS[0]
+        rows.append(
+            [
+                form.replace("tie_", "`tie_`"),
+                f"{sum(spoilt(run, form) for run in data['runs'])} of {len(own)}",
+                f"{100 * float(accuracies.mean()):.2f} %",
+                f"{100 * float(accuracies.min()):.2f} %",
+                *("–" if same else f"{worst[dtype]:.1g}" for dtype in worst),
+            ]
+        )
+    heads = ["trained", "spoilt", "accuracy, mean", "least", "difference after 50 steps, float64", "float32"]
+    return markdown(heads, rows) + "\n\n" + where_measured(data)
+
+
+PAGE = Page(DOCS / "own-training.md", {"compact-training": table})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train all networks, keep the result and fill the page."""
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    given = parser.parse_args(arguments)
+    timing.one_thread()
+    splits = load_mnist(given.data, shift=1, limit=2_000 if given.quick else IMAGES)
+    kept = results.Kept("compact_training-quick" if given.quick else "compact_training", resume=not given.quick)
+    networks, orders = (1, 2) if given.quick else (NETWORKS, ORDERS)
+    runs = []
+    for network in range(networks):
+        left = [order for order in range(orders) if f"{network}-{order}" not in kept.found]
+        tied = with_ties(splits, network) if left else nn.Identity()
+        for order in range(orders):
+            seed = 1_000 + network * orders + order
+            run = kept.get(f"{network}-{order}", lambda tied=tied, seed=seed: job(tied, splits, seed))  # type: ignore[misc]
+            runs.append(run)
+            print(network, order, {form: (run[form], spoilt(run, form)) for form in FORMS}, flush=True)
+    keep(given, "training_step.compact_training", {"networks": networks, "orders": orders, "runs": runs})
+    kept.done()
+    if results.exists("compact_training") and not given.quick:
+        PAGE.fill()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,8 @@ Run it with ``python -m benchmarks.training_step.compact_training --data DIR``; 
 
 Ten networks 784-300-10 are trained with GrOWL, and the rows of their first layer are tied to 33 groups, of up to a
 hundred pixels. Each is then trained ten times, on data in another order: after ``tie_``, in compact form, and in
-compact form with the sums of the rows' gradients in place of their means. A training is spoilt if its weights are not finite or
-its test accuracy is more than a point below that after ``tie_``. The outputs are compared after 50 steps.
+compact form with the sums of the rows' gradients in place of their means. A training is spoilt if its weights are not
+finite or its test accuracy is more than a point below that after ``tie_``. The outputs are compared after 50 steps.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from benchmarks.learning.training.fitting import Fit, accuracy, fit
 from torch_growl.application.data.datasets import Splits, load_mnist
 from torch_growl.application.models.perceptrons import mnist_mlp
 
-__all__ = ["FORMS", "PAGE", "job", "main", "with_ties"]
+__all__ = ["FORMS", "PAGE", "in_forms", "job", "main", "pressed", "spoilt"]
 
 NETWORKS, ORDERS, GROUPS, COMPARED = 10, 10, 33, 50
 IMAGES = 40_000  # of the training split: 312 steps
@@ -36,26 +36,28 @@ RETRAIN = Fit(1, 0.05, 1e-4)
 FORMS = ("after tie_", "compact", "compact, sums of gradients")
 
 
-def with_ties(splits: Splits, seed: int) -> nn.Module:
-    """Train a network with the penalty and tie the rows of its first layer, by ``tie_``."""
+def pressed(splits: Splits, seed: int) -> nn.Module:
+    """Train a network with the penalty."""
     torch.manual_seed(seed)
     model = mnist_mlp(init="torch")
     growl = tg.GrOWL(model, 0.8, layers=["fc1"])
     fit(model, splits.train, PRESS, seed, attach=lambda optimizer: growl.attach(optimizer, every=5))
     model.zero_grad()
-    return tg.tie_(model, tg.find_tying(model, ["fc1"], method="ward", groups=GROUPS))
+    return model
 
 
-def in_forms(tied: nn.Module, example: Tensor) -> dict[str, nn.Module]:
-    """Return copies of a network in all forms; their outputs agree."""
+def in_forms(model: nn.Module, example: Tensor, groups: int = GROUPS) -> dict[str, nn.Module]:
+    """Return copies of a network in all forms, the rows of its first layer in groups; their outputs agree."""
+    tied = copy.deepcopy(model)
+    tg.tie_(tied, tg.find_tying(tied, ["fc1"], method="ward", groups=groups))
     small = tg.compact(tied, example)
     plain = copy.deepcopy(small)  # a Sequential computes the same, and its gradients are sums
     fed = cast(Any, plain).fc1
     cast(Any, plain).fc1 = nn.Sequential(fed.inputs, fed.layer)
-    return dict(zip(FORMS, (copy.deepcopy(tied), small, plain), strict=True))
+    return dict(zip(FORMS, (tied, small, plain), strict=True))
 
 
-def job(tied: nn.Module, splits: Splits, seed: int) -> dict[str, Any]:
+def job(network: nn.Module, splits: Splits, seed: int) -> dict[str, Any]:
     """Train all forms of one network in one order of the data; compare them after 50 steps and at the end.
 
     Returns:
@@ -66,13 +68,13 @@ def job(tied: nn.Module, splits: Splits, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {form: {} for form in FORMS}
     for dtype in (torch.float64, torch.float32):
         outputs = {}
-        for form, model in in_forms(copy.deepcopy(tied).to(dtype), images[:2].to(dtype)).items():
-            outputs[form] = _early(model.to(dtype), splits, seed, images.to(dtype))
+        for form, model in in_forms(copy.deepcopy(network).to(dtype), images[:2].to(dtype)).items():
+            outputs[form] = _early(model, splits, seed, images.to(dtype))
         wanted = outputs[FORMS[0]]
         for form, values in outputs.items():
             difference = float((values - wanted).abs().max() / wanted.abs().max())
             found[form][f"difference_{str(dtype).removeprefix('torch.')}"] = difference
-    for form, model in in_forms(tied, images[:2]).items():
+    for form, model in in_forms(network, images[:2]).items():
         fit(model, splits.train, RETRAIN, seed)
         finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
         found[form] |= {"accuracy": accuracy(model, splits.test), "finite": finite}
@@ -134,10 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
     runs = []
     for network in range(networks):
         left = [order for order in range(orders) if f"{network}-{order}" not in kept.found]
-        tied = with_ties(splits, network) if left else nn.Identity()
+        model = pressed(splits, network) if left else nn.Identity()
         for order in range(orders):
             seed = 1_000 + network * orders + order
-            run = kept.get(f"{network}-{order}", lambda tied=tied, seed=seed: job(tied, splits, seed))  # type: ignore[misc]
+            run = kept.get(f"{network}-{order}", lambda model=model, seed=seed: job(model, splits, seed))  # type: ignore[misc]
             runs.append(run)
             print(network, order, {form: (run[form], spoilt(run, form)) for form in FORMS}, flush=True)
     keep(given, "training_step.compact_training", {"networks": networks, "orders": orders, "runs": runs})

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.harness import command, results
 from benchmarks.training_step import compact_training, held, pat, step, step_memory
 from benchmarks.training_step.subjects import STATES, Snapshot, build, nudge_
-from torch_growl import GrOWL, find_tying, tie_
+from torch_growl import GrOWL
 from torch_growl.application.models.perceptrons import mnist_mlp
 from torch_growl.networks.layers import row_norms, rows_of
 
@@ -78,13 +78,11 @@ def test_what_is_not_installed_is_named(quiet: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_forms_of_a_network_with_ties_agree_and_differ_in_their_gradients() -> None:
     torch.manual_seed(0)
-    tied = mnist_mlp(init="torch")
-    tie_(tied, find_tying(tied, ["fc1"], method="ward", groups=10)).eval()
     x = torch.randn(8, 784)
-    forms = compact_training.in_forms(tied, x)
+    forms = compact_training.in_forms(mnist_mlp(init="torch").eval(), x, groups=10)
     assert list(forms) == list(compact_training.FORMS)
     for model in forms.values():
-        torch.testing.assert_close(model(x), tied(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(x), forms["after tie_"](x), rtol=1e-4, atol=1e-5)
         model(x).square().sum().backward()
     means, sums = (forms[form].fc1[1].weight.grad for form in compact_training.FORMS[1:])
     sizes = torch.tensor([len(members) for members in forms["compact"].fc1.get_submodule("inputs").groups])

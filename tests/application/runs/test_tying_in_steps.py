@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.digits_run import run_digits
+from tests.support.digits_run import QUICK, run_digits
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.runs.run import Run
@@ -53,6 +53,23 @@ def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) 
     assert measure(small, x[:2], latency=False).weights < measure(run.network(), x[:2], latency=False).weights / 2
     page = make_report(run.folder.path).read_text(encoding="utf-8")
     assert "dense 3, train 3, merge1 1, retrain 1" in page
+
+
+@pytest.mark.slow
+def test_retraining_in_compact_form_ends_at_the_network_of_tied_retraining(tmp_path: Path) -> None:
+    tied, compact = (
+        run_digits(tmp_path / form, {**QUICK, "retrain.epochs": 2, "retrain.form": form}, until="retrain")
+        for form in ("tied", "compact")
+    )
+    assert tied.tying() == compact.tying()
+    assert max(max(layer.partition.sizes) for layer in tied.tying()) > 3
+    x, _ = tied.splits.test.batch(torch.arange(64))  # type: ignore[attr-defined]
+    with torch.no_grad():
+        before, wanted, found = (
+            model.eval()(x) for model in (tied.grouped(), tied.trained("retrain"), compact.trained("retrain"))
+        )
+    assert float((wanted - before).abs().max()) > 0.1
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

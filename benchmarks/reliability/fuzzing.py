@@ -15,6 +15,8 @@ from random import Random
 from types import FrameType
 from typing import Any
 
+import torch
+
 from benchmarks.reliability.loaders import Loader
 from benchmarks.reliability.mutations import mutated, mutated_json
 from torch_growl.errors import GrowlError
@@ -77,6 +79,7 @@ def in_a_fork(kinds: Sequence[Loader], seed: int, first: int, count: int) -> dic
     child = os.fork()
     if not child:
         status = 1
+        torch.set_num_threads(1)  # a fork waits for ever for the threads of its parent
         try:
             with os.fdopen(write, "w") as file:
                 json.dump(try_inputs(kinds, seed, first, count), file)

@@ -227,3 +227,15 @@ def test_the_default_form_cannot_empty_a_layer_where_the_papers_form_does() -> N
         for _ in range(300):
             paper.prox_(0.05)
     assert paper.nonzero() == {"fc1": 1}
+
+
+@pytest.mark.parametrize("missing", ["dead", "steps", "count", "strength", "floored"])
+def test_a_state_without_a_part_is_refused_and_changes_nothing(missing: str) -> None:
+    growl = tg.GrOWL(nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 2)), strength=0.5)
+    state = {**growl.state_dict(), "strength": 2.0, "steps": 7}
+    del state[missing]
+    with pytest.raises(InvalidValueError, match=f"has no '{missing}'"):
+        growl.load_state_dict(state)
+    assert (growl.strength, growl.steps) == (0.5, 0)
+    with pytest.raises(InvalidTypeError):
+        growl.load_state_dict(None)  # type: ignore[arg-type]

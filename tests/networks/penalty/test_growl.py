@@ -237,5 +237,5 @@ def test_a_state_without_a_part_is_refused_and_changes_nothing(missing: str) -> 
     with pytest.raises(InvalidValueError, match=f"has no '{missing}'"):
         growl.load_state_dict(state)
     assert (growl.strength, growl.steps) == (0.5, 0)
-    with pytest.raises(InvalidTypeError):
+    with pytest.raises(InvalidValueError, match="has no 'dead'"):
         growl.load_state_dict(None)  # type: ignore[arg-type]

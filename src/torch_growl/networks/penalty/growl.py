@@ -317,11 +317,11 @@ class GrOWL(PenalisedNetwork):
         """Load a state, before or after :meth:`attach`; the layers must be those of the state.
 
         Raises:
-            InvalidTypeError, InvalidValueError: it is no state of a GrOWL; nothing is changed then.
+            InvalidValueError: it is no state of a GrOWL; nothing is changed then.
             LayerError: the layers or their numbers of rows differ; nothing is changed then.
         """
-        check_type("state", state, Mapping)
-        if missing := [key for key in ("dead", "steps", "count", "strength", "floored") if key not in state]:
+        parts = ("dead", "steps", "count", "strength", "floored")
+        if missing := [key for key in parts if not isinstance(state, Mapping) or key not in state]:
             raise InvalidValueError(f"state must be what GrOWL.state_dict() returned; it has no {missing[0]!r}")
         pruned = state["dead"]
         if set(pruned) != set(self._layers):

@@ -17,8 +17,13 @@ class Clock:
 
     now = 0.0
 
+    waited = 0.0
+
     def perf_counter(self) -> float:
         return self.now
+
+    def thread_time(self) -> float:
+        return self.now - self.waited
 
 
 @pytest.fixture
@@ -42,6 +47,32 @@ def test_the_median_of_the_calls_after_the_warm_up_in_milliseconds(clock: Clock)
     slow, fast = taking(clock, 9, 9, 0.4, 0.1, 0.2), taking(clock, 8, 8, 0.03, 0.01, 5)
     example = (torch.randn(2, 3),), {}
     assert median_ms([slow, fast], example, repeats=3, warmup=2) == pytest.approx([200, 30])
+
+
+@pytest.mark.parametrize(("threads", "ms"), [(1, 200), (2, 5200)])
+def test_a_call_that_is_interrupted_counts_its_own_time_where_there_is_one_thread(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, threads: int, ms: float
+) -> None:
+    interruptions = 0
+
+    def interrupted(batch: Any) -> None:
+        nonlocal interruptions
+        interruptions += 1
+        clock.now += 5.2
+        clock.waited += 5
+
+    monkeypatch.setattr(timing, "_interruptions", lambda: interruptions)
+    with threads_set(threads):
+        assert median_ms([interrupted], ((torch.ones(2),), {}), repeats=3) == pytest.approx([ms])
+
+
+def test_a_call_that_sleeps_by_itself_counts_the_time_that_passes(clock: Clock) -> None:
+    def sleeps(batch: Any) -> None:
+        clock.now += 0.3
+        clock.waited += 0.3
+
+    with threads_set(1):
+        assert median_ms([sleeps], ((torch.ones(2),), {}), repeats=3) == pytest.approx([300])
 
 
 def test_candidates_take_turns_in_changing_order_on_the_same_fresh_inputs() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 import torch_growl as tg
 
-DENSE = {"weights": 1000, "macs": 900, "bytes": 4000, "file_bytes": 5000}
+DENSE = {"weights": 1000, "macs": 900, "bytes": 4000, "file_bytes": 5000, "latency_ms": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ DENSE = {"weights": 1000, "macs": 900, "bytes": 4000, "file_bytes": 5000}
         (tg.Target(weights=700), 700),
         (tg.Target(bytes=1), 1),
         (tg.Target(file_bytes=0.2, dtype="int8"), 1000),
+        (tg.Target(latency_ms=0.5, batch=8, runtime="onnxruntime"), 2),
+        (tg.Target(latency_ms=1.5), 1.5),
     ],
     ids=repr,
 )
@@ -31,13 +33,16 @@ def test_a_share_or_a_figure(target: tg.Target, amount: float) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ({}, ValueError, "one of weights, macs, bytes, file_bytes and accuracy_drop, got none"),
+        ({}, ValueError, "one of weights, macs, bytes, file_bytes, latency_ms and accuracy_drop, got none"),
         ({"weights": 0.5, "macs": 0.5}, ValueError, "got \\['macs', 'weights'\\]"),
         ({"macs": 0}, ValueError, "macs must be finite and > 0, got 0: a share below 1"),
         ({"macs": float("nan")}, ValueError, "macs must be"),
         ({"bytes": "half"}, TypeError, "bytes must be a number, got str"),
         ({"file_bytes": 0.5, "dtype": "int4"}, ValueError, "dtype must be 'float32'.*got 'int4'"),
         ({"bytes": 0.5, "dtype": "int8"}, ValueError, "dtype is for file_bytes.*got bytes"),
+        ({"latency_ms": 0.5, "runtime": "compile"}, ValueError, "runtime must be 'eager' or 'onnxruntime'"),
+        ({"latency_ms": 0.5, "batch": 0}, ValueError, "batch must be"),
+        ({"macs": 0.5, "batch": 8}, ValueError, "batch and runtime are for latency_ms; got macs"),
         ({"accuracy_drop": 0, "validate": len}, ValueError, "accuracy_drop must be finite and > 0, got 0"),
         ({"accuracy_drop": 0.3}, ValueError, "accuracy_drop and validate.* go together"),
         ({"macs": 0.5, "validate": len}, ValueError, "accuracy_drop and validate.* go together"),

@@ -2,7 +2,7 @@
 
 from torch_growl.networks.measurement.counts import measure
 from torch_growl.networks.measurement.diagnosis import Diagnosis, doctor, recorded_run
-from torch_growl.networks.measurement.latency import RUNTIMES, Comparison, compare_latency
+from torch_growl.networks.measurement.latency import RUNTIMES, Comparison, compare_latency, onnx_runner, runner
 from torch_growl.networks.measurement.ratios import SAME_TIME, in_words
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "doctor",
     "in_words",
     "measure",
+    "onnx_runner",
     "recorded_run",
+    "runner",
 ]

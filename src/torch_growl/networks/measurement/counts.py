@@ -2,8 +2,8 @@
 
 Conventions: one multiply-add is one MAC; MACs are those of matrix products, convolutions and attention at batch 1
 (``torch.utils.flop_counter``, halved), and one addition of :class:`SumInputs` counts as one MAC too; biases,
-normalisations, activations and pooling count as none. Shared parameters count once. Latency is the wall-clock time of
-one call, measured by :mod:`torch_growl.networks.execution.timing`.
+normalisations, activations and pooling count as none. Shared parameters count once. Latency is the time of one
+call, measured by :mod:`torch_growl.networks.execution.timing`.
 """
 
 from __future__ import annotations

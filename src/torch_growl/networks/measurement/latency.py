@@ -33,7 +33,7 @@ from torch_growl.networks.exporting import export_onnx
 from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.measurement.ratios import SAME_TIME, in_words
 
-__all__ = ["RUNTIMES", "Comparison", "compare_latency"]
+__all__ = ["RUNTIMES", "Comparison", "compare_latency", "onnx_runner", "runner"]
 
 RUNTIMES = ("eager", "compile", "onnxruntime")
 
@@ -115,10 +115,9 @@ def compare_latency(
     with ExitStack() as stack:
         number = stack.enter_context(threads_set(threads))
         stack.enter_context(torch.random.fork_rng(devices=[]))  # exporting runs the networks
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for runtime in runtimes:
             try:
-                runs = [_runner(runtime, network, inputs, number, folder) for network in networks]
+                runs = [runner(runtime, network, inputs, number) for network in networks]
                 for size in batch_sizes:
                     dense_ms, compact_ms = median_ms(runs, batch_of(inputs, size), repeats=repeats)
                     found.append(Comparison(runtime, size, dense_ms, compact_ms))
@@ -129,7 +128,18 @@ def compare_latency(
     return found
 
 
-def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, folder: Path) -> Candidate:
+def runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int) -> Candidate:
+    """Return a function that runs a network in a runtime.
+
+    Args:
+        runtime: one of :data:`RUNTIMES`.
+        network: in eval mode; held by reference, except in onnxruntime.
+        inputs: an example; onnxruntime takes any batch size if the network does.
+        threads: threads of onnxruntime; torch runs with those that are set when it is called.
+
+    Raises:
+        GrowlError: onnxruntime: the network is on a CUDA device, or cannot be exported.
+    """
     if runtime == "eager":
         return lambda given: call(network, given)
     if runtime == "compile":
@@ -138,16 +148,25 @@ def _runner(runtime: str, network: nn.Module, inputs: Inputs, threads: int, fold
         return lambda given: call(cast(nn.Module, compiled), given)
     if any(tensor.is_cuda for tensor in (*network.parameters(), *network.buffers())):
         raise GrowlError("onnxruntime is timed for networks on the CPU only")
-    path = folder / f"{id(network)}.onnx"
     args, kwargs = inputs
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        export_onnx(network, kwargs or args, path)  # raises when a package is missing
+        written = export_onnx(network, kwargs or args, Path(folder) / "network.onnx")  # raises if a package is missing
+        return onnx_runner(str(written.path), threads)
+
+
+def onnx_runner(model: str | bytes, threads: int) -> Candidate:
+    """Return a function that runs an ONNX file, or its contents, in onnxruntime on the CPU.
+
+    Args:
+        model: the path, or the bytes; not needed any more afterwards.
+        threads: of onnxruntime.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
     def run(given: Inputs) -> Any:

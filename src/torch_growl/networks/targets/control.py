@@ -23,7 +23,7 @@ from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.targets.path import PathPoint
 from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
-from torch_growl.networks.targets.target import Target
+from torch_growl.networks.targets.target import Target, as_text
 from torch_growl.networks.wiring import Flags
 
 __all__ = ["Action", "Control", "DropProgress", "Phase", "Progress", "Stretch"]
@@ -32,7 +32,7 @@ Phase = Literal["free", "shrinking", "recovering", "holding"]
 
 _FREE, _SHRINKING_UNTIL = 0.1, 0.5  # of the steps; measured: docs/targets.md
 _SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
-_CHECKED = (0, 1, 4, 16, 32, 48, 64, 80, 90)  # the solutions of the law whose network is made and measured
+_CHECKED = (0, 2, 10, 30, 60, 85)  # the solutions of the law whose network is made and measured
 LEAST_STEPS = 20
 
 
@@ -45,7 +45,7 @@ class Progress:
             drop also ``"recovering"``.
         step: optimizer steps so far.
         steps: those of the whole training.
-        of: the measure: weights, macs, bytes or file_bytes.
+        of: the measure: weights, macs, bytes, file_bytes or latency_ms.
         asked: the most that may be left.
         left: what is left now, by the last count, corrected by real networks where a count is not exact.
         dense: the dense network's.
@@ -64,8 +64,9 @@ class Progress:
     rows: Mapping[str, int]
 
     def __str__(self) -> str:
-        left = f"{self.left:,.0f} of {self.dense:,.0f} {self.of} left ({self.left / self.dense:.1%})"
-        goal = "target reached" if self.reached else f"target not reached: at most {self.asked:,.0f} asked"
+        now, dense, asked = (as_text(self.of, amount) for amount in (self.left, self.dense, self.asked))
+        left = f"{now} of {dense} {self.of} left ({self.left / self.dense:.1%})"
+        goal = "target reached" if self.reached else f"target not reached: at most {asked} asked"
         return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}, {goal}"
 
 
@@ -166,8 +167,9 @@ class Stretch:
         found = self.press.solve(norms)
         due = self._solutions in _CHECKED
         self._solutions += 1
-        if self.press.figure.checked and (found.met or last or due):
-            return self.press.corrected(found, norms)
+        idle = not found.met and not any(rows.any() for rows in found.gone)  # no more rows can go
+        if self.press.figure.checked and not idle and (found.met or last or due):
+            return self.press.corrected(found, norms, final=found.met or last)
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -253,9 +255,9 @@ class Control:
         self._short = True
         self._press.counter.look(self._model)
         warnings.warn(
-            f"the target is not reached: {self._press.left_without(gone):,.0f} {self.target.of} are left, at most "
-            f"{self._press.figure.asked:,.0f} were asked. No more rows can be removed: layers keep their min_rows "
-            "largest rows, and frozen ones all",
+            f"the target is not reached: {self.target.text(self._press.left_without(gone))} {self.target.of} are left, "
+            f"at most {self.target.text(self._press.figure.asked)} were asked. No more rows can be removed: layers "
+            "keep their min_rows largest rows, and frozen ones all",
             GrowlWarning,
             stacklevel=users_stacklevel(),
         )
@@ -272,8 +274,8 @@ class Control:
         left = figure.of(self._press.counter.left())
         reached = left <= figure.asked
         phase: Phase = "holding" if self._stretch.met else "free" if step <= self._free_until else "shrinking"
-        numbers = (figure.asked, round(left), round(figure.whole))
-        return Progress(phase, step, self.steps, self.target.of, *numbers, reached, rows)
+        now, dense = self.target.rounded(left), self.target.rounded(figure.whole)
+        return Progress(phase, step, self.steps, self.target.of, figure.asked, now, dense, reached, rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""

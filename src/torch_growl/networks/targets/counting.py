@@ -10,7 +10,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,12 +24,20 @@ from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
 from torch_growl.networks.wiring import Flags, connections, needed_among
 
-__all__ = ["Counter", "Left"]
+__all__ = ["Counter", "LayerLeft", "Left"]
 
 _INDEX = 4  # bytes of one index of a layer that selects its inputs
 _SCALE = 4  # bytes in the compact file of one output channel's scale, with int8 weights
 _ENTRY = 80  # bytes in the compact file's header of one set of channels
 _TRIALS = 2  # compactions with random zero rows, before the first count
+
+
+class LayerLeft(NamedTuple):
+    """The sizes of a layer of a compact network: inputs, outputs, and whether it selects those inputs."""
+
+    width: int
+    outputs: int
+    selects: bool
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,14 @@ class Left:
         macs: multiply-adds of one example.
         bytes: size in memory of all parameters and buffers, indices included.
         file_bytes: size of the compact file's tensors and sets of channels. What else its header holds is not counted.
+        layers: the sizes of every layer of a registered type, by name.
     """
 
     weights: int
     macs: int
     bytes: int
     file_bytes: int = field(default=0, compare=False)
+    layers: Mapping[str, LayerLeft] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,7 @@ class Counter:
         weights, macs, size = self._rest_weights, float(self._other_macs), self._rest_bytes
         file, sets = self._rest_file, set[bytes]()
         indices: dict[tuple[object, ...], int] = {}
+        layers: dict[str, LayerLeft] = {}
         for name, layer in self._layers.items():
             arriving = needed[self.wiring.inputs[name]] if name in self.wiring.inputs else np.ones(layer.inputs, bool)
             kept = needed[self.wiring.outputs[name]] if name in self.wiring.outputs else np.ones(layer.outputs, bool)
@@ -211,6 +222,7 @@ class Counter:
             weights_read = nonzero[name][:, kept] if layer.groups == 1 else nonzero[name]
             read = cast(Flags, weights_read.any(axis=1))
             width, groups, index = _width(layer, arriving, kept, read)
+            layers[name] = LayerLeft(width, int(kept.sum()), index > 0)
             own, multiplied = layer.count(width, int(kept.sum()), groups)
             weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
             file += layer.in_file(own, int(kept.sum()))
@@ -228,7 +240,7 @@ class Counter:
             count = int(np.prod(kept_of)) if flags.ndim == len(shape) else int(np.prod(shape))
             weights, size, file = weights + count * parameter, size + count * itemsize, file + count * stored
         file += sum(_ENTRY + _packed(np.frombuffer(flags, dtype=np.bool_)) for flags in sets)
-        return Left(weights, round(macs), size + sum(indices.values()), file)
+        return Left(weights, round(macs), size + sum(indices.values()), file, layers)
 
 
 def _weight_and_bias(module: nn.Module) -> list[Tensor]:

@@ -22,6 +22,7 @@ from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import plain_copy, registered_layers, scale_rows_
 from torch_growl.networks.storage import save
 from torch_growl.networks.targets.counting import Counter, Left
+from torch_growl.networks.targets.layer_timings import Latency
 from torch_growl.networks.targets.target import Target
 from torch_growl.networks.wiring import Flags
 
@@ -98,16 +99,20 @@ class Figure:
         self._source: Source | None = None
         if target.of == "file_bytes":
             self._source = FileSize(model, target.dtype)
+        elif target.of == "latency_ms":
+            self._source = Latency(model, example_inputs, target.batch, target.runtime)
         self._points: list[tuple[float, float]] = []  # estimate and figure of real networks, both increasing
         self.checked = self._source is not None
         self.whole = float(getattr(self.counter.dense, target.of)) if self._source is None else self._source.whole
         self.asked = target.amount(self.whole)
         self.aim = self.asked * (1.0 if self._source is None else self._source.aim)
         if self._source is not None:
-            unpruned = self._source.measured(plain_copy(model).eval())
+            timed = target.of == "latency_ms"
+            unpruned = self.whole if timed else self._source.measured(plain_copy(model).eval())
             if unpruned <= self.asked:
                 raise InvalidValueError(
-                    f"target: {unpruned:,.0f} {target.of} are left if no row is removed; asked were {self.asked:,.0f}"
+                    f"target: {target.text(unpruned)} {target.of} are left if no row is removed; asked were "
+                    f"{target.text(self.asked)}"
                 )
             self._add(self._source.estimate(self.counter.dense), unpruned)
 

@@ -28,7 +28,7 @@ __all__ = ["Press", "RowsOf"]
 Floats = NDArray[np.float64]
 
 _COST_POWER = 0.5  # of what a layer's row saves
-_CORRECTIONS = 6  # at most, of one solution, by real networks
+_CORRECTIONS = {True: 6, False: 2}  # at most, by real networks, of the final solution and of others
 _CLOSE = 0.99  # of what is aimed at: what is left between it and the target is near enough
 _TRIES = 40  # counts at most, to give back rows that the target does not need
 
@@ -93,9 +93,9 @@ class Press:
         if self.least > figure.asked:
             target, whole = figure.target, figure.whole
             raise InvalidValueError(
-                f"target: at least {self.least:,.0f} of {whole:,.0f} {target.of} are left, "
+                f"target: at least {target.text(self.least)} of {target.text(whole)} {target.of} are left, "
                 f"{self.least / whole:.1%}, whatever rows of {', '.join(every)} are removed (min_rows of "
-                f"each stay, and what other layers hold); asked were {figure.asked:,.0f}"
+                f"each stay, and what other layers hold); asked were {target.text(figure.asked)}"
             )
         saved = [
             figure.of(self.counter.dense) - figure.of(self.counter.left_of_dense({name: rows}))
@@ -184,19 +184,20 @@ class Press:
             found.append((of_group <= last).reshape(-1))
         return found
 
-    def corrected(self, found: Pressure, norms: Sequence[Floats]) -> Pressure:
+    def corrected(self, found: Pressure, norms: Sequence[Floats], *, final: bool) -> Pressure:
         """Make the network of a solution, correct the figure by it, and solve again until they agree.
 
         Args:
             found: the solution for ``norms``.
             norms: as for :meth:`solve`.
+            final: whether its rows go now; otherwise the law will be solved again, and fewer corrections are enough.
 
         Returns:
             The solution whose network is the largest one that meets the target; if none does, the last one.
         """
         figure = self.figure
         best: tuple[float, Pressure] | None = None
-        for _ in range(_CORRECTIONS):
+        for _ in range(_CORRECTIONS[final]):
             real = figure.check(self.by_name(found.gone))
             meets = real <= figure.asked
             if meets and (best is None or real > best[0]):

@@ -8,14 +8,20 @@ from typing import Any, Literal, cast, get_args
 
 from torch import nn
 
-from torch_growl.arguments import check_choice, check_number
+from torch_growl.arguments import check_choice, check_count, check_number
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.storage import FILE_DTYPES
 
-__all__ = ["MEASURES", "Measure", "Target"]
+__all__ = ["MEASURES", "Measure", "Target", "as_text"]
 
-Measure = Literal["weights", "macs", "bytes", "file_bytes", "accuracy_drop"]
+Measure = Literal["weights", "macs", "bytes", "file_bytes", "latency_ms", "accuracy_drop"]
+_RUNTIMES = ("eager", "onnxruntime")
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+
+def as_text(of: str, amount: float) -> str:
+    """A figure of a measure as text, without its unit: milliseconds with four digits, others as whole numbers."""
+    return f"{amount:.4g}" if of == "latency_ms" else f"{amount:,.0f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,11 @@ class Target:
         file_bytes: size of the compact file that :func:`torch_growl.save` writes, header included; a share is one of
             the dense network's file in its own types. It is counted on the way, and real files correct the count.
         dtype: with ``file_bytes``: the ``dtype`` that the file will be saved with.
+        latency_ms: milliseconds of one call on this machine, in eval mode, with torch's present number of threads. It
+            is estimated from the time of every layer at a few widths, and real networks, timed side by side with the
+            dense one, correct the estimate; this takes seconds, with onnxruntime minutes for a large network.
+        batch: with ``latency_ms``: the examples in one call, ≥ 1.
+        runtime: with ``latency_ms``: ``"eager"``, or ``"onnxruntime"``, which needs the ``onnx`` extra.
         accuracy_drop: the most that the score may be worse than the dense network's, in the unit of ``validate``; the
             smallest network (in weights) within it is looked for.
         validate: with an accuracy drop: a function that takes the network, in eval mode, and returns its score on
@@ -60,6 +71,9 @@ class Target:
     bytes: float | None = None
     file_bytes: float | None = None
     dtype: str | None = None
+    latency_ms: float | None = None
+    batch: int = 1
+    runtime: str = "eager"
     accuracy_drop: float | None = None
     validate: Callable[[nn.Module], float] | None = None
     higher_is_better: bool = True
@@ -77,6 +91,10 @@ class Target:
             check_choice("dtype", self.dtype, FILE_DTYPES)
             if self.of != "file_bytes":
                 raise InvalidValueError(f"Target: dtype is for file_bytes, the file it is saved in; got {self.of}")
+        check_count("batch", self.batch)
+        check_choice("runtime", self.runtime, _RUNTIMES)
+        if (self.batch, self.runtime) != (1, "eager") and self.of != "latency_ms":
+            raise InvalidValueError(f"Target: batch and runtime are for latency_ms; got {self.of}")
         if judged != (self.validate is not None):
             raise InvalidValueError(
                 "Target: accuracy_drop and validate, a function that returns a network's score, go together"
@@ -113,7 +131,7 @@ class Target:
         asked = self.value * whole if self.value < 1 else self.value
         if asked >= whole:
             raise InvalidValueError(
-                f"target: {self.of} must be less than the dense network's {whole:,.0f}, got {asked:,.0f}"
+                f"target: {self.of} must be less than the dense network's {self.text(whole)}, got {self.text(asked)}"
             )
         return asked
 
@@ -151,6 +169,15 @@ class Target:
             raise InvalidTypeError(f"validate must return a number, a network's score; got {type(found).__name__}")
         return float(value)
 
+    def rounded(self, amount: float) -> float:
+        """A figure of the measure: a whole number, or milliseconds."""
+        return float(f"{amount:.4g}") if self.of == "latency_ms" else round(amount)
+
+    def text(self, amount: float) -> str:
+        """A figure of the measure as text, without its unit."""
+        return as_text(self.of, amount)
+
     def __repr__(self) -> str:
-        dtype = "" if self.dtype is None else f", dtype={self.dtype!r}"
-        return f"Target({self.of}={self.value:g}{dtype})"
+        others = [("dtype", None), ("batch", 1), ("runtime", "eager")]
+        said = "".join(f", {name}={found!r}" for name, usual in others if (found := getattr(self, name)) != usual)
+        return f"Target({self.of}={self.value:g}{said})"

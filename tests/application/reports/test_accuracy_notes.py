@@ -8,6 +8,9 @@ import pytest
 
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.reports.accuracy_notes import accuracy_steps, collapse, loss_note
+from torch_growl.application.tasks import Metric
+
+RMSE, IOU = Metric("RMSE", False, "mm"), Metric("mean IoU", True, "%")
 
 
 def accuracies(**changed: float | None) -> dict[str, float | None]:
@@ -97,3 +100,25 @@ def test_a_fall_with_a_smooth_loss_is_named_with_both_epochs() -> None:
 )
 def test_noise_and_falls_that_the_loss_shows_have_no_note(found: list[dict[str, Any]]) -> None:
     assert collapse(found) == ""
+
+
+def test_an_error_has_its_steps_and_its_note_in_its_own_direction() -> None:
+    found = accuracies(**dict.fromkeys(("dense", "regularized", "tied", "retrained", "compact"), 50.0))
+    worse = {**found, "regularized": 54.0, "retrained": 53.0, "compact": 53.0}
+    assert accuracy_steps(worse, RMSE).startswith("dense 50.0 mm → regularized 54.0 mm (+4.0) → tied 50.0 mm (−4.0)")
+    note = loss_note(worse, load_recipe("digits"), RMSE)
+    assert note.startswith("the RMSE of the compact network is 53.00 mm, 3.00 mm above that of the dense one; ")
+    assert "the training with the penalty lost 4.00 mm: " in note
+    better = {**found, "regularized": 30.0, "retrained": 30.0, "compact": 30.0}
+    assert loss_note(better, load_recipe("digits"), RMSE) == loss_note(found, load_recipe("digits"), RMSE) == ""
+
+
+def test_another_share_is_named_in_points() -> None:
+    note = loss_note(accuracies(compact=0.9), load_recipe("digits"), IOU)
+    assert note.startswith("the mean IoU of the compact network is 90.00 %, 7.00 points below that of the dense one; ")
+
+
+def test_an_error_that_doubles_with_a_smooth_loss_is_named() -> None:
+    note = collapse(records(50.0, 40.0, 90.0, 95.0), RMSE)
+    assert note.startswith("stage train: the validation RMSE rose to 90.0 mm in epoch 3, from 40.0 mm in epoch 2")
+    assert collapse(records(50.0, 40.0, 70.0, 20.0), RMSE) == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torch_growl.application.reports.curves import curve_figure
+from torch_growl.application.tasks import Metric
 
 
 def test_every_method_is_a_line_of_its_points_in_the_order_of_size() -> None:
@@ -23,3 +24,13 @@ def test_the_lower_edge_is_below_the_lowest_point_or_where_it_is_asked() -> None
     curve = {"GrOWL": [(2.0, 0.5), (4.0, 0.9)]}
     assert curve_figure(curve, dense=0.95).axes[0].get_ylim()[0] < 50
     assert curve_figure(curve, dense=0.95, lowest=0.8).axes[0].get_ylim()[0] == pytest.approx(80)
+
+
+def test_better_is_up_in_another_metric_too() -> None:
+    perplexity = Metric("perplexity", False)
+    (axis,) = curve_figure({"GrOWL": [(2.0, 6.0), (4.0, 9.0)]}, dense=5.5, metric=perplexity).axes
+    worst, best = axis.get_ylim()
+    assert worst > 9.0 > 5.5 > best
+    assert axis.get_ylabel() == "perplexity on the test split, lower is better"
+    assert list(axis.lines[1].get_ydata()) == [6.0, 9.0]
+    assert curve_figure({"GrOWL": [(2.0, 0.5)]}, dense=0.9).axes[0].get_ylabel() == "accuracy on the test split (%)"

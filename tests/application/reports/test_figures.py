@@ -16,6 +16,7 @@ from torch_growl.application.reports.figures import (
     row_norms_figure,
     similarity_figure,
 )
+from torch_growl.application.tasks import Metric
 
 
 def test_groups_are_drawn_where_their_pixels_are() -> None:
@@ -92,3 +93,12 @@ def test_headings_of_stages_do_not_overlap_and_stay_inside(stages: dict[str, int
     assert all(first.x1 < second.x0 for first, second in pairwise(boxes))
     width, height = figure.canvas.get_width_height()
     assert all(box.x0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+
+
+def test_the_axis_of_an_error_names_its_unit_and_leaves_out_the_highest_epochs() -> None:
+    errors = [500.0] * 2 + [50.0] * 50
+    figure = progress_figure(["dense"] * 52, errors, errors, [1.0] * 52, Metric("RMSE", False, "mm"))
+    left = next(axis for axis in figure.axes if axis.get_ylabel() == "RMSE (mm), lower is better")
+    low, high = left.get_ylim()
+    assert low < 50 < high < 100
+    assert max(left.lines[0].get_ydata()) == 500

@@ -232,3 +232,25 @@ def test_no_pyplot_no_settings_no_threads_left(run: Path) -> None:
     make_report(run)
     assert threading.active_count() == threads
     assert (run / "report.html").read_bytes() == there  # the font size of whoever calls does not change the figures
+
+
+def test_a_report_of_another_task_names_its_metric_and_no_accuracy(run: Path) -> None:
+    def regression(result: dict[str, Any]) -> None:
+        score = {**dict.fromkeys(result.pop("accuracy"), 54.2), "compact": 56.7}
+        metric = {"name": "RMSE", "higher_is_better": False, "unit": "mm"}
+        result.update(schema=2, task="regression", metric=metric, score=score)
+
+    edit(run, regression)
+    lines = (run / "metrics.jsonl").read_text().replace("accuracy", "score")
+    (run / "metrics.jsonl").write_text(lines)
+    shown = page(run)
+    assert shown.row("test RMSE") == "|test RMSE|54.20 mm|56.70 mm|+2.50 mm"
+    for words in (
+        "RMSE 54.2 mm → 56.7 mm",
+        "RMSE after every stage",
+        "lower is better",
+        "RMSE and compression through",
+    ):
+        assert words in shown.text
+    assert "regression" in shown.text
+    assert "accuracy" not in shown.text.lower()

@@ -31,9 +31,11 @@ from torch_growl.networks.tying.tying import Tying
 
 
 @pytest.mark.slow
-def test_the_result_has_the_fields_of_schema_1(finished_run: Run) -> None:
+def test_the_result_has_the_fields_of_schema_2(finished_run: Run) -> None:
     result = finished_run.folder.result()
-    assert result["schema"] == 1
+    assert (result["schema"], result["task"]) == (2, "classification")
+    assert result["metric"] == {"name": "accuracy", "higher_is_better": True, "unit": "%"}
+    assert result["score"] == result["accuracy"]
     assert set(result["accuracy"]) == {"dense", "regularized", "tied", "retrained", "compact"}
     assert set(result["compression"]) == {"layers", "network", "file"}
     assert set(result["dataset"]) >= {"name", "train", "validation", "test"}

@@ -31,7 +31,7 @@ def run(capsys: pytest.CaptureFixture[str], recipe: str, out: Path, settings: li
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:no zero rows", "ignore:no removal saves")
+@pytest.mark.filterwarnings("ignore::torch_growl.errors.GrowlWarning")  # of so short a training
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs_from_the_command_to_the_report_of_its_task(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -54,6 +54,7 @@ def test_an_example_runs_from_the_command_to_the_report_of_its_task(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::torch_growl.errors.GrowlWarning")
 def test_the_page_s_own_task_runs(
     own_module: Callable[[str, str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

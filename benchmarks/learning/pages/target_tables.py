@@ -14,6 +14,7 @@ from benchmarks.harness.pages import DOCS, Page, where_measured
 
 __all__ = ["PAGE", "main"]
 
+_NAMES = ("landing", "earlier", "budgets", "beside")
 _OF = {"weights": "weights", "bytes": "bytes", "macs": "MACs"}
 
 
@@ -54,16 +55,49 @@ def budgets() -> str:
         for steps in sorted({one["steps"] for one in own}):
             group = [one for one in own if one["steps"] == steps]
             landed = [one["compact"] / one["asked"] for one in group]
+            without = [one["without"] for one in group if one["without"] is not None]
             cells = [
                 f"{sum(one['reached'] for one in group)} of {len(group)}",
                 f"{min(landed):.1%}",
                 spread([one["accuracy"] for one in group], 1, 100),
-                spread([one["without"] for one in group], 1, 100),
+                spread(without, 1, 100) if without else "–",
             ]
             rows.append([f"{network}, {_START[start]}, {steps:,} steps", *cells])
     return markdown(["", "reached", "least of what was asked", "test %", "without a target"], rows)
 
 
+def earlier() -> str:
+    """Return mean accuracies of the same trainings with the law that pressed all rows."""
+    kept = {name: results.load(f"targets-{name}")["trainings"] for name in ("earlier", "landing")}
+    rows = []
+    for network, optimizer in dict.fromkeys((one["network"], one["optimizer"]) for one in kept["landing"]):
+        cells = []
+        for share in sorted({one["share"] for one in kept["landing"]}, reverse=True):
+            for found in kept.values():
+                same = (network, optimizer, share)
+                own = [o["accuracy"] for o in found if (o["network"], o["optimizer"], o["share"]) == same]
+                cells.append(f"{100 * sum(own) / len(own):.1f}")
+        rows.append([f"{network}, {optimizer}", *cells])
+    return markdown(["", *(f"{share}, {law}" for share in ("1/2", "1/5", "1/10") for law in ("all", "chosen"))], rows)
+
+
+def beside() -> str:
+    """Return accuracies of trainings with a target, and of removing rows at once."""
+    found = results.load("targets-beside")["trainings"]
+    rows = []
+    for task in dict.fromkeys(one["task"] for one in found):
+        own = [one for one in found if one["task"] == task]
+        cells = [spread([one["accuracy"] for one in own if one["way"] == way], 1, 100) for way in _WAYS]
+        rows.append([f"{task}, {own[0]['steps']} steps", *cells])
+    return markdown(["", *_WAYS.values()], rows)
+
+
+_WAYS = {
+    "target": "target",
+    "global, early": "at once, early, all layers together",
+    "alike, early": "at once, early, each layer alike",
+    "global, late": "at once, late, all layers together",
+}
 _START = {"scratch": "from scratch", "trained": "from trained weights"}
 
 
@@ -78,9 +112,12 @@ def _fraction(share: float) -> str:
 PAGE = Page(
     DOCS / "targets.md",
     {
-        "where-landing": lambda: where_measured(results.load("targets-landing")),
+        **{f"where-{name}": (lambda name=name: where_measured(results.load(f"targets-{name}"))) for name in _NAMES},  # type: ignore[misc]
         "landing": landing,
         "landed": landed,
+        "earlier": earlier,
+        "budgets": budgets,
+        "beside": beside,
     },
 )
 

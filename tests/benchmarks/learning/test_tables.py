@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
+from benchmarks.harness import results
 from benchmarks.learning.pages import mnist_tables
 
 
 def test_instability_is_the_papers() -> None:
     assert mnist_tables.instability([[1, 1, 0, 0]] * 5) == 0
     assert mnist_tables.instability([[1, 1, 0], [1, 0, 0]]) == pytest.approx(0.25)  # |m − m̄| = ½ of 2 rows in both
+
+
+def test_every_kept_training_landed_within_two_percent_and_as_counted() -> None:
+    found = results.load("targets-landing")["trainings"]
+    assert len(found) == 54
+    for one in found:
+        assert one["compact"] == one["counted"], one
+        assert 0.98 * one["asked"] <= one["compact"] <= one["asked"], one
+
+
+def test_kept_trainings_of_every_budget_reached_the_target_and_more_steps_are_better() -> None:
+    found = results.load("targets-budgets")["trainings"]
+    assert all(one["reached"] and one["compact"] == one["counted"] <= one["asked"] for one in found)
+    for network, start in {(one["network"], one["start"]) for one in found}:
+        own = [one for one in found if (one["network"], one["start"]) == (network, start)]
+        budgets = sorted({one["steps"] for one in own})
+        assert (len(budgets), budgets[0], budgets[-1]) == (6, 200, 20_000)
+        means = [np.mean([one["accuracy"] for one in own if one["steps"] == steps]) for steps in budgets]
+        assert all(more > fewer - 0.01 for fewer, more in pairwise(means)), (network, start)  # noise of a seed
+        assert means[-1] > means[0] + 0.05

@@ -36,7 +36,7 @@ from benchmarks.learning.training.counting import compacted
 from benchmarks.learning.training.cutting import Order, cut_
 from benchmarks.learning.training.fitting import accuracy, example_of
 from benchmarks.learning.training.tasks import TinyTransformer
-from torch_growl.application.data.datasets import Splits, load_cifar10, load_digits_splits, load_mnist
+from torch_growl.application.data.datasets import Splits, load_digits_splits, load_mnist
 from torch_growl.application.models.convolutional import lenet5
 from torch_growl.application.models.perceptrons import digits_mlp, mnist_mlp
 
@@ -70,30 +70,18 @@ class Network:
     sgd: float = 0.05
 
 
-def small_cnn() -> nn.Module:
-    """Build five convolutions of 16 to 64 channels with batch normalisation, and a linear layer."""
-    sizes = ((3, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1))
-    layers: list[nn.Module] = []
-    for inputs, outputs, stride in sizes:
-        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-
-
 NETWORKS = {
     "digits, 64-300-100-10": Network(digits_mlp, "digits", 64),
     "MNIST, 784-300-10": Network(lambda: mnist_mlp(init="torch"), "mnist", 64),
     "MNIST, LeNet-5": Network(lenet5, "images", 32, sgd=0.02),
     "digits, transformer": Network(lambda: TinyTransformer(width=32, blocks=1), "digits", 16),
-    "CIFAR-10, five convolutions": Network(small_cnn, "cifar10", 64, sgd=0.02),
 }
 
 
 @cache
 def data_of(name: str, folder: Path) -> Splits:
     """Load the data of a network."""
-    if name == "digits":
-        return load_digits_splits()
-    return load_cifar10(folder, normalize="channels") if name == "cifar10" else load_mnist(folder, flat=name == "mnist")
+    return load_digits_splits() if name == "digits" else load_mnist(folder, flat=name == "mnist")
 
 
 def optimizer_of(name: str, model: nn.Module, rate: float) -> Optimizer:
@@ -231,9 +219,6 @@ BESIDE = {
     "MNIST, LeNet-5, 1/5 of the MACs": Beside("MNIST, LeNet-5", tg.Target(macs=0.2), "SGD", 0.02, 300),
     "digits, transformer, 1/5 of the weights, trained before": Beside(
         "digits, transformer", tg.Target(weights=0.2), "AdamW", 3e-4, 600, 1_500
-    ),
-    "CIFAR-10, five convolutions, 2/5 of the MACs, trained before": Beside(
-        "CIFAR-10, five convolutions", tg.Target(macs=0.4), "SGD", 0.02, 250, 1_000
     ),
 }
 WAYS: dict[str, tuple[Order, float] | None] = {

@@ -30,7 +30,7 @@ def test_kept_trainings_of_every_budget_reached_the_target_and_more_steps_are_be
     for network, start in {(one["network"], one["start"]) for one in found}:
         own = [one for one in found if (one["network"], one["start"]) == (network, start)]
         budgets = sorted({one["steps"] for one in own})
-        assert (len(budgets), budgets[0], budgets[-1]) == (6, 200, 20_000)
+        assert (budgets[0], budgets[-1]) == (200, 20_000 if network.startswith("MNIST") else 8_000)
         means = [np.mean([one["accuracy"] for one in own if one["steps"] == steps]) for steps in budgets]
         assert all(more > fewer - 0.01 for fewer, more in pairwise(means)), (network, start)  # noise of a seed
         assert means[-1] > means[0] + 0.05

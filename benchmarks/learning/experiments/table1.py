@@ -96,7 +96,7 @@ def preference_for(model: Any, groups: int) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the jobs that are left; keep the result once all rows are done."""
+    """Run the jobs that are left; keep the result if all rows are done, or under a name of its own."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/table1"))
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             found = job(row, seed, work, given.data, quick=given.quick, compare=not given.steps_only)
             print(row, seed, {key: value for key, value in found.items() if key != "kept"}, flush=True)
             done.append(found)
-    if not given.only:
+    if given.name or not given.only:
         keep(given, "learning.experiments.table1", {"seeds": seeds, "jobs": done})
 
 

@@ -45,6 +45,9 @@ def table1(name: str = "table1") -> str:
     rows = []
     for row, (compression, accuracy) in TABLE_1.items():
         of = jobs[row]
+        if not of:
+            rows.append([row, *["–"] * 6, f"{compression}, {accuracy} %"])
+            continue
         if "steps" in of[0]:
             steps = [job["steps"] for job in of]
             rows.append(

@@ -47,3 +47,8 @@ def test_an_accuracy_drop_is_said_in_points() -> None:
 def test_on_the_way_it_is_said_what_is_left_and_what_was_asked() -> None:
     said = target_progress({"of": "macs", "asked": 500.0, "left": 623, "dense": 1000})
     assert said == "MACs 62.3 % left, 50.0 % asked"
+
+
+def test_milliseconds_have_three_digits() -> None:
+    timed = {"of": "latency_ms", "asked": 0.5, "left": 0.4937, "pruned": 0.4937, "dense": 1.0}
+    assert "0.494 of 1 ms are left (49.4 %), at most 0.5 (50.0 %) were asked" in target_line(with_target(**timed))

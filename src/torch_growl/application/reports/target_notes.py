@@ -44,10 +44,10 @@ def target_line(result: Mapping[str, Any]) -> str:
     else:
         dense = target["dense"]
         line += (
-            f"{count(left)} of {count(dense)} {_name(of)} are left ({percent(left / dense, 1)}), at most "
-            f"{count(asked)} ({percent(asked / dense, 1)}) were asked"
+            f"{_amount(of, left)} of {_amount(of, dense)} {_name(of)} are left ({percent(left / dense, 1)}), at most "
+            f"{_amount(of, asked)} ({percent(asked / dense, 1)}) were asked"
         )
-        before = f"{count(pruned)} ({percent(pruned / dense, 1)})"
+        before = f"{_amount(of, pruned)} ({percent(pruned / dense, 1)})"
     if pruned != left:
         line += f"; {before} before tying"
     return line if target["why"] is None else f"{line}; {target['why']}"
@@ -55,3 +55,7 @@ def target_line(result: Mapping[str, Any]) -> str:
 
 def _name(of: str) -> str:
     return _NAMES.get(of, of)
+
+
+def _amount(of: str, value: float) -> str:
+    return f"{value:.3g}" if of == "latency_ms" else count(value)

@@ -98,6 +98,24 @@ _WAYS = {
     "alike, early": "at once, early, each layer alike",
     "global, late": "at once, late, all layers together",
 }
+
+
+def drops() -> str:
+    """Return the networks that the search and the grid found, within the drop on the validation split."""
+    found = results.load("accuracy_drop-mnist")
+    rows = []
+    for one in found["seeds"]:
+        least = one["search"]["reference"] - found["drop"]
+        good = [each for each in one["grid"] if each["validation"] >= least]
+        steps = sum(each["steps"] for each in one["grid"])
+        chosen = [("the search", one["search"], one["search"]["steps"])]
+        chosen += [("the best of the grid", min(good, key=lambda each: each["weights"]), steps)] if good else []
+        for name, each, cost in [("dense", one["dense"], found["before"]), *chosen]:
+            share = f"{each['weights']:,} ({each['weights'] / one['dense']['weights']:.1%})"
+            rows.append([name, share, f"{each['validation']:.2f}", f"{each['test']:.2f}", f"{cost:,}"])
+    return markdown(["", "weights", "validation %", "test %", "steps"], rows)
+
+
 _START = {"scratch": "from scratch", "trained": "from trained weights"}
 
 
@@ -118,6 +136,8 @@ PAGE = Page(
         "earlier": earlier,
         "budgets": budgets,
         "beside": beside,
+        "where-drops": lambda: where_measured(results.load("accuracy_drop-mnist")),
+        "drops": drops,
     },
 )
 

@@ -43,9 +43,10 @@ if TYPE_CHECKING:
         compact_scheduler,
         structure_of,
     )
+    from torch_growl.networks.diagnosis import doctor
     from torch_growl.networks.exporting import export_executorch, export_onnx, export_program
     from torch_growl.networks.layers import LayerKind, inspect_layers, register_layer
-    from torch_growl.networks.measurement import doctor, measure
+    from torch_growl.networks.measurement import measure
     from torch_growl.networks.penalty import GrOWL
     from torch_growl.networks.storage import load, load_dense, load_program, save
     from torch_growl.networks.targets import PruningPath, Target
@@ -110,7 +111,8 @@ _HOME = {
     "networks.compaction": ["compact", "compact_like", "compact_optimizer", "compact_scheduler", "structure_of"],
     "networks.exporting": ["export_executorch", "export_onnx", "export_program"],
     "networks.layers": ["LayerKind", "inspect_layers", "register_layer"],
-    "networks.measurement": ["doctor", "measure"],
+    "networks.diagnosis": ["doctor"],
+    "networks.measurement": ["measure"],
     "networks.penalty": ["GrOWL"],
     "networks.storage": ["load", "load_dense", "load_program", "save"],
     "networks.targets": ["PruningPath", "Target"],

@@ -10,9 +10,10 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``compaction``: the structure of the smaller network, its plan, its making, and training that goes on in it
 * ``exporting``: ONNX, torch.export and ExecuTorch files
 * ``storage``: the compact file and the program beside it
-* ``measurement``: weights, bytes, MACs and latency; the diagnosis of a network before training
+* ``measurement``: weights, bytes, MACs and latency
 * ``targets``: what is to be left, counting what would be left, and the rows that have to go for it
 * ``penalty``: the GrOWL penalty and its step after the optimizer's
+* ``diagnosis``: which layers can shrink, what can be reached and what a strength does, before training
 
 Third parties: numpy, safetensors, scipy, torch.
 Optional packages, imported in the functions that need them: executorch, onnx, onnx_ir, onnxruntime, onnxscript.

@@ -12,7 +12,7 @@ from torch import nn
 
 from torch_growl.application.command import terminal
 from torch_growl.errors import GrowlWarning
-from torch_growl.networks.measurement import doctor
+from torch_growl.networks.diagnosis import doctor
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_selection_takes_time_and_a_layer_without_outputs_none() -> None:
     model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4))
     latency, counter = Latency(model, X[0, :, 0, :4].repeat(1, 5), 1, "eager"), Counter(model, torch.randn(3, 20))
     gone = counter.left({"0": np.arange(20) < 10})
-    assert gone.layers["0"] == (10, 30, True)
+    assert gone.layers["0"] == (10, 30, True, 10 * 30 + 30, 10 * 30)
     assert latency.estimate(gone) == 2 * CALL + gone.macs + CALL
     nothing = gone.layers["0"]._replace(outputs=0)
     assert latency._times["0"][0].of(nothing) == 0

@@ -17,6 +17,7 @@ from torch_growl.application.command.terminal import (
 )
 from torch_growl.arguments import check_choice
 from torch_growl.checksums import sealed_json
+from torch_growl.errors import InvalidValueError
 from torch_growl.files import write_text
 
 if TYPE_CHECKING:
@@ -152,13 +153,36 @@ def doctor(
         ),
     ] = None,
     data: DataOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Also zero half of the rows, compact, and compare outputs and size.")
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Time the dense and the smallest network.")
+    ] = True,
+    strength: Annotated[
+        float | None,
+        typer.Option("--strength", metavar="S", help="Show what this strength does; needs --lr and --steps."),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", metavar="LR", help="The learning rate: SGD's, divided by 1 − momentum if it has one."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", help="The optimizer steps of the whole training.")
+    ] = None,
 ) -> None:
-    """Show before any training which layers can be made smaller, what it would save, and why others cannot."""
+    """Show before any training which layers can be made smaller, what can be reached, and what stands in the way."""
     from torch_growl.application.command.doctor_inputs import network_and_example
-    from torch_growl.networks.measurement import doctor as diagnose
+    from torch_growl.networks.diagnosis import doctor as diagnose
 
+    if len({value is None for value in (strength, lr, steps)}) > 1:
+        raise InvalidValueError("--strength, --lr and --steps go together: all or none of them")
     network, example, layers, side = network_and_example(model, inputs or [], data)
-    show_diagnosis(diagnose(network, example, layers=layers, side=side))
+    found = diagnose(
+        network, example, layers=layers, side=side, latency=latency, check=check,
+        strength=strength, optimizer=lr, steps=steps,
+    )  # fmt: skip
+    show_diagnosis(found)
 
 
 def recipes() -> None:

@@ -17,7 +17,8 @@ from torch_growl.errors import GrowlWarning
 
 if TYPE_CHECKING:
     from torch_growl.application.recipes import Recipe
-    from torch_growl.networks.measurement import Comparison, Diagnosis
+    from torch_growl.networks.diagnosis import Diagnosis
+    from torch_growl.networks.measurement import Comparison
 
 __all__ = [
     "console",
@@ -98,6 +99,12 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
         if reason:
             _show_indented(reason)
     show_line(f"{diagnosis.weights:,} weights, {diagnosis.macs:,} MACs at batch 1")
+    show_line("")
+    for line in diagnosis.outlook():
+        if len(line) > console.width and (console.is_terminal or "COLUMNS" in os.environ):
+            show_line("\n".join(textwrap.wrap(line, console.width, subsequent_indent="  ", break_on_hyphens=False)))
+        else:
+            show_line(line)
 
 
 def _in_columns(cells: Iterable[str], widths: Iterable[int], indent: str) -> str:

@@ -21,11 +21,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_growl.arguments import check_count
 from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.mathematics.clustering import Partition
-from torch_growl.networks.compaction import SelectInputs, SumInputs
-from torch_growl.networks.execution import WARMUP, Inputs, batch_of, call, copied, fast_path, median_ms, split_inputs
+from torch_growl.networks.compaction import SelectInputs, SumInputs, fixed_modules
+from torch_growl.networks.execution import (
+    WARMUP,
+    Inputs,
+    batch_of,
+    call,
+    copied,
+    exact_arithmetic,
+    fast_path,
+    median_ms,
+    split_inputs,
+)
 from torch_growl.networks.layers import LayerKind, check_network, kind_of, plain_copy, rows_of
+from torch_growl.networks.wiring import Wiring, wiring_of
 
-__all__ = ["Measurement", "count_macs", "layer_macs", "measure"]
+__all__ = ["Measurement", "count_macs", "measure", "recorded_run"]
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,23 @@ def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
         for handle in handles:
             handle.remove()
     return macs, max(total, sum(macs.values()))
+
+
+def recorded_run(network: nn.Module, inputs: Inputs) -> tuple[dict[str, int], int, Wiring]:
+    """Run a network for its multiply-adds, by layer and in all, and for its wiring; the random state stays as it is.
+
+    Args:
+        network: in eval mode, a plain copy; not modified.
+        inputs: an example.
+
+    Raises:
+        InvalidValueError: the network cannot be run on it.
+    """
+    devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
+    with torch.random.fork_rng(devices=devices):
+        macs, total = layer_macs(network, batch_of(inputs, 1))
+        with torch.no_grad(), exact_arithmetic(network):
+            return macs, total, wiring_of(network, [inputs], fixed_modules(network))
 
 
 def _lstm_flops(

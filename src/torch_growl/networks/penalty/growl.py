@@ -28,16 +28,17 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_choice, check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
-from torch_growl.mathematics.owl import LambdaSequence, pld
+from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import Side, check_network, plain_model, scale_rows_
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
+    DEFAULT_SEQUENCE,
     Balance,
     Override,
     check_sequence,
-    penalised_layers,
+    choose_penalised,
     zero_rows_,
 )
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
@@ -131,7 +132,7 @@ class GrOWL(PenalisedNetwork):
         check_choice("form", form, ("scale-free", "paper"))
         self.min_rows = check_count("min_rows", min_rows, unit="(a layer is never emptied)")
         self.strength = strength
-        self.sequence = check_sequence("sequence", pld(p=0.3, floor=0.85) if sequence is None else sequence)
+        self.sequence = check_sequence("sequence", DEFAULT_SEQUENCE if sequence is None else sequence)
         by_form: Balance = "weights" if form == "scale-free" else "none"
         self.balance: Balance | float = by_form if balance is None else balance
         self.form: Form = form
@@ -139,7 +140,7 @@ class GrOWL(PenalisedNetwork):
         self.steps = 0
         self.floored: set[str] = set()
         self._model = plain_model(model)
-        penalised, self.left_out = penalised_layers(
+        penalised, self.left_out = choose_penalised(
             self._model,
             layers,
             overrides or {},

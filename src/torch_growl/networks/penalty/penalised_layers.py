@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torch_growl.arguments import check_number, did_you_mean
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
-from torch_growl.mathematics.owl import LambdaSequence
+from torch_growl.mathematics.owl import LambdaSequence, pld
 from torch_growl.networks.layers import (
     LayerInfo,
     Side,
@@ -25,16 +25,18 @@ from torch_growl.networks.layers import (
 )
 
 __all__ = [
+    "DEFAULT_SEQUENCE",
     "Balance",
     "Override",
     "PenalisedLayer",
     "check_sequence",
-    "penalised_layers",
+    "choose_penalised",
     "resolve_overrides",
     "zero_rows_",
 ]
 
 Balance = Literal["weights", "none"]
+DEFAULT_SEQUENCE = pld(p=0.3, floor=0.85)
 Overrides = Mapping[str | type[nn.Module], "Override | Mapping[str, Any]"]
 
 
@@ -147,7 +149,7 @@ class PenalisedLayer:
         return torch.zeros_like(zero) if bool(zero.all()) else zero
 
 
-def penalised_layers(
+def choose_penalised(
     model: nn.Module,
     layers: Iterable[str] | None,
     overrides: Overrides,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +24,7 @@ from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
 from torch_growl.networks.wiring import Flags, connections, needed_among
 
-__all__ = ["Counter", "LayerLeft", "Left"]
+__all__ = ["Counter", "LayerLeft", "Left", "zero_half_"]
 
 _INDEX = 4  # bytes of one index of a layer that selects its inputs
 _SCALE = 4  # bytes in the compact file of one output channel's scale, with int8 weights
@@ -33,11 +33,13 @@ _TRIALS = 2  # compactions with random zero rows, before the first count
 
 
 class LayerLeft(NamedTuple):
-    """The sizes of a layer of a compact network: inputs, outputs, and whether it selects those inputs."""
+    """The sizes of a layer of a compact network: inputs, outputs, whether it selects those inputs; its own counts."""
 
     width: int
     outputs: int
     selects: bool
+    weights: int
+    macs: float
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,7 @@ class Counter:
         """
         for seed in range(_TRIALS):
             trial = copy.deepcopy(network)
-            random = np.random.default_rng(seed)
-            for name, layer in self._layers.items():
-                if not layer.fixed:
-                    module = trial.get_submodule(name)
-                    kept = torch.from_numpy(random.random(layer.inputs) < 0.5)
-                    kept[0] = True  # a layer of zeros would be a constant
-                    scale_rows_(module, kept.to(cast(Tensor, module.weight).device))
+            zero_half_(trial, (name for name, layer in self._layers.items() if not layer.fixed), seed)
             self.look(trial)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", GrowlWarning)  # that nothing can be removed is seen in the counts
@@ -222,8 +218,8 @@ class Counter:
             weights_read = nonzero[name][:, kept] if layer.groups == 1 else nonzero[name]
             read = cast(Flags, weights_read.any(axis=1))
             width, groups, index = _width(layer, arriving, kept, read)
-            layers[name] = LayerLeft(width, int(kept.sum()), index > 0)
             own, multiplied = layer.count(width, int(kept.sum()), groups)
+            layers[name] = LayerLeft(width, int(kept.sum()), index > 0, own, multiplied)
             weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
             file += layer.in_file(own, int(kept.sum()))
             sets |= {flags.tobytes() for flags in (arriving, kept) if not flags.all()}
@@ -241,6 +237,23 @@ class Counter:
             weights, size, file = weights + count * parameter, size + count * itemsize, file + count * stored
         file += sum(_ENTRY + _packed(np.frombuffer(flags, dtype=np.bool_)) for flags in sets)
         return Left(weights, round(macs), size + sum(indices.values()), file, layers)
+
+
+@torch.no_grad()
+def zero_half_(network: nn.Module, names: Iterable[str], seed: int) -> None:
+    """Set about half of the input rows of some layers to zero, at random; the first one of each stays.
+
+    Args:
+        network: modified in place.
+        names: of layers of registered types.
+        seed: of the choice.
+    """
+    random = np.random.default_rng(seed)
+    for name in names:
+        module = network.get_submodule(name)
+        kept = torch.from_numpy(random.random(registered_kind(module).sizes(module).inputs) < 0.5)
+        kept[0] = True  # a layer of zeros would be a constant
+        scale_rows_(module, kept.to(cast(Tensor, module.weight).device))
 
 
 def _weight_and_bias(module: nn.Module) -> list[Tensor]:

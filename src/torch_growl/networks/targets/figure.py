@@ -26,7 +26,7 @@ from torch_growl.networks.targets.layer_timings import Latency
 from torch_growl.networks.targets.target import Target
 from torch_growl.networks.wiring import Flags
 
-__all__ = ["Figure", "Source", "without_rows"]
+__all__ = ["Figure", "FileSize", "Source", "without_rows"]
 
 _NEAR = 0.03  # relative difference of two estimates of which only the later real network counts
 

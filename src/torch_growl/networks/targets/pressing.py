@@ -53,6 +53,13 @@ class RowsOf:
         return -(-self.least // self.groups)
 
     @property
+    def all_but_least(self) -> Flags:
+        """Flags of all rows but the least number that stay."""
+        flags = np.ones(len(self.lam), dtype=np.bool_)
+        flags.reshape(self.groups, -1)[:, : self.least_of_group] = False
+        return flags
+
+    @property
     def frozen(self) -> bool:
         """Tell whether the weight has been frozen since; its rows stay then."""
         weight = self.module._parameters.get("weight")
@@ -88,7 +95,7 @@ class Press:
 
     def __init__(self, figure: Figure, layers: Sequence[RowsOf]) -> None:
         self.figure, self.counter, self.layers = figure, figure.counter, list(layers)
-        every = {layer.name: self._all_but_least(layer) for layer in self.layers}
+        every = {layer.name: layer.all_but_least for layer in self.layers}
         self.least = figure.check(every)
         if self.least > figure.asked:
             target, whole = figure.target, figure.whole
@@ -107,12 +114,6 @@ class Press:
     def met(self, left: Left) -> bool:
         """Tell whether what is left is as little as is aimed at."""
         return self.figure.of(left) <= self.figure.aim
-
-    @staticmethod
-    def _all_but_least(layer: RowsOf) -> Flags:
-        flags = np.ones(len(layer.lam), dtype=np.bool_)
-        flags.reshape(layer.groups, -1)[:, : layer.least_of_group] = False
-        return flags
 
     def solve(self, norms: Sequence[Floats]) -> Pressure:
         """Apply the law to the norms of the rows.

@@ -1,33 +1,25 @@
-"""A diagnosis of a network before any training: the layers that can be pruned and tied, the reasons, the savings.
-
-Nothing is trained and the network is not modified: a copy is run in eval mode.
-"""
+"""The diagnosis of every layer: whether it can be pruned and tied, what it would save, and why it cannot."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from torch_growl.networks.compaction import fixed_modules
-from torch_growl.networks.execution import Inputs, batch_of, exact_arithmetic, split_inputs
+from torch_growl.networks.execution import Inputs
 from torch_growl.networks.layers import (
     Side,
-    check_network,
     choose_layers,
     clean_name,
     default_layers,
     inspect_layers,
     kind_of,
-    plain_copy,
 )
-from torch_growl.networks.measurement.counts import layer_macs
-from torch_growl.networks.wiring import Wiring, wiring_of
+from torch_growl.networks.measurement import recorded_run
+from torch_growl.networks.wiring import Wiring
 
-__all__ = ["Diagnosis", "LayerDiagnosis", "doctor", "recorded_run"]
+__all__ = ["LayerDiagnosis", "diagnose_layers"]
 
 
 @dataclass(frozen=True)
@@ -74,86 +66,23 @@ class LayerDiagnosis:
     half_saves_macs: int
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """The result of :func:`doctor`; ``str()`` shows it as a table.
-
-    Attributes:
-        layers: every module that owns parameters with two dimensions or more, in the order of registration.
-        weights: elements of all of the network's parameters.
-        macs: multiply-adds of the network at batch 1.
-    """
-
-    layers: tuple[LayerDiagnosis, ...]
-    weights: int
-    macs: int
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """One dict for each layer, for JSON or a data frame."""
-        return [asdict(layer) for layer in self.layers]
-
-    def cells(self) -> list[list[str]]:
-        """The cells of the table as text: the titles, then one line for each layer."""
-        return [
-            list(_TITLES),
-            *(
-                [
-                    layer.name or "(root)",
-                    layer.type_name,
-                    "yes" if layer.chosen else "if named" if layer.eligible else "no",
-                    f"{layer.n_rows} x {layer.row_length}" if layer.eligible else "",
-                    f"{layer.weight_share:.1%}",
-                    f"{layer.mac_share:.1%}",
-                    layer.form,
-                    f"{layer.half_saves_weights:,}",
-                    f"{layer.half_saves_macs:,}",
-                    "; ".join(text for text in (layer.reason, layer.form_reason) if text),
-                ]
-                for layer in self.layers
-            ),
-        ]
-
-    def __str__(self) -> str:
-        lines = self.cells()
-        widths = [max(len(line[column]) for line in lines) for column in range(len(_TITLES))]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-_TITLES = ("layer", "type", "penalised", "rows", "weights", "MACs", "form", "½ saves", "½ saves MACs", "reason")
-
-
-def doctor(
-    model: nn.Module, example_inputs: Any, *, side: Side = "input", layers: Iterable[str] | None = None
-) -> Diagnosis:
-    """Report before any training which layers can be pruned and tied, why the others cannot, and the possible savings.
+def diagnose_layers(
+    model: nn.Module, network: nn.Module, inputs: Inputs, side: Side, layers: Iterable[str] | None
+) -> tuple[list[LayerDiagnosis], int, int]:
+    """Describe every module of a network that owns parameters with two dimensions or more.
 
     Args:
-        model: the network; not modified, because a copy is run.
-        example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
-        side: the side whose rows are penalised, ``"input"`` or ``"output"``.
-        layers: patterns of the layers to penalise, as for ``GrOWL``; None: its default.
+        model: the network.
+        network: a plain copy of it in eval mode.
+        inputs: an example.
+        side, layers: as for :func:`torch_growl.doctor`.
 
-    Raises:
-        LayerError: a name in ``layers`` matches no layer, or one that is not eligible.
-        InvalidTypeError: ``model`` is not a module.
-        InvalidValueError: the network cannot be run on the example inputs.
-        CompactionError: the network cannot be copied.
-
-    Example:
-        >>> import torch
-        >>> import torch_growl as tg
-        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> for layer in tg.doctor(model, torch.randn(3, 6)).layers:
-        ...     print(layer.name, layer.form, layer.producer, layer.half_saves_weights)
-        0 local  24
-        2 full 0 36
+    Returns:
+        The layers, the network's weights, and its multiply-adds.
     """
-    check_network("model", model)
-    inputs = split_inputs(example_inputs)
     infos = {info.name: info for info in inspect_layers(model, side)}
     left_out: Mapping[str, str] = default_layers(list(infos.values())) if layers is None else {}
     chosen = None if layers is None else {info.name for info in choose_layers(model, layers, side)}
-    network = plain_copy(model).eval()
     macs, total, wiring = recorded_run(network, inputs)
     producers = {link.consumer: name for name, links in wiring.links.items() for link in links}
     weights = sum(p.numel() for p in network.parameters())
@@ -187,24 +116,7 @@ def doctor(
                 macs.get(name, 0) / max(total, 1), form, producer, form_reason, saved_weights, saved_macs,
             )
         )  # fmt: skip
-    return Diagnosis(tuple(found), weights, total)
-
-
-def recorded_run(network: nn.Module, inputs: Inputs) -> tuple[dict[str, int], int, Wiring]:
-    """Run a network for its multiply-adds, by layer and in all, and for its wiring; the random state stays as it is.
-
-    Args:
-        network: in eval mode, a plain copy; not modified.
-        inputs: an example.
-
-    Raises:
-        InvalidValueError: the network cannot be run on it.
-    """
-    devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
-    with torch.random.fork_rng(devices=devices):
-        macs, total = layer_macs(network, batch_of(inputs, 1))
-        with torch.no_grad(), exact_arithmetic(network):
-            return macs, total, wiring_of(network, [inputs], fixed_modules(network))
+    return found, weights, total
 
 
 def _half_saves(

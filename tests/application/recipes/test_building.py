@@ -52,3 +52,12 @@ def test_the_steps_of_tying_are_found_one_by_one() -> None:
     first, last = (find_step(network(), ("0", "2"), recipe, step) for step in (0, -1))
     assert [layer.partition.n_groups for layer in first] == [8, 4]
     assert [layer.partition.n_groups for layer in last] == [3, 2]
+
+
+def test_with_a_target_the_rows_of_the_last_layer_are_held_in_retraining_too() -> None:
+    recipe = load_recipe("digits", {"target": {"weights": 0.5}, "growl": {}})
+    penalty = build_penalty(network(), recipe, torch.zeros(8, 12))
+    assert penalty is not None
+    assert recipe_layers(network(), recipe) == penalty.layers == ("0", "2", "4")
+    skipped = load_recipe("digits", {"target": {"weights": 0.5}, "growl": {"overrides": {"4": {"skip": True}}}})
+    assert recipe_layers(network(), skipped) == ("0", "2")

@@ -55,12 +55,12 @@ def _penalty(model: nn.Module, recipe: Recipe, **how: Any) -> GrOWL | None:
         if "sequence" in given:
             given["sequence"] = sequence_from_dict(override.model_dump()["sequence"])
         overrides[key] = given
+    how.setdefault("layers", settings.layers)
     if settings.strength is not None:
         how["strength"] = settings.strength
     return GrOWL(
         model,
         sequence=sequence_from_dict(settings.sequence.model_dump(exclude_none=True)),
-        layers=settings.layers,
         overrides=overrides,
         form=settings.form,
         side=settings.side,
@@ -81,7 +81,10 @@ def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
     Raises:
         GrowlError: a layer, an override or the sequence does not fit the network.
     """
-    penalty = _penalty(model, recipe)  # the target is not looked at: it takes seconds, and changes no layer
+    how: dict[str, Any] = {}  # the target itself is left out, since counting takes seconds
+    if recipe.target is not None and recipe.growl is not None and recipe.growl.layers is None:
+        how["layers"] = [info.name for info in choose_layers(model, None, row_side(recipe), last=True)]
+    penalty = _penalty(model, recipe, **how)
     if penalty is not None:
         return penalty.layers
     wanted = recipe.growl.layers if recipe.growl else None

@@ -75,7 +75,11 @@ def make_result(run: Run) -> dict[str, Any]:
         "compact": agreement.compact,
     }
     metric = run.task.metric
-    fall = collapse(folder.records("train", recipe.train.epochs, recipe), metric) if recipe.penalised else ""
+    fall = (
+        collapse(folder.records("train", recipe.train.epochs, recipe), metric)
+        if recipe.penalised and recipe.accuracy_drop is None
+        else ""
+    )
     return {
         "schema": 2,
         "recipe": recipe.name,

@@ -180,7 +180,8 @@ def _fit(
             run.watcher.epoch(record, f"{metric.name} {metric.text(record['validation_score'])}")
             said = bool(collapse(records, metric))
             records.append(record)
-            if penalty is not None and not said and (note := collapse(records, metric)):
+            tries = run.recipe.accuracy_drop is not None  # its bad trials are taken back
+            if penalty is not None and not tries and not said and (note := collapse(records, metric)):
                 warnings.warn(note, GrowlWarning, stacklevel=2)
 
         trainer = Trainer(

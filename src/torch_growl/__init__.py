@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from torch_growl.networks.layers import LayerKind, inspect_layers, register_layer
     from torch_growl.networks.measurement import measure
     from torch_growl.networks.penalty import GrOWL
+    from torch_growl.networks.shrinking import compensate_, shrink
     from torch_growl.networks.storage import load, load_dense, load_program, save
     from torch_growl.networks.targets import PruningPath, Target
     from torch_growl.networks.tying import Tying, find_tying, tie_, untie_
@@ -66,6 +67,7 @@ __all__ = [
     "compact_like",
     "compact_optimizer",
     "compact_scheduler",
+    "compensate_",
     "doctor",
     "export_executorch",
     "export_onnx",
@@ -87,6 +89,7 @@ __all__ = [
     "register_layer",
     "row_similarity",
     "save",
+    "shrink",
     "slope",
     "structure_of",
     "tie_",
@@ -114,6 +117,7 @@ _HOME = {
     "networks.diagnosis": ["doctor"],
     "networks.measurement": ["measure"],
     "networks.penalty": ["GrOWL"],
+    "networks.shrinking": ["compensate_", "shrink"],
     "networks.storage": ["load", "load_dense", "load_program", "save"],
     "networks.targets": ["PruningPath", "Target"],
     "networks.tying": ["Tying", "find_tying", "tie_", "untie_"],

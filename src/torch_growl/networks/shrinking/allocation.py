@@ -1,0 +1,78 @@
+"""How many channels go where: the outputs' error against what is saved, measured for each kind of channel alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Curve", "allocated"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The outputs' error when the first channels of one order are removed, and all else stays.
+
+    Attributes:
+        removed: numbers of channels, increasing, from 0 to the most that may go.
+        errors: the error at each of them; 0 at 0.
+    """
+
+    removed: Sequence[int]
+    errors: Sequence[float]
+
+    def at(self) -> NDArray[np.float64]:
+        """The error at 0, 1, … channels, never decreasing, interpolated between the measured ones."""
+        numbers = np.arange(self.removed[-1] + 1)
+        return np.interp(numbers, self.removed, np.maximum.accumulate(np.asarray(self.errors, dtype=np.float64)))
+
+
+def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], asked: float) -> list[int]:
+    """Choose how many channels of each kind go, so that at most what is asked for is left.
+
+    One step after the other is taken where the error grows least for what it saves, errors counted as a sum; at the
+    end channels are given back, the dearest first, while the target stays met.
+
+    Args:
+        curves: one for each kind of channel.
+        left: counts what is left when these numbers of channels are removed.
+        asked: the most that may be left.
+
+    Returns:
+        The numbers; all that may go, if that is not enough.
+    """
+    errors = [curve.at() for curve in curves]
+    numbers = [0] * len(curves)
+    now = left(numbers)
+    while now > asked:
+        best: tuple[float, list[int], float] | None = None
+        for kind, error in enumerate(errors):
+            for step in {1, max(1, len(error) // 8)}:  # one channel alone may save nothing
+                if numbers[kind] + step >= len(error):
+                    continue
+                trial = [*numbers[:kind], numbers[kind] + step, *numbers[kind + 1 :]]
+                then = left(trial)
+                price = (error[trial[kind]] - error[numbers[kind]]) / (now - then) if then < now else np.inf
+                if best is None or price < best[0]:
+                    best = float(price), trial, then
+        if best is None:
+            break
+        numbers, now = best[1], best[2]
+    return _given_back(errors, numbers, left, asked)
+
+
+def _given_back(
+    errors: Sequence[NDArray[np.float64]], numbers: list[int], left: Callable[[Sequence[int]], float], asked: float
+) -> list[int]:
+    def dearest(kind: int) -> float:
+        return float(errors[kind][numbers[kind]] - errors[kind][numbers[kind] - 1]) if numbers[kind] else 0.0
+
+    for kind in sorted(range(len(numbers)), key=dearest, reverse=True):
+        while numbers[kind]:
+            trial = [*numbers[:kind], numbers[kind] - 1, *numbers[kind + 1 :]]
+            if left(trial) > asked:
+                break
+            numbers = trial
+    return numbers

@@ -1,0 +1,87 @@
+"""What can be removed of a network: channels with all rows that read them, and single rows of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from torch_growl.networks.layers import scale_rows_
+from torch_growl.networks.wiring import Flags, Wiring
+
+__all__ = ["Alike", "alike_channels", "flagged_rows", "zero_rows_"]
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Channels that the same layers read and make, of which any may go.
+
+    Attributes:
+        readers: the layers that read them.
+        rows: for each channel, the rows of every reader.
+    """
+
+    readers: tuple[str, ...]
+    rows: tuple[Mapping[str, Numbers], ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
+    """Sort a network's channels by the layers that read and make them.
+
+    Channels that must stay (the network's own inputs, what other code reads) can still lose their rows: each row of a
+    layer that reads them is one of its own.
+
+    Args:
+        wiring: of the network.
+        layers: those whose rows may be removed.
+    """
+    places: dict[int, dict[str, list[int]]] = {}
+    singles: dict[str, list[int]] = {}
+    for name in layers:
+        for row, channel in enumerate(wiring.inputs[name].tolist()):
+            if wiring.pinned[channel]:
+                singles.setdefault(name, []).append(row)
+            else:
+                places.setdefault(channel, {}).setdefault(name, []).append(row)
+    makers: dict[int, list[str]] = {}
+    for name, outputs in wiring.outputs.items():
+        for channel in np.unique(outputs).tolist():
+            makers.setdefault(channel, []).append(name)
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Mapping[str, Numbers]]] = {}
+    for channel, readers in places.items():
+        rows = {name: np.array(numbers) for name, numbers in readers.items()}
+        found.setdefault((tuple(readers), tuple(makers.get(channel, ()))), []).append(rows)
+    sorts = [Alike(readers, tuple(rows)) for (readers, _), rows in found.items()]
+    sorts += [Alike((name,), tuple({name: np.array([row])} for row in rows)) for name, rows in singles.items()]
+    return [sort for sort in sorts if len(sort) > 1]
+
+
+def flagged_rows(sizes: Mapping[str, int], channels: Sequence[Mapping[str, Numbers]]) -> dict[str, Flags]:
+    """Flag the rows of channels, for each layer.
+
+    Args:
+        sizes: the number of rows of every layer.
+        channels: from :attr:`Alike.rows`.
+    """
+    flags = {name: np.zeros(size, dtype=np.bool_) for name, size in sizes.items()}
+    for channel in channels:
+        for name, rows in channel.items():
+            flags[name][rows] = True
+    return flags
+
+
+def zero_rows_(network: nn.Module, rows: Mapping[str, Flags]) -> None:
+    """Set the flagged rows of layers to zero."""
+    for name, flags in rows.items():
+        module = network.get_submodule(name)
+        scale_rows_(module, torch.from_numpy(~flags).to(cast(Tensor, module.weight).device))

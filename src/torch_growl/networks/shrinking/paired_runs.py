@@ -1,0 +1,175 @@
+"""Runs of a dense network and of a smaller one on the same batches, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.execution import Inputs, call, copied, exact_arithmetic, split_examples, tensors
+from torch_growl.networks.layers import registered_layers
+from torch_growl.networks.shrinking.moments import Moments, has_moments, inputs_of, outputs_of_layer
+
+__all__ = ["PairedRuns", "float_outputs", "output_error", "split_batches"]
+
+_POSITIONS = 16  # of one batch, for each value that a layer's output element is computed from
+
+
+class _Reached(BaseException):
+    """Ends a run at the layer that is looked at; no network's own ``except Exception`` catches it."""
+
+
+class PairedRuns:
+    """Gives the moments of one layer after the other: of what it reads in the model, and of what it gives when dense.
+
+    Args:
+        dense: the network before rows were removed, in eval mode; not modified.
+        batches: inputs to run both on.
+
+    Attributes:
+        order: the layers that have moments, as they are first called.
+        norms: for layers without a bias of their own, the batch normalisation that reads their outputs and nothing
+            else: its mean takes the place of a bias.
+    """
+
+    def __init__(self, dense: nn.Module, batches: Sequence[Inputs]) -> None:
+        self.dense, self.batches = dense, batches
+        self._calls: dict[str, int] = {}
+        self.norms: dict[str, str] = {}
+        self._record()
+        self.order = list(self._calls)
+
+    def _record(self) -> None:
+        made: dict[int, tuple[str, Tensor]] = {}  # the tensor is kept, so that no other takes its identity
+
+        def called(name: str, module: nn.Module, args: Any, output: Any) -> None:
+            self._calls[name] = self._calls.get(name, 0) + 1
+            if isinstance(output, Tensor):
+                made[id(output)] = name, output
+
+        def read(name: str, module: nn.Module, inputs: Any) -> None:
+            source = made.get(id(inputs[0])) if inputs else None
+            if source is not None:
+                self.norms[source[0]] = name
+
+        hooks = []
+        for name, module in registered_layers(self.dense).items():
+            if has_moments(module):
+                hooks.append(module.register_forward_hook(partial(called, name)))
+        for name, module in self.dense.named_modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is not None:
+                hooks.append(module.register_forward_pre_hook(partial(read, name)))
+        try:
+            with exact_arithmetic(self.dense):
+                call(self.dense, copied(self.batches[0]))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self.norms = {name: norm for name, norm in self.norms.items() if self._calls[name] == 1}
+
+    def moments(self, model: nn.Module, name: str, batches: Sequence[Inputs], seed: int = 0) -> Moments:
+        """Sum the moments of a layer over batches; of large inputs, positions are drawn at random.
+
+        Args:
+            model: the smaller network, of the same shapes, in eval mode; not modified.
+            name: the layer.
+            batches: some of the batches.
+            seed: of the positions that are drawn.
+        """
+        found = Moments()
+        generator = torch.Generator().manual_seed(seed)
+        theirs, mine = self.dense.get_submodule(name), model.get_submodule(name)
+        for batch in batches:
+            wanted = [outputs_of_layer(theirs, y) for _, y in self._until(self.dense, name, batch)]
+            given = [inputs_of(mine, x) for x, _ in self._until(model, name, batch)]
+            for z, y in zip(given, wanted, strict=True):
+                found.add(*_some(z, y, generator))
+        return found
+
+    def own_moments(self) -> dict[str, Moments]:
+        """The moments of all layers of the dense network, their own outputs being the wanted ones, in one run each."""
+        found = {name: Moments() for name in self.order}
+        generator = torch.Generator().manual_seed(0)
+
+        def hook(module: nn.Module, args: Any, y: Tensor, name: str) -> None:
+            found[name].add(*_some(inputs_of(module, args[0]), outputs_of_layer(module, y), generator))
+
+        hooks = [self.dense.get_submodule(name).register_forward_hook(partial(hook, name=name)) for name in self.order]
+        try:
+            for batch in self.batches:
+                with exact_arithmetic(self.dense):
+                    call(self.dense, copied(batch))
+        finally:
+            for handle in hooks:
+                handle.remove()
+        return found
+
+    def _until(self, network: nn.Module, name: str, batch: Inputs) -> list[tuple[Tensor, Tensor]]:
+        """Inputs and outputs of all calls of a layer in one run, which ends there."""
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def hook(module: nn.Module, args: Any, y: Tensor) -> None:
+            seen.append((args[0], y))
+            if len(seen) == self._calls[name]:
+                raise _Reached
+
+        handle = network.get_submodule(name).register_forward_hook(hook)
+        try:
+            with exact_arithmetic(network):
+                call(network, copied(batch))
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        return seen
+
+
+def _some(z: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw positions, if there are many more than are needed."""
+    most = _POSITIONS * z.shape[1]
+    if len(z) <= most:
+        return z, y
+    some = torch.randperm(len(z), generator=generator)[:most].to(z.device)
+    return z[some], y[some]
+
+
+def output_error(model: nn.Module, wanted: Sequence[list[Tensor]], batches: Sequence[Inputs]) -> float:
+    """The mean squared difference of a network's outputs from wanted ones, as a share of their variance over examples.
+
+    Args:
+        model: the network in eval mode.
+        wanted: for every batch, the dense network's floating-point outputs.
+        batches: the inputs.
+    """
+    difference = variance = 0.0
+    for batch, outputs in zip(batches, wanted, strict=True):
+        for found, want in zip(float_outputs(model, batch), outputs, strict=True):
+            difference += float((found.double() - want.double()).square().sum())
+            variance += float((want.double() - want.double().mean(0, keepdim=True)).square().sum())
+    return difference / variance if variance else 0.0
+
+
+def float_outputs(model: nn.Module, batch: Inputs) -> list[Tensor]:
+    """The floating-point tensors of a network's output, without gradients."""
+    with exact_arithmetic(model):
+        found = tensors(call(model, copied(batch)))
+    return [tensor for tensor in found if tensor.is_floating_point()]
+
+
+def split_batches(inputs: Any) -> tuple[list[Inputs], list[Inputs]]:
+    """Return the batches to fit on and those held out: every fourth, of fewer than four the last.
+
+    Raises:
+        InvalidTypeError: a batch has another type.
+        InvalidValueError: there is one batch only.
+    """
+    batches = split_examples(inputs)
+    if len(batches) < 2:
+        raise InvalidValueError("inputs: at least two batches are needed, one to fit and one held out; give a list")
+    held = batches[3::4] or batches[-1:]
+    return [batch for batch in batches if not any(batch is one for one in held)], held

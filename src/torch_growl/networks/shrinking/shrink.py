@@ -1,0 +1,146 @@
+"""A smaller network for a target, without training and without labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from torch_growl.arguments import check_choice, check_type
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.compaction import compact
+from torch_growl.networks.execution import Inputs
+from torch_growl.networks.layers import check_network, plain_copy, registered_kind, registered_layers
+from torch_growl.networks.shrinking.allocation import Curve, allocated
+from torch_growl.networks.shrinking.channels import Alike, alike_channels, flagged_rows, zero_rows_
+from torch_growl.networks.shrinking.compensation import compensate_
+from torch_growl.networks.shrinking.least_squares import LayerToFit
+from torch_growl.networks.shrinking.moments import matrix_of
+from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
+from torch_growl.networks.shrinking.ranking import Reader, ranked
+from torch_growl.networks.targets import Counter, Target
+from torch_growl.networks.wiring import Flags
+
+__all__ = ["shrink"]
+
+_SHARES = (0.25, 0.5, 0.75, 0.95)  # of the channels of one kind, at which the outputs' error is measured
+_DAMPING = 1e-3
+_COUNTED = ("weights", "macs", "bytes")
+
+
+def shrink(model: nn.Module, inputs: Any, target: Target) -> nn.Module:
+    """Make a smaller network for a target without training: remove channels, and let the rest take over from them.
+
+    For each kind of channel (those that the same layers read and make) the order is found in which they cost least,
+    and the error of the network's outputs is measured with some of them removed; then channels go where the outputs
+    suffer least for what is saved. What they carried goes to the rows that stay (:func:`compensate_`), and the network
+    is compacted.
+
+    Args:
+        model: the network; not modified.
+        inputs: at least two batches, a list, as for :func:`compensate_`; a few hundred examples. No labels are needed.
+        target: weights, macs or bytes.
+
+    Returns:
+        The compact network, as of :func:`torch_growl.compact`.
+
+    Raises:
+        InvalidTypeError: an argument has another type.
+        InvalidValueError: there is one batch only, the target is of another measure or cannot be met.
+        CompactionError: the network cannot be copied or compacted.
+
+    Warns:
+        GrowlWarning: as :func:`compensate_` and :func:`torch_growl.compact`.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+        >>> small = tg.shrink(model, [torch.randn(64, 6) for _ in range(4)], tg.Target(weights=0.5))
+        >>> sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in model.parameters())
+        True
+    """
+    check_network("model", model)
+    check_type("target", target, Target)
+    check_choice("target", target.of, _COUNTED)
+    batches = split_batches(inputs)
+    dense = plain_copy(model).eval()
+    choice = _Choice(dense, *batches, Counter(dense, inputs[0]))
+    rows = choice.rows(target)
+    small = copy.deepcopy(dense)
+    zero_rows_(small, rows)
+    compensate_(small, dense, inputs)
+    return compact(small, inputs[0]).train(model.training)
+
+
+class _Choice:
+    """Finds the rows to remove from a dense network."""
+
+    def __init__(self, dense: nn.Module, fitting: list[Inputs], held: list[Inputs], counter: Counter) -> None:
+        self._dense, self._held, self._counter = dense, held, counter
+        modules = registered_layers(dense)
+        self._runs = PairedRuns(dense, fitting)
+        moments = self._runs.own_moments()
+        layers = [name for name in counter.cuttable if name in modules]
+        self._sizes = {name: registered_kind(modules[name]).n_rows(modules[name], "input") for name in layers}
+        self._readers = {
+            name: Reader(moments[name], matrix_of(modules[name]), len(moments[name].z) // self._sizes[name])
+            for name in layers
+            if name in moments
+        }
+        kinds = alike_channels(counter.wiring, layers)
+        self._kinds = [kind for kind in kinds if any(name in self._readers for name in kind.readers)]
+        self._orders = [ranked(kind, self._readers) for kind in self._kinds]
+        self._wanted = [float_outputs(dense, batch) for batch in held]
+        self._scratch = copy.deepcopy(dense)
+        self._curves = [self._curve(kind, order) for kind, order in zip(self._kinds, self._orders, strict=True)]
+
+    def rows(self, target: Target) -> dict[str, Flags]:
+        """The rows to remove of every layer, so that at most what is asked for is left."""
+        whole = float(getattr(self._counter.dense, target.of))
+        asked = target.amount(whole)
+        numbers = allocated(self._curves, lambda numbers: self._left(numbers, target), asked)
+        if self._left(numbers, target) > asked:
+            least = self._left(numbers, target)
+            raise InvalidValueError(
+                f"target: at least {least:,.0f} of {whole:,.0f} {target.of} are left, {least / whole:.1%}, with one "
+                f"channel of each kind; asked were {asked:,.0f}"
+            )
+        return self._flags(numbers)
+
+    def _flags(self, numbers: Sequence[int]) -> dict[str, Flags]:
+        gone = [
+            kind.rows[channel]
+            for kind, order, number in zip(self._kinds, self._orders, numbers, strict=True)
+            for channel in order[:number]
+        ]
+        return flagged_rows(self._sizes, gone)
+
+    def _left(self, numbers: Sequence[int], target: Target) -> float:
+        return float(getattr(self._counter.left(self._flags(numbers)), target.of))
+
+    def _curve(self, kind: Alike, order: list[int]) -> Curve:
+        """Measure the outputs' error with channels of one kind removed and least squares on the dense moments."""
+        removed = sorted({0, *(min(len(order), round(share * len(kind))) for share in _SHARES)})
+        errors = [0.0]
+        for number in removed[1:]:
+            flags = flagged_rows(self._sizes, [kind.rows[channel] for channel in order[:number]])
+            zero_rows_(self._scratch, {name: flags[name] for name in kind.readers})
+            for name in kind.readers:
+                if name in self._readers:
+                    layer = LayerToFit(self._scratch, name, self._runs.norms)
+                    layer.write_(layer.fits(self._readers[name].moments, [_DAMPING])[0])
+            errors.append(output_error(self._scratch, self._wanted, self._held))
+            self._restore_(kind.readers)
+        return Curve(removed, errors)
+
+    @torch.no_grad()
+    def _restore_(self, names: Sequence[str]) -> None:
+        """Write the dense network's values back into these layers of the scratch network, and into their norms."""
+        for name in (*names, *(self._runs.norms[name] for name in names if name in self._runs.norms)):
+            theirs, mine = self._dense.get_submodule(name), self._scratch.get_submodule(name)
+            for value, target in zip(theirs.state_dict().values(), mine.state_dict().values(), strict=True):
+                target.copy_(value)

@@ -1,0 +1,45 @@
+"""Channels of a network, sorted by who reads and makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows, zero_rows_
+from torch_growl.networks.targets import Counter
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner = nn.Linear(3, 4), nn.Linear(4, 6)
+        self.back, self.last = nn.Linear(6, 4), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = x + self.back(torch.relu(self.inner(x)))
+        return self.last(torch.cat([x, x], 1))
+
+
+def test_a_channel_has_the_rows_of_all_its_readers() -> None:
+    counter = Counter(Residual(), torch.randn(2, 3))
+    kinds = {kind.readers: kind for kind in alike_channels(counter.wiring, counter.cuttable)}
+    assert set(kinds) == {("inner", "last"), ("back",), ("first",)}
+    stream = kinds["inner", "last"]
+    assert len(stream) == 4
+    assert sorted((rows["inner"].tolist(), rows["last"].tolist()) for rows in stream.rows) == [
+        ([i], [i, i + 4]) for i in range(4)
+    ]
+    assert [rows["first"].tolist() for rows in kinds["first",].rows] == [[0], [1], [2]], "the inputs must stay"
+
+
+def test_flagged_rows_are_set_to_zero() -> None:
+    model = Residual()
+    flags = flagged_rows(
+        {"back": 6, "last": 8}, [{"back": np.array([1])}, {"back": np.array([4]), "last": np.array([0, 4])}]
+    )
+    assert {name: np.flatnonzero(rows).tolist() for name, rows in flags.items()} == {"back": [1, 4], "last": [0, 4]}
+    zero_rows_(model, flags)
+    assert (model.back.weight != 0).all(0).tolist() == [True, False, True, True, False, True]
+    assert not model.last.weight[:, [0, 4]].any()

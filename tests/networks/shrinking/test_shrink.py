@@ -1,0 +1,116 @@
+"""Shrinking without training: the target is met, and the network answers nearly as before."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import torch_growl as tg
+from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.networks.execution import split_examples
+from torch_growl.networks.shrinking.paired_runs import float_outputs, output_error
+
+
+class Convolutional(nn.Module):
+    """A residual network with a depthwise and a transposed convolution, batch norm and attention-free everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.inner, self.back = nn.Conv2d(16, 24, 1), nn.Conv2d(24, 16, 3, padding=1)
+        self.deep, self.up = nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ConvTranspose2d(16, 8, 2, stride=2)
+        self.last = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = x + self.back(torch.relu(self.inner(x)))
+        x = torch.relu(self.up(torch.relu(self.deep(x))))
+        return self.last(x.mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    """An embedding, a transformer's feed-forward layers and a head, with inputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(30, 16)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 48, batch_first=True, dropout=0.0)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"scores": self.head(self.layer(self.embed(ids)).mean(1))}
+
+
+def mlp() -> tuple[nn.Module, list[Any]]:
+    net = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 5))
+    return net, [torch.randn(60, 12) for _ in range(4)]
+
+
+def convolutional() -> tuple[nn.Module, list[Any]]:
+    return Convolutional(), [torch.randn(12, 3, 8, 8) for _ in range(4)]
+
+
+def tokens() -> tuple[nn.Module, list[Any]]:
+    return Tokens(), [{"ids": torch.randint(30, (24, 6))} for _ in range(4)]
+
+
+NETWORKS = {"perceptron": mlp, "residual convolutions": convolutional, "transformer": tokens}
+
+
+def left(network: nn.Module, example: Any, of: str) -> int:
+    return int(getattr(tg.measure(network, example), of))
+
+
+@pytest.mark.parametrize("of", ["weights", "macs", "bytes"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_at_most_what_is_asked_for_is_left_and_the_rest_takes_over(name: str, of: str) -> None:
+    torch.manual_seed(0)
+    model, inputs = NETWORKS[name]()
+    model.eval()
+    before = copy.deepcopy(model.state_dict())
+    small = tg.shrink(model, inputs, tg.Target(**{of: 0.8}))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    dense = left(model, inputs[0], of)
+    assert 0.72 * dense < left(small, inputs[0], of) <= 0.8 * dense
+    batches = split_examples(inputs[3:])
+    wanted = [float_outputs(model, batch) for batch in batches]
+    assert output_error(small, wanted, batches) < 0.2
+
+
+def test_channels_that_others_stand_for_go_without_a_trace() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 10), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 3))
+    inputs = [torch.randn(40, 6) for _ in range(4)]
+    whole = sum(p.numel() for p in model.parameters())
+    small = tg.shrink(model, inputs, tg.Target(weights=whole - 2 * (7 + 10)))
+    assert small[0].out_features == 8, "ten linear channels of six inputs"
+    torch.testing.assert_close(small(inputs[0]), model(inputs[0]), atol=1e-3, rtol=1e-3)
+
+
+def test_the_same_seedless_call_gives_the_same_network_and_keeps_the_mode() -> None:
+    torch.manual_seed(0)
+    model, inputs = mlp()
+    state = torch.random.get_rng_state()
+    first, second = (tg.shrink(model.train(), inputs, tg.Target(macs=0.5)) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first.training
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("target", "inputs", "kind", "message"),
+    [
+        (tg.Target(file_bytes=0.5), 4, InvalidValueError, "target must be 'weights', 'macs' or 'bytes', got 'fil"),
+        (tg.Target(weights=10), 4, InvalidValueError, "target: at least .* weights are left"),
+        (tg.Target(weights=0.5), 1, InvalidValueError, "inputs: at least two batches"),
+        (0.5, 4, InvalidTypeError, "target must be"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(target: Any, inputs: int, kind: type[Exception], message: str) -> None:
+    model, batches = mlp()
+    with pytest.raises(kind, match=message):
+        tg.shrink(model, batches[:inputs], target)

@@ -188,4 +188,25 @@ COMPACT_NETWORKS = [
         "scale_rows_(module, scale.flip(0), ",
         "networks/storage/test_int8.py::test_no_weight_differs_by_more_than_half_a_scale[dtype0-linear]",
     ),
+    Mutation(
+        "compensation leaves the bias",
+        "networks/shrinking/least_squares.py",
+        "            self._bias.copy_(shift)",
+        "            pass",
+        "networks/shrinking/test_compensation.py::test_an_input_that_is_an_affine_function_of_others_is_replaced_exactly[linear]",
+    ),
+    Mutation(
+        "worse outputs are accepted",
+        "networks/shrinking/compensation.py",
+        "    if not after < before:",
+        "    if not after < float('inf'):",
+        "networks/shrinking/test_compensation.py::test_what_would_be_worse_on_batches_not_seen_is_refused",
+    ),
+    Mutation(
+        "a channel is ranked as if the others stayed as they are",
+        "networks/shrinking/ranking.py",
+        "torch.linalg.solve(inverse[own][:, own], rows)",
+        "self.covariance[kept][:, kept][own][:, own] @ rows",
+        "networks/shrinking/test_ranking.py::test_the_channel_that_is_missed_least_goes_first[1]",
+    ),
 ]

@@ -16,7 +16,7 @@ from torch_growl.networks.shrinking.paired_runs import float_outputs, output_err
 
 
 class Convolutional(nn.Module):
-    """A residual network with a depthwise and a transposed convolution, batch norm and attention-free everything."""
+    """A residual network with a batch normalisation, a depthwise and a transposed convolution."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How many channels go where: the outputs' error against what is saved, measured for each kind of channel alone."""
+"""The numbers of channels to remove: the outputs' error against what is saved, measured for each kind alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be removed of a network: channels with all rows that read them, and single rows of its inputs."""
+"""The parts of a network that can be removed: channels with all rows that read them, and single rows of its inputs."""
 
 from __future__ import annotations
 

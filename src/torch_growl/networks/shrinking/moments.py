@@ -17,7 +17,7 @@ MOST_VALUES = 8192  # 512 MiB of second moments in float64
 
 
 def has_moments(module: nn.Module) -> bool:
-    """Whether every output element of the layer is one product of the values it reads, which :func:`inputs_of` gives.
+    """Tell whether every output element of the layer is a product of the values that :func:`inputs_of` gives.
 
     So it is for Linear layers and convolutions without groups; not for transposed convolutions, whose outputs are sums
     of a number of products that differs from place to place. Layers whose outputs are computed from more than

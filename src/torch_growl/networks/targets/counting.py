@@ -22,7 +22,7 @@ from torch_growl.networks.execution import split_inputs
 from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, scale_rows_
 from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
-from torch_growl.networks.wiring import Flags, Wiring, connections, needed_among
+from torch_growl.networks.wiring import Flags, connections, needed_among
 
 __all__ = ["Counter", "LayerLeft", "Left", "zero_half_"]
 
@@ -197,16 +197,10 @@ class Counter:
         return self._count(self._all_nonzero, zero or {})
 
     @property
-    def wiring(self) -> Wiring:
-        """The wiring that is counted from."""
-        return self._wiring
-
-    @property
     def cuttable(self) -> list[str]:
         """The layers without groups whose rows can be removed."""
-        return [
-            n for n, layer in self._layers.items() if layer.groups == 1 and not layer.fixed and n in self._wiring.inputs
-        ]
+        found = [name for name, layer in self._layers.items() if layer.groups == 1 and not layer.fixed]
+        return [name for name in found if name in self.wiring.inputs]
 
     def _needed(self, nonzero: Mapping[str, Flags]) -> Flags:
         """The classes of channels that are needed with these nonzero weights."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from torch_growl.application.command import result_commands, run_commands
+from torch_growl.application.command import result_commands, run_commands, shrink_command
 from torch_growl.application.command.terminal import show_error, show_line, show_warnings
 from torch_growl.errors import GrowlError
 from torch_growl.version import __version__
@@ -87,6 +87,7 @@ app.command(cls=_Command)(result_commands.report)
 app.command(cls=_Command)(result_commands.bench)
 app.command(cls=_Command)(result_commands.export)
 app.command(cls=_Command)(result_commands.doctor)
+app.command(cls=_Command)(shrink_command.shrink)
 app.command(cls=_Command)(result_commands.recipes)
 
 

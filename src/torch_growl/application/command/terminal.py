@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from torch_growl.errors import GrowlWarning
 
 if TYPE_CHECKING:
     from torch_growl.application.recipes import Recipe
+    from torch_growl.application.tasks import Metric
     from torch_growl.networks.diagnosis import Diagnosis
-    from torch_growl.networks.measurement import Comparison
+    from torch_growl.networks.measurement import Comparison, Measurement
 
 __all__ = [
     "console",
@@ -28,6 +29,7 @@ __all__ = [
     "show_error",
     "show_line",
     "show_warnings",
+    "size_table",
     "sweep_table",
 ]
 
@@ -75,6 +77,18 @@ def latency_table(comparisons: Iterable[Comparison], threads: int) -> Table:
     for each in comparisons:
         shown = ("–" if ms is None else f"{ms:.3f}" for ms in (each.dense_ms, each.compact_ms))
         table.add_row(each.runtime, str(each.batch), *shown, each.verdict)
+    return table
+
+
+def size_table(metric: Metric, scores: Sequence[float], sizes: Sequence[Measurement]) -> Table:
+    """The score and the size of a network before and after it was made smaller."""
+    table = Table()
+    for title in ("", "dense", "compact", "left"):
+        table.add_column(title, justify="left" if not title else "right")
+    table.add_row(metric.name, *(metric.text(score) for score in scores), metric.change(scores[0], scores[1]))
+    for title, key in (("weights", "weights"), ("MACs", "macs"), ("bytes", "bytes")):
+        before, after = (getattr(size, key) for size in sizes)
+        table.add_row(title, f"{before:,}", f"{after:,}", f"{after / before:.1%}")
     return table
 
 

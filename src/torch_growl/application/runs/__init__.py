@@ -9,6 +9,7 @@ from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stage
 from torch_growl.application.runs.sweep import DEFAULT_STRENGTHS, Sweep, parse_strengths
+from torch_growl.application.runs.training import evaluate
 
 __all__ = [
     "DEFAULT_STRENGTHS",
@@ -18,5 +19,6 @@ __all__ = [
     "compare_run",
     "do_stage",
     "environment_record",
+    "evaluate",
     "parse_strengths",
 ]

@@ -176,7 +176,7 @@ def test_the_pages_are_found() -> None:
         ("![x](docs/images/nothing.png)", "link to docs/images/nothing.png"),
         ("[x](docs/format.md#no-such-heading)", "heading docs/format.md#no-such-heading"),
         ("# One\n[x](#two)", "heading #two"),
-        ("`growl shrink RUN`", "growl shrink"),
+        ("`growl polish RUN`", "growl polish"),
         ("`growl train|prune RUN`", "growl prune"),
         ("```sh\nmake run && growl run digits --fast\n```", "growl run --fast"),
         ("`growl run digitz`", "recipe digitz"),

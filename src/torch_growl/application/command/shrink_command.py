@@ -52,9 +52,12 @@ def shrink(
 
     Example: growl shrink runs/digits --target macs=0.5
     """
-    import torch_growl as tg
     from torch_growl.application.recipes import load_recipe, parse_overrides
     from torch_growl.application.runs import Run, RunFolder, evaluate
+    from torch_growl.networks.measurement import measure
+    from torch_growl.networks.shrinking import shrink as shrunk
+    from torch_growl.networks.storage import save
+    from torch_growl.networks.targets import Target
 
     folder = RunFolder(Path(model))
     made = folder.recipe_file.is_file()
@@ -62,11 +65,11 @@ def shrink(
     run.check_task()
     dense = (run.trained("dense") if made else run.network()).cpu().eval()
     batches = _inputs(run, examples)
-    small = tg.shrink(dense, batches, tg.Target(**parse_overrides(target)))
+    small = shrunk(dense, batches, Target(**parse_overrides(target)))
     file = out or (folder.path if made else Path()) / "shrunk.safetensors"
-    tg.save(small, file)
+    save(small, file)
     example = run.example()
-    sizes = [tg.measure(network, example, latency=False) for network in (dense, small)]
+    sizes = [measure(network, example, latency=False) for network in (dense, small)]
     test = run.splits.test
     scores = [evaluate(network.to(run.device), test, run.device, **run.testing) for network in (dense, small)]
     console.print(size_table(run.task.metric, scores, sizes))

@@ -25,6 +25,7 @@ COMMANDS = [
     "bench",
     "export",
     "doctor",
+    "shrink",
     "recipes",
 ]
 

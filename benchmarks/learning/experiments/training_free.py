@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=10_000, help="test images")
     given = parser.parse_args(arguments)
     timing.one_thread()
-    file = workplace(given) / f"done-{given.images}.json"
+    file = workplace(given) / "done.json"
     done: dict[str, Any] = results.read(file) if file.exists() else {}
     absent = missing({"Torch-Pruning": "torch_pruning"})
     for name in given.only or NETWORKS:
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         images = splits.train.batch(torch.randperm(len(splits.train), generator=_seeded(0))[: BATCH * BATCHES])[0]
         inputs = list(images.split(BATCH))
         test = splits.test.batch(torch.randperm(len(splits.test), generator=_seeded(1))[: given.images])
-        part = done.setdefault(name, {"dense": accuracy(model, *test)})
+        part = done.setdefault(name, {"images": len(test[1]), "dense": accuracy(model, *test)})
         for share in (0.5,) if given.quick else SHARES:
             for method, prune in METHODS.items():
                 key = f"{method}, {share}"
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
                 part[key] = {**prune(model, inputs, share, test), "seconds": round(time.perf_counter() - started, 1)}
                 print(name, key, part[key], flush=True)
                 results.write(file, done)
-    keep(given, "learning.experiments.training_free", {"images": given.images, "networks": done, "absent": absent})
+    keep(given, "learning.experiments.training_free", {"networks": done, "absent": absent})
 
 
 def _seeded(seed: int) -> torch.Generator:

@@ -1,0 +1,43 @@
+"""Writes the kept comparison of shrinking without training into the page on it.
+
+Run it with ``python -m benchmarks.learning.pages.shrinking_tables``.
+"""
+
+from __future__ import annotations
+
+from benchmarks.harness import results
+from benchmarks.harness.markdown import markdown
+from benchmarks.harness.pages import DOCS, Page, where_measured
+
+__all__ = ["PAGE", "main"]
+
+_METHODS = ("tg.shrink", "magnitude", "Torch-Pruning")
+_SHOWN = {"mnist-mlp": "784-300-100-10, MNIST", "resnet20": "ResNet-20, CIFAR-10", "resnet56": "ResNet-56, CIFAR-10"}
+
+
+def accuracies() -> str:
+    """Return the test accuracy of every network, share and method."""
+    rows = []
+    for name, found in results.load("training_free")["networks"].items():
+        shares = sorted({float(key.split(", ")[1]) for key in found if ", " in key}, reverse=True)
+        for share in shares:
+            cells = [found.get(f"{method}, {share:g}") for method in _METHODS]
+            shown = ["–" if cell is None else f"{100 * cell['accuracy']:.2f}" for cell in cells]
+            network = f"{_SHOWN[name]} ({found['images']:,} test images)"
+            rows.append([network, f"{share:g}", f"{100 * found['dense']:.2f}", *shown])
+    return markdown(["test %", "MACs", "dense", *_METHODS], rows)
+
+
+PAGE = Page(
+    DOCS / "shrinking.md",
+    {"accuracies": accuracies, "where": lambda: where_measured(results.load("training_free"))},
+)
+
+
+def main() -> None:
+    """Fill the page."""
+    PAGE.fill()
+
+
+if __name__ == "__main__":
+    main()

@@ -78,8 +78,8 @@ NETWORKS = [
     Mutation(
         "the last layer is penalised by default",
         "networks/layers/choosing.py",
-        "    if rows:\n        left_out[rows[-1].name]",
-        "    if False:\n        left_out[rows[-1].name]",
+        "    if rows and not last:",
+        "    if False:",
         "networks/layers/test_choosing.py::test_by_default_the_first_convolution_and_the_last_layer_stay_out",
     ),
     Mutation(

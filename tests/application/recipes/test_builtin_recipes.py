@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from torch_growl.application.models.registry import build_network
@@ -44,7 +45,8 @@ def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(
     assert recipe.name == name
     assert recipe.description
     model = build_network(recipe.model.name, **recipe.model.options)
-    penalty = build_penalty(model, recipe)
+    judge = None if recipe.accuracy_drop is None else {"validate": lambda network: 98.0}
+    penalty = build_penalty(model, recipe, None if recipe.target is None else torch.rand(2, 784), judge)
     assert (penalty is None) == name.endswith(("none", "weight-decay"))
     layers = recipe_layers(model, recipe)
     assert layers == LAYERS[name.split("-")[0] if name != "mnist-best" else name]

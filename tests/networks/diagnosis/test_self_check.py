@@ -12,9 +12,11 @@ from tests.support.pruned_networks import settle_
 from torch_growl.networks.diagnosis import self_check as module
 from torch_growl.networks.targets import Left
 
+TRAINED = [net for net in NETS if net.name != "mlp-frozen"]  # without a layer to work on, doctor ends with an error
+
 
 @pytest.mark.parametrize(
-    "net", [pytest.param(net, marks=() if net.name == "mlp" else pytest.mark.slow) for net in NETS], ids=str
+    "net", [pytest.param(net, marks=() if net.name == "mlp" else pytest.mark.slow) for net in TRAINED], ids=str
 )
 def test_networks_that_can_be_compacted_pass(net: Net) -> None:
     torch.manual_seed(0)

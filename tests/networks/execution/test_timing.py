@@ -61,16 +61,24 @@ def test_a_call_that_is_interrupted_counts_its_own_time_where_there_is_one_threa
         clock.now += 5.2
         clock.waited += 5
 
-    monkeypatch.setattr(timing, "_interruptions", lambda: interruptions)
+    monkeypatch.setattr(timing, "_switches", lambda: (interruptions, 0))
     with threads_set(threads):
         assert median_ms([interrupted], ((torch.ones(2),), {}), repeats=3) == pytest.approx([ms])
 
 
-def test_a_call_that_sleeps_by_itself_counts_the_time_that_passes(clock: Clock) -> None:
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_call_that_waits_by_itself_counts_the_time_that_passes(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    waits = 0
+
     def sleeps(batch: Any) -> None:
+        nonlocal waits
+        waits += 1
         clock.now += 0.3
         clock.waited += 0.3
 
+    monkeypatch.setattr(timing, "_switches", lambda: (waits if interrupted else 0, waits))
     with threads_set(1):
         assert median_ms([sleeps], ((torch.ones(2),), {}), repeats=3) == pytest.approx([300])
 

@@ -4,7 +4,7 @@ A machine drifts by the second, so candidates take turns within every round, in 
 inputs, which are new in every round. Calls run in ``torch.inference_mode``; on CUDA each one is waited for. The first
 rounds are not counted: they compile and warm the caches. The median is robust against rare interruptions. On a busy
 machine most calls of some milliseconds are interrupted: where the network has one thread, such a call counts its CPU
-time, since the rest is the time of other programs.
+time, since the rest is the time of other programs, unless it has also waited by itself.
 """
 
 from __future__ import annotations
@@ -61,20 +61,22 @@ def median_ms(
 def _seconds(candidate: Candidate, batch: Inputs, cuda: bool) -> float:
     if cuda:
         torch.cuda.synchronize()
-    before, used, start = _interruptions(), time.thread_time(), time.perf_counter()
+    (taken, waited), used, start = _switches(), time.thread_time(), time.perf_counter()
     candidate(batch)
     if cuda:
         torch.cuda.synchronize()
     took, used = time.perf_counter() - start, time.thread_time() - used
     alone = not cuda and torch.get_num_threads() == 1
-    return used if alone and _interruptions() > before else took
+    taken_now, waited_now = _switches()
+    return used if alone and taken_now > taken and waited_now == waited else took  # a call's own waits count
 
 
-def _interruptions() -> int:
-    """Return how often the system has taken the processor from this thread; 0 where that is not counted."""
+def _switches() -> tuple[int, int]:
+    """Return how often the system has taken the processor from this thread, and how often the thread has waited."""
     if resource is None or not hasattr(resource, "RUSAGE_THREAD"):
-        return 0
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        return 0, 0
+    found = resource.getrusage(resource.RUSAGE_THREAD)
+    return found.ru_nivcsw, found.ru_nvcsw
 
 
 @contextmanager

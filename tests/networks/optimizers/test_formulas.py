@@ -101,6 +101,15 @@ def test_the_formula_is_the_measured_displacement_along_a_steady_gradient(name: 
             assert float(lengths[""]) == pytest.approx(moved, rel={"Muon": 0.25, "Adafactor": 0.1}.get(name, 0.05))
 
 
+@pytest.mark.skipif("Muon" not in OPTIMIZERS, reason="torch before 2.9 has no Muon")
+def test_a_strength_that_keeps_more_rows_with_muon_is_warned_of() -> None:
+    network = small_network()
+    with pytest.warns(
+        GrowlWarning, match=r"Muon keeps up to four times the rows of SGD at strengths below 0.9, got 0.5"
+    ):
+        tg.GrOWL(network, strength=0.5).attach(OPTIMIZERS["Muon"](network))
+
+
 def test_all_optimizers_of_torch_are_attached_without_a_warning() -> None:
     for make in OPTIMIZERS.values():
         network = small_network()

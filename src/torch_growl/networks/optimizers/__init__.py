@@ -1,8 +1,9 @@
 """The lengths of an optimizer's steps, refused and schedule-free optimizers, checkpoints and pauses of a training."""
 
 from torch_growl.networks.optimizers.checkpoint import Checkpoint
+from torch_growl.networks.optimizers.formulas import kept_longer
 from torch_growl.networks.optimizers.pauses import SlowerStep, paused
 from torch_growl.networks.optimizers.schedule_free import base_of, carried_to_base
 from torch_growl.networks.optimizers.step_lengths import StepLengths
 
-__all__ = ["Checkpoint", "SlowerStep", "StepLengths", "base_of", "carried_to_base", "paused"]
+__all__ = ["Checkpoint", "SlowerStep", "StepLengths", "base_of", "carried_to_base", "kept_longer", "paused"]

@@ -19,12 +19,13 @@ from torch.optim import Optimizer
 
 from torch_growl.errors import InvalidValueError
 
-__all__ = ["Formula", "formula_of", "groups_of", "is_schedule_free", "sgd"]
+__all__ = ["Formula", "formula_of", "groups_of", "is_schedule_free", "kept_longer", "sgd"]
 
 Length = float | Tensor
 Formula = Callable[[dict[str, Any], dict[str, Any], Tensor], Length]  # of a group, a weight's state, the weight
 
 _LEAST = 1e-12
+_LEAST_OF_MUON = 0.9  # strength
 
 _REFUSED = {
     "LBFGS": "it evaluates the loss several times in one step and models a curvature that does not hold after the "
@@ -161,6 +162,25 @@ def _schedule_free(group: dict[str, Any], state: dict[str, Any], weight: Tensor)
         return lr  # RAdam's, which does not divide by the gradient's scale in the first steps
     mean = state["exp_avg_sq"].mean(dtype=torch.float32) / (1 - beta**steps)
     return _over(lr, mean.sqrt() + float(group["eps"]), group)
+
+
+def kept_longer(optimizer: Optimizer, strength: float) -> str:
+    """Say why a strength keeps more than twice the rows that it keeps with SGD; empty where it does not.
+
+    Measured with ``python -m tests.support.optimizer_task``.
+    """
+    if formula_of(optimizer) is _muon and 0 < strength < _LEAST_OF_MUON:
+        return (
+            f"Muon keeps up to four times the rows of SGD at strengths below {_LEAST_OF_MUON:g}, got {strength:g}; "
+            "give 1 or more"
+        )
+    groups = optimizer.param_groups
+    if is_schedule_free(optimizer) and any("betas" in group and not group.get("r", 1) for group in groups):
+        return (
+            f"{type(optimizer).__name__} with r=0 keeps more than twice the rows of SGD, since its average forgets "
+            "early weights slowly; give it r=2"
+        )
+    return ""
 
 
 @cache

@@ -60,6 +60,7 @@ def test_a_wrong_peer_is_named_and_never_the_best(monkeypatch: pytest.MonkeyPatc
     assert found["peers"]
 
 
+@pytest.mark.slow
 def test_nothing_is_timed_when_our_own_prox_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prox, "ours", lambda lam: {prox.OURS: prox_peers.Way(lambda v: v, lambda v: v)})
     with pytest.raises(AssertionError, match="our own prox is wrong for n = 64, float32, random"):
@@ -81,6 +82,7 @@ def test_only_the_kinds_that_were_aimed_at_are_judged() -> None:
     assert (from_784["met"], from_784["of"]) == (True, 3)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on(quiet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prox, "QUICK", {16: 2})
     real, calls = prox.cell, []

@@ -54,6 +54,7 @@ def test_a_diagnosis_in_a_pipe_has_a_line_for_each_layer_and_one_for_its_reason(
     assert lines[5] == "880,004 weights, 800,000 MACs at batch 1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_diagnosis_fits_the_columns_and_no_word_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))

@@ -234,6 +234,7 @@ def test_no_pyplot_no_settings_no_threads_left(run: Path) -> None:
     assert (run / "report.html").read_bytes() == there  # the font size of whoever calls does not change the figures
 
 
+@pytest.mark.slow
 def test_a_report_of_another_task_names_its_metric_and_no_accuracy(run: Path) -> None:
     def regression(result: dict[str, Any]) -> None:
         score = {**dict.fromkeys(result.pop("accuracy"), 54.2), "compact": 56.7}

@@ -283,6 +283,7 @@ class PaddedShortcut(nn.Module):
         return self.head(y.relu().mean((2, 3)))
 
 
+@pytest.mark.slow
 def test_channels_padded_with_zeros_move_with_the_data() -> None:
     model = PaddedShortcut()
     with torch.no_grad():

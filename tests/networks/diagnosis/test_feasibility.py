@@ -81,6 +81,7 @@ def test_rows_of_outputs_have_an_obstacle() -> None:
     assert found(network(), side="output").obstacle == "compact() removes inputs, and the rows are outputs"
 
 
+@pytest.mark.slow
 def test_lines_fit_80_columns() -> None:
     wide = nn.Sequential(nn.Linear(20, 4000), nn.ReLU(), nn.Linear(4000, 4000), nn.ReLU(), nn.Linear(4000, 6))
     table = found(wide, latency=True).lines()[:6]

@@ -65,6 +65,7 @@ def left(network: nn.Module, example: Any, of: str) -> int:
     return int(getattr(tg.measure(network, example), of))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["weights", "macs", "bytes"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_at_most_what_is_asked_for_is_left_and_the_rest_takes_over(name: str, of: str) -> None:

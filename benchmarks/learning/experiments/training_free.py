@@ -31,8 +31,8 @@ from torch_growl.application.models.perceptrons import mlp
 from torch_growl.application.models.residual import ResidualBlock, resnet_cifar
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import row_norms
-from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows, zero_rows_
-from torch_growl.networks.targets import Counter
+from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows
+from torch_growl.networks.targets import Counter, without_rows
 
 __all__ = ["main"]
 
@@ -152,9 +152,7 @@ def _magnitude(model: nn.Module, inputs: list[Tensor], share: float, test: Any) 
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if counter.left(flags(middle)).macs <= asked else (middle, high)
-    cut = copy.deepcopy(model)
-    zero_rows_(cut, flags(high))
-    small = compact(cut, inputs[0])
+    small = compact(without_rows(model, flags(high)), inputs[0])
     return _judged(model, small, inputs, test, tg.measure(small, inputs[0][:1], latency=False).macs)
 
 

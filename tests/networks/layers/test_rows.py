@@ -8,8 +8,8 @@ from torch import nn
 
 from tests.support.batteries import LAYERS, Case
 from torch_growl.errors import LayerError
-from torch_growl.networks.layers.kinds import kind_of
-from torch_growl.networks.layers.rows import row_norms, rows_of, scale_rows_, write_rows_
+from torch_growl.networks.layers.kinds import Side, kind_of
+from torch_growl.networks.layers.rows import row_norms, rows_of, scale_rows_, write_rows_, zero_rows_
 
 SIDES = ("input", "output")
 
@@ -90,3 +90,13 @@ def test_another_tensor_is_scaled_and_written_in_place_of_the_weight(case: Case,
 def test_a_type_that_is_not_registered_has_no_rows() -> None:
     with pytest.raises(LayerError, match=r"Embedding has no rows view; register_layer\(\) can give it one"):
         rows_of(nn.Embedding(2, 3))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_rows_that_are_flagged_become_zero_and_no_others(side: Side) -> None:
+    layer = nn.Conv2d(6, 4, 3, groups=2).to(torch.bfloat16)
+    before = rows_of(layer, side).clone()
+    gone = torch.arange(len(before)) % 3 == 1
+    zero_rows_(layer, gone, side)
+    assert not rows_of(layer, side)[gone].any()
+    assert torch.equal(rows_of(layer, side)[~gone], before[~gone])

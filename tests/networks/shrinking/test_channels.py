@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows, zero_rows_
+from torch_growl.networks.layers import zero_rows_
+from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows
 from torch_growl.networks.targets import Counter
 
 
@@ -40,6 +41,7 @@ def test_flagged_rows_are_set_to_zero() -> None:
         {"back": 6, "last": 8}, [{"back": np.array([1])}, {"back": np.array([4]), "last": np.array([0, 4])}]
     )
     assert {name: np.flatnonzero(rows).tolist() for name, rows in flags.items()} == {"back": [1, 4], "last": [0, 4]}
-    zero_rows_(model, flags)
+    for name, rows in flags.items():
+        zero_rows_(model.get_submodule(name), torch.from_numpy(rows))
     assert (model.back.weight != 0).all(0).tolist() == [True, False, True, True, False, True]
     assert not model.last.weight[:, [0, 4]].any()

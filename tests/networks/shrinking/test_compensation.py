@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import torch_growl as tg
-from torch_growl.errors import GrowlWarning, InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
 
 
 def redundant(kind: str) -> tuple[nn.Module, list[torch.Tensor]]:
@@ -116,3 +117,24 @@ def test_a_tied_network_is_refused_by_layer_name() -> None:
     tg.tie_(model, tg.find_tying(model, layers=["1"], preference=0.9))
     with pytest.raises(InvalidValueError, match="layer '1' is parametrized"):
         tg.compensate_(model, dense, inputs)
+
+
+def test_a_masked_network_is_refused_by_layer_name() -> None:
+    dense, inputs = redundant("linear")
+    model = copy.deepcopy(dense)
+    prune.ln_structured(model[1], "weight", amount=1, n=2, dim=1)
+    before = model[1].weight_orig.clone()
+    with pytest.raises(LayerError, match="layer '1' has .*; make it permanent before its rows are fitted"):
+        tg.compensate_(model, dense, inputs)
+    assert torch.equal(model[1].weight_orig, before)
+
+
+def test_a_compiled_network_and_one_that_keeps_an_activation_are_fitted() -> None:
+    dense, inputs = redundant("linear")
+    model = copy.deepcopy(dense)
+    with torch.no_grad():
+        model[1].weight[:, 3] = 0
+    model.kept = model(inputs[0])
+    wrapped: Any = torch.compile(model, backend="eager")
+    assert tg.compensate_(wrapped, dense, inputs).after < 1e-8
+    torch.testing.assert_close(model(inputs[1]), dense(inputs[1]), atol=1e-3, rtol=1e-3)

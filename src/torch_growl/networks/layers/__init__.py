@@ -21,7 +21,7 @@ from torch_growl.networks.layers.plain import (
 )
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_, warn_on_save_pretrained_
 from torch_growl.networks.layers.ready_networks import check_network, outside_inference_mode
-from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_
+from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_, zero_rows_
 from torch_growl.networks.layers.weights import unusable_weight
 
 __all__ = [
@@ -54,4 +54,5 @@ __all__ = [
     "warn_of_adapters",
     "warn_on_save_pretrained_",
     "write_rows_",
+    "zero_rows_",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torch_growl.networks.layers.kinds import Side, registered_kind
 
-__all__ = ["row_blocks", "row_norms", "rows_of", "scale_rows_", "write_rows_"]
+__all__ = ["row_blocks", "row_norms", "rows_of", "scale_rows_", "write_rows_", "zero_rows_"]
 
 
 def row_blocks(module: nn.Module, side: Side = "input", weight: Tensor | None = None) -> Tensor:
@@ -60,6 +60,17 @@ def scale_rows_(module: nn.Module, scale: Tensor, side: Side = "input", weight: 
     blocks = row_blocks(module, side, weight)
     shape = (*blocks.shape[:2], *([1] * (blocks.ndim - 2)))
     blocks.mul_(scale.to(blocks.dtype).reshape(shape))
+
+
+def zero_rows_(module: nn.Module, gone: Tensor, side: Side = "input") -> None:
+    """Set rows of the layer's weight to exact zeros, in place.
+
+    Args:
+        module: a layer of a registered type; its weight is modified.
+        gone: ``(n_rows,)`` bool, on any device: the rows.
+        side: which rows.
+    """
+    scale_rows_(module, (~gone).to(cast(Tensor, module.weight)), side)
 
 
 def write_rows_(module: nn.Module, rows: Tensor, side: Side = "input", weight: Tensor | None = None) -> None:

@@ -39,7 +39,7 @@ from torch_growl.networks.penalty.penalised_layers import (
     Override,
     check_sequence,
     choose_penalised,
-    zero_rows_,
+    zero_pruned_,
 )
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
 from torch_growl.networks.penalty.row_step import RowStep
@@ -304,7 +304,7 @@ class GrOWL(PenalisedNetwork):
             LayerError: it lacks a penalised layer, or that layer has other rows; nothing is changed then.
         """
         pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
-        zero_rows_(plain_model(model), pruned, self.side)
+        zero_pruned_(plain_model(model), pruned, self.side)
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 

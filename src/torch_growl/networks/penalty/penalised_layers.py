@@ -20,8 +20,8 @@ from torch_growl.networks.layers import (
     inspect_layers,
     matching,
     rows_of,
-    scale_rows_,
     warn_of_adapters,
+    zero_rows_,
 )
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "check_sequence",
     "choose_penalised",
     "resolve_overrides",
-    "zero_rows_",
+    "zero_pruned_",
 ]
 
 Balance = Literal["weights", "none"]
@@ -200,7 +200,7 @@ def choose_penalised(
     return penalised, left_out
 
 
-def zero_rows_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> None:
+def zero_pruned_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> None:
     """Set rows of a network's layers to zero.
 
     Args:
@@ -218,8 +218,7 @@ def zero_rows_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> None
         if (found := len(rows_of(infos[name].module, side))) != len(zero):
             raise LayerError(f"layer {name!r} has {found} rows, not {len(zero)}: it is not of the penalised network")
     for name, zero in rows.items():
-        weight = cast(Tensor, infos[name].module.weight)
-        scale_rows_(infos[name].module, (~zero).to(weight), side)
+        zero_rows_(infos[name].module, zero, side)
 
 
 def _power(balance: Balance | float) -> float:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from torch_growl.networks.layers import scale_rows_
 from torch_growl.networks.wiring import Flags, Wiring
 
-__all__ = ["Alike", "alike_channels", "flagged_rows", "zero_rows_"]
+__all__ = ["Alike", "alike_channels", "flagged_rows"]
 
 Numbers = NDArray[np.int64]
 
@@ -78,10 +74,3 @@ def flagged_rows(sizes: Mapping[str, int], channels: Sequence[Mapping[str, Numbe
         for name, rows in channel.items():
             flags[name][rows] = True
     return flags
-
-
-def zero_rows_(network: nn.Module, rows: Mapping[str, Flags]) -> None:
-    """Set the flagged rows of layers to zero."""
-    for name, flags in rows.items():
-        module = network.get_submodule(name)
-        scale_rows_(module, torch.from_numpy(~flags).to(cast(Tensor, module.weight).device))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
+from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.networks.execution import Inputs
-from torch_growl.networks.layers import check_network, plain_copy, registered_layers
+from torch_growl.networks.layers import check_network, permanent_hooks, plain_copy, plain_model, registered_layers
 from torch_growl.networks.shrinking.least_squares import LayerToFit
-from torch_growl.networks.shrinking.moments import has_moments, matrix_of
+from torch_growl.networks.shrinking.moments import has_moments
 from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 
 __all__ = ["Compensation", "compensate_"]
@@ -58,6 +57,7 @@ def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation
         InvalidTypeError: an argument has another type.
         InvalidValueError: there is one batch only, the networks have other layers, or the model is tied by
             :func:`torch_growl.tie_`.
+        LayerError: a layer of the model has a prune mask or an old weight or spectral norm.
 
     Warns:
         GrowlWarning: the outputs on the batches held out would be worse; nothing is changed.
@@ -80,10 +80,12 @@ def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation
     check_network("model", model)
     check_network("dense", dense)
     fitting, held = split_batches(inputs)
-    for name, module in model.named_modules():
+    for name, module in plain_model(model).named_modules():
         if parametrize.is_parametrized(module):
             raise InvalidValueError(f"layer {name!r} is parametrized (tied); untie the network first, ties stay")
-    whole, small = plain_copy(dense).eval(), copy.deepcopy(model).eval()
+        for kind in permanent_hooks(module).values():
+            raise LayerError(f"layer {name!r} has {kind}; make it permanent before its rows are fitted")
+    whole, small = plain_copy(dense).eval(), plain_copy(model).eval()
     if _shapes(whole) != _shapes(small):
         raise InvalidValueError("model and dense must have the same layers with weights of the same shapes")
     wanted = [float_outputs(whole, batch) for batch in held]
@@ -107,7 +109,7 @@ def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
-    return {name: matrix_of(m).shape for name, m in registered_layers(model).items() if has_moments(m)}
+    return {name: cast(Tensor, m.weight).shape for name, m in registered_layers(model).items() if has_moments(m)}
 
 
 def _state(model: nn.Module) -> Iterable[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.networks.execution import Inputs, call, copied, exact_arithmetic, split_examples, tensors
+from torch_growl.networks.execution import Inputs, outputs_of, split_examples
 from torch_growl.networks.layers import registered_layers
 from torch_growl.networks.shrinking.moments import Moments, has_moments, inputs_of, outputs_of_layer
 
@@ -65,8 +65,7 @@ class PairedRuns:
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 hooks.append(module.register_forward_pre_hook(partial(read, name)))
         try:
-            with exact_arithmetic(self.dense):
-                call(self.dense, copied(self.batches[0]))
+            outputs_of(self.dense, self.batches[0])
         finally:
             for hook in hooks:
                 hook.remove()
@@ -102,8 +101,7 @@ class PairedRuns:
         hooks = [self.dense.get_submodule(name).register_forward_hook(partial(hook, name=name)) for name in self.order]
         try:
             for batch in self.batches:
-                with exact_arithmetic(self.dense):
-                    call(self.dense, copied(batch))
+                outputs_of(self.dense, batch)
         finally:
             for handle in hooks:
                 handle.remove()
@@ -120,8 +118,7 @@ class PairedRuns:
 
         handle = network.get_submodule(name).register_forward_hook(hook)
         try:
-            with exact_arithmetic(network):
-                call(network, copied(batch))
+            outputs_of(network, batch)
         except _Reached:
             pass
         finally:
@@ -156,9 +153,7 @@ def output_error(model: nn.Module, wanted: Sequence[list[Tensor]], batches: Sequ
 
 def float_outputs(model: nn.Module, batch: Inputs) -> list[Tensor]:
     """The floating-point tensors of a network's output, without gradients."""
-    with exact_arithmetic(model):
-        found = tensors(call(model, copied(batch)))
-    return [tensor for tensor in found if tensor.is_floating_point()]
+    return [tensor for _, tensor in outputs_of(model, batch) if tensor.is_floating_point()]
 
 
 def split_batches(inputs: Any) -> tuple[list[Inputs], list[Inputs]]:

@@ -13,15 +13,15 @@ from torch_growl.arguments import check_choice, check_type
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.execution import Inputs
-from torch_growl.networks.layers import check_network, plain_copy, registered_kind, registered_layers
+from torch_growl.networks.layers import check_network, plain_copy, registered_kind, registered_layers, zero_rows_
 from torch_growl.networks.shrinking.allocation import Curve, allocated
-from torch_growl.networks.shrinking.channels import Alike, alike_channels, flagged_rows, zero_rows_
+from torch_growl.networks.shrinking.channels import Alike, alike_channels, flagged_rows
 from torch_growl.networks.shrinking.compensation import compensate_
 from torch_growl.networks.shrinking.least_squares import LayerToFit
 from torch_growl.networks.shrinking.moments import matrix_of
 from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 from torch_growl.networks.shrinking.ranking import Reader, ranked
-from torch_growl.networks.targets import Counter, Target
+from torch_growl.networks.targets import Counter, Target, without_rows
 from torch_growl.networks.wiring import Flags
 
 __all__ = ["shrink"]
@@ -69,9 +69,7 @@ def shrink(model: nn.Module, inputs: Any, target: Target) -> nn.Module:
     batches = split_batches(inputs)
     dense = plain_copy(model).eval()
     choice = _Choice(dense, *batches, Counter(dense, inputs[0]))
-    rows = choice.rows(target)
-    small = copy.deepcopy(dense)
-    zero_rows_(small, rows)
+    small = without_rows(dense, choice.rows(target))
     compensate_(small, dense, inputs)
     return compact(small, inputs[0]).train(model.training)
 
@@ -84,7 +82,7 @@ class _Choice:
         modules = registered_layers(dense)
         self._runs = PairedRuns(dense, fitting)
         moments = self._runs.own_moments()
-        layers = [name for name in counter.cuttable if name in modules]
+        layers = counter.cuttable
         self._sizes = {name: registered_kind(modules[name]).n_rows(modules[name], "input") for name in layers}
         self._readers = {
             name: Reader(moments[name], matrix_of(modules[name]), len(moments[name].z) // self._sizes[name])
@@ -103,8 +101,8 @@ class _Choice:
         whole = float(getattr(self._counter.dense, target.of))
         asked = target.amount(whole)
         numbers = allocated(self._curves, lambda numbers: self._left(numbers, target), asked)
-        if self._left(numbers, target) > asked:
-            least = self._left(numbers, target)
+        least = self._left(numbers, target)
+        if least > asked:
             raise InvalidValueError(
                 f"target: at least {least:,.0f} of {whole:,.0f} {target.of} are left, {least / whole:.1%}, with one "
                 f"channel of each kind; asked were {asked:,.0f}"
@@ -128,8 +126,8 @@ class _Choice:
         errors = [0.0]
         for number in removed[1:]:
             flags = flagged_rows(self._sizes, [kind.rows[channel] for channel in order[:number]])
-            zero_rows_(self._scratch, {name: flags[name] for name in kind.readers})
             for name in kind.readers:
+                zero_rows_(self._scratch.get_submodule(name), torch.from_numpy(flags[name]))
                 if name in self._readers:
                     layer = LayerToFit(self._scratch, name, self._runs.norms)
                     layer.write_(layer.fits(self._readers[name].moments, [_DAMPING])[0])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch_growl.errors import GrowlWarning
 from torch_growl.networks.compaction import compact, fixed_modules, structure_of
 from torch_growl.networks.execution import split_inputs
-from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, scale_rows_
+from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, zero_rows_
 from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
 from torch_growl.networks.wiring import Flags, connections, needed_among
@@ -257,9 +257,9 @@ def zero_half_(network: nn.Module, names: Iterable[str], seed: int) -> None:
     random = np.random.default_rng(seed)
     for name in names:
         module = network.get_submodule(name)
-        kept = torch.from_numpy(random.random(registered_kind(module).sizes(module).inputs) < 0.5)
-        kept[0] = True  # a layer of zeros would be a constant
-        scale_rows_(module, kept.to(cast(Tensor, module.weight).device))
+        gone = torch.from_numpy(random.random(registered_kind(module).sizes(module).inputs) >= 0.5)
+        gone[0] = False  # a layer of zeros would be a constant
+        zero_rows_(module, gone)
 
 
 def _weight_and_bias(module: nn.Module) -> list[Tensor]:

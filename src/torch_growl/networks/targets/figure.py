@@ -11,15 +11,15 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction import compact
-from torch_growl.networks.layers import plain_copy, registered_layers, scale_rows_
+from torch_growl.networks.layers import plain_copy, registered_layers, zero_rows_
 from torch_growl.networks.storage import save
 from torch_growl.networks.targets.counting import Counter, Left
 from torch_growl.networks.targets.layer_timings import Latency
@@ -171,7 +171,6 @@ class Figure:
         self._points = [(float(estimate), float(figure)) for estimate, figure in state]
 
 
-@torch.no_grad()
 def without_rows(model: nn.Module, gone: Mapping[str, Flags]) -> nn.Module:
     """Return a plain copy of a network, in eval mode, in which certain rows are zero.
 
@@ -182,7 +181,7 @@ def without_rows(model: nn.Module, gone: Mapping[str, Flags]) -> nn.Module:
     copied = plain_copy(model).eval()
     layers = registered_layers(copied)
     for name, flags in gone.items():
-        scale_rows_(layers[name], torch.from_numpy(~flags).to(cast(Tensor, layers[name].weight).device))
+        zero_rows_(layers[name], torch.from_numpy(flags))
     return copied
 
 

@@ -25,8 +25,9 @@ from torch.nn import functional as F
 import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, missing, options, workplace
+from benchmarks.learning.training.fitting import accuracy
 from torch_growl.application.data.datasets import load_cifar10, load_mnist
-from torch_growl.application.data.splits import Splits
+from torch_growl.application.data.splits import Splits, TensorSplit
 from torch_growl.application.models.perceptrons import mlp
 from torch_growl.application.models.residual import ResidualBlock, resnet_cifar
 from torch_growl.networks.compaction import compact
@@ -58,8 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         model, splits = _network(name, given)
         images = splits.train.batch(torch.randperm(len(splits.train), generator=_seeded(0))[: BATCH * BATCHES])[0]
         inputs = list(images.split(BATCH))
-        test = splits.test.batch(torch.randperm(len(splits.test), generator=_seeded(1))[: given.images])
-        part = done.setdefault(name, {"images": len(test[1]), "dense": accuracy(model, *test)})
+        test = TensorSplit(*splits.test.batch(torch.randperm(len(splits.test), generator=_seeded(1))[: given.images]))
+        part = done.setdefault(name, {"images": len(test), "dense": accuracy(model, test)})
         for share in (0.5,) if given.quick else SHARES:
             for method, prune in METHODS.items():
                 key = f"{method}, {share}"
@@ -96,13 +97,6 @@ def _network(name: str, given: Any) -> tuple[nn.Module, Splits]:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The share of images whose class is found."""
-    found = torch.cat([model(part).argmax(1) for part in x.split(250)])
-    return float((found == y).double().mean())
-
-
-@torch.no_grad()
 def with_new_statistics(model: nn.Module, inputs: list[Tensor]) -> nn.Module:
     """A copy whose batch normalisations are estimated on these inputs."""
     model = copy.deepcopy(model)
@@ -116,7 +110,7 @@ def with_new_statistics(model: nn.Module, inputs: list[Tensor]) -> nn.Module:
 
 
 def _judged(model: nn.Module, small: nn.Module, inputs: list[Tensor], test: Any, macs: int) -> dict[str, Any]:
-    plain, fresh = accuracy(small, *test), accuracy(with_new_statistics(small, inputs), *test)
+    plain, fresh = accuracy(small, test), accuracy(with_new_statistics(small, inputs), test)
     dense = tg.measure(model, inputs[0][:1], latency=False).macs
     return {"accuracy": max(plain, fresh), "as cut": plain, "macs": macs / dense}
 
@@ -124,7 +118,7 @@ def _judged(model: nn.Module, small: nn.Module, inputs: list[Tensor], test: Any,
 def _ours(model: nn.Module, inputs: list[Tensor], share: float, test: Any) -> dict[str, Any]:
     small = tg.shrink(model, inputs, tg.Target(macs=share))
     found = tg.measure(small, inputs[0][:1], latency=False).macs / tg.measure(model, inputs[0][:1], latency=False).macs
-    return {"accuracy": accuracy(small, *test), "macs": found}
+    return {"accuracy": accuracy(small, test), "macs": found}
 
 
 def _magnitude(model: nn.Module, inputs: list[Tensor], share: float, test: Any) -> dict[str, Any]:

@@ -43,6 +43,18 @@ def taking(clock: Clock, *seconds: float) -> Candidate:
     return run
 
 
+def waiting(clock: Clock, seconds: float, waited: float) -> tuple[Candidate, list[Any]]:
+    """A call that takes so many seconds, of which it waits some, and the list of its calls so far."""
+    calls: list[Any] = []
+
+    def run(batch: Any) -> None:
+        calls.append(batch)
+        clock.now += seconds
+        clock.waited += waited
+
+    return run, calls
+
+
 def test_the_median_of_the_calls_after_the_warm_up_in_milliseconds(clock: Clock) -> None:
     slow, fast = taking(clock, 9, 9, 0.4, 0.1, 0.2), taking(clock, 8, 8, 0.03, 0.01, 5)
     example = (torch.randn(2, 3),), {}
@@ -53,34 +65,20 @@ def test_the_median_of_the_calls_after_the_warm_up_in_milliseconds(clock: Clock)
 def test_a_call_that_is_interrupted_counts_its_own_time_where_there_is_one_thread(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, threads: int, ms: float
 ) -> None:
-    interruptions = 0
-
-    def interrupted(batch: Any) -> None:
-        nonlocal interruptions
-        interruptions += 1
-        clock.now += 5.2
-        clock.waited += 5
-
-    monkeypatch.setattr(timing, "_switches", lambda: (interruptions, 0))
+    call, calls = waiting(clock, 5.2, 5)
+    monkeypatch.setattr(timing, "_switches", lambda: (len(calls), 0))
     with threads_set(threads):
-        assert median_ms([interrupted], ((torch.ones(2),), {}), repeats=3) == pytest.approx([ms])
+        assert median_ms([call], ((torch.ones(2),), {}), repeats=3) == pytest.approx([ms])
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_call_that_waits_by_itself_counts_the_time_that_passes(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, interrupted: bool
 ) -> None:
-    waits = 0
-
-    def sleeps(batch: Any) -> None:
-        nonlocal waits
-        waits += 1
-        clock.now += 0.3
-        clock.waited += 0.3
-
-    monkeypatch.setattr(timing, "_switches", lambda: (waits if interrupted else 0, waits))
+    call, calls = waiting(clock, 0.3, 0.3)
+    monkeypatch.setattr(timing, "_switches", lambda: (len(calls) if interrupted else 0, len(calls)))
     with threads_set(1):
-        assert median_ms([sleeps], ((torch.ones(2),), {}), repeats=3) == pytest.approx([300])
+        assert median_ms([call], ((torch.ones(2),), {}), repeats=3) == pytest.approx([300])
 
 
 def test_candidates_take_turns_in_changing_order_on_the_same_fresh_inputs() -> None:

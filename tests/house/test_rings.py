@@ -16,13 +16,14 @@ import pytest
 
 from tests.support import house_imports, house_third_parties, house_tree
 from tests.support.house import House
-from tests.support.house_third_parties import extras_of_users
+from tests.support.house_third_parties import extras_of_users, packages_of_the_command
 from tests.support.house_tree import LINES, too_long
 from tests.support.imports import PACKAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / PACKAGE
-EXTRAS = extras_of_users(ROOT / "pyproject.toml")
+PYPROJECT = ROOT / "pyproject.toml"
+EXTRAS, COMMAND = extras_of_users(PYPROJECT), packages_of_the_command(PYPROJECT)
 CHECKS: dict[str, Callable[[House], list[str]]] = {
     name.replace("_", " "): check
     for rules in (house_tree, house_imports, house_third_parties)
@@ -33,7 +34,7 @@ CHECKS: dict[str, Callable[[House], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def house() -> House:
-    return House(SOURCE, EXTRAS)
+    return House(SOURCE, EXTRAS, COMMAND)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -186,6 +187,10 @@ PLANTS = {
     "an extra called required": Plant(
         THIRD, "networks/__init__.py", "Third parties: onnx, ", "onnx as required", "Third parties: "
     ),
+    "the command's package called required": Plant(
+        THIRD, "networks/__init__.py", "Third parties: rich, ", "rich as required", "Third parties: "
+    ),
+    "the command's package at the top of the library": Plant(EXTRA, NETWORKS, "import rich", "imports rich"),
     "an extra at the top": Plant(EXTRA, NETWORKS, "try:\n    import onnx\nexcept ImportError: ...", "imports onnx"),
     "an extra in a class": Plant(EXTRA, NETWORKS, "class Planted:\n    import onnx", "imports onnx"),
     "an extra in a default": Plant(EXTRA, NETWORKS, 'def planted(of=__import__("onnx")): ...', "imports onnx"),
@@ -244,7 +249,7 @@ def planted(plant: Plant, copy: Path) -> Iterator[None]:
 def test_a_planted_offence_is_seen(name: str, copy: Path) -> None:
     plant = PLANTS[name]
     with planted(plant, copy):
-        found = CHECKS[plant.check](House(copy, EXTRAS))
+        found = CHECKS[plant.check](House(copy, EXTRAS, COMMAND))
     assert any(plant.said in offence for offence in found), found
 
 

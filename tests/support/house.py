@@ -33,10 +33,12 @@ class House:
     Args:
         folder: the package, usually ``src/torch_growl``.
         extras: the optional packages of pyproject's extras for users, as they are imported.
+        command: the packages that only the command needs.
     """
 
     folder: Path
     extras: frozenset[str] = frozenset()
+    command: frozenset[str] = frozenset()
     files: dict[str, Path] = field(init=False)  # "networks.layers.kinds": its file; doors and rings under their folder
 
     def __post_init__(self) -> None:

@@ -14,15 +14,43 @@ from tests.support.imports import PACKAGE, Import, attributes
 OPTIONAL = "Optional packages"
 
 
+COMMAND = "cli"  # the extra that the command needs
+COMMAND_RING = "application"
+IMPORTED_AS = {"scikit_learn": "sklearn", "pyyaml": "yaml"}
+
+
 def extras_of_users(pyproject: Path) -> frozenset[str]:
     """Packages of pyproject's extras for users, as they are imported.
 
-    These are the extras that the extra ``test`` takes in, ``torch-growl[onnx,…]``; those for developers are no user's.
+    These are the extras that the extra ``test`` takes in, ``torch-growl[onnx,…]``, without the packages of the
+    command; those for developers are no user's.
     """
-    extras: dict[str, list[str]] = tomllib.loads(pyproject.read_text("utf-8"))["project"]["optional-dependencies"]
+    extras = _extras(pyproject)
     taken = [re.findall(r"\w+", wanted)[2:] for wanted in extras["test"] if wanted.startswith("torch-growl[")]
-    packages = {re.split(r"[\[<>=~! ]", wanted)[0] for names in taken for name in names for wanted in extras[name]}
-    return frozenset(package.replace("-", "_").lower() for package in packages)
+    return frozenset(
+        package
+        for names in taken
+        for name in names
+        if name != COMMAND
+        for package in _imported(extras[name])
+        if package not in packages_of_the_command(pyproject)
+    )
+
+
+def packages_of_the_command(pyproject: Path) -> frozenset[str]:
+    """Packages of the extra ``cli``, as they are imported: required by the command, unknown to the library."""
+    return frozenset(_imported(_extras(pyproject)[COMMAND]))
+
+
+def _extras(pyproject: Path) -> dict[str, list[str]]:
+    extras: dict[str, list[str]] = tomllib.loads(pyproject.read_text("utf-8"))["project"]["optional-dependencies"]
+    return extras
+
+
+def _imported(requirements: list[str]) -> Iterator[str]:
+    for wanted in requirements:
+        package = re.split(r"[\[<>=~! ]", wanted)[0].replace("-", "_").lower()
+        yield IMPORTED_AS.get(package, package)
 
 
 def third_parties_are_those_listed(house: House) -> list[str]:
@@ -47,13 +75,22 @@ def third_parties_are_those_listed(house: House) -> list[str]:
             f"{ring} lists {name} as {'optional' if optional else 'required'}, pyproject does not"
             for optional in (True, False)
             for name in house.third_parties(ring, OPTIONAL if optional else "Third parties")
-            if (name in house.extras) != optional
+            if (name in _optional(house, ring)) != optional
         ]
     return found
 
 
 def extras_are_imported_in_functions(house: House) -> list[str]:
-    return [f"{each} is optional" for each in _foreign(house) if each.top in house.extras and each.at_once]
+    return [
+        f"{each} is optional"
+        for each in _foreign(house)
+        if each.at_once and each.top in _optional(house, each.by.split(".")[0])
+    ]
+
+
+def _optional(house: House, ring: str) -> frozenset[str]:
+    """What may be missing where a module of the ring is imported; the command's packages are there for its own ring."""
+    return house.extras if ring == COMMAND_RING else house.extras | house.command
 
 
 def mathematics_knows_no_modules(house: House) -> list[str]:

@@ -11,7 +11,8 @@ The package has three rings, each a folder; a ring imports itself and the rings 
 
 A ring has rooms, each a folder with a door (its ``__init__``): other rooms import what the door names, nothing else.
 Beside the rings lie the modules that every ring may import: the public errors (``errors``), checks of arguments
-(``arguments``), writing whole files (``files``), checksums inside files (``checksums``) and the version.
+(``arguments``), writing whole files (``files``), checksums inside files (``checksums``), tables of notebooks
+(``html_table``) and the version.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from torch_growl.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from torch_growl.application.plots import plot_curve, plot_groups, plot_rows
     from torch_growl.errors import GrowlError, GrowlWarning
     from torch_growl.mathematics.clustering import Partition, cluster_rows
     from torch_growl.mathematics.owl import (
@@ -84,6 +86,9 @@ __all__ = [
     "owl_dual_norm",
     "owl_norm",
     "pld",
+    "plot_curve",
+    "plot_groups",
+    "plot_rows",
     "prox_growl",
     "prox_owl",
     "register_layer",
@@ -97,6 +102,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "application.plots": ["plot_curve", "plot_groups", "plot_rows"],
     "errors": ["GrowlError", "GrowlWarning"],
     "mathematics.clustering": ["Partition", "cluster_rows"],
     "mathematics.owl": [

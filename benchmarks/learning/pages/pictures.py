@@ -25,8 +25,7 @@ from benchmarks.harness.pages import IMAGES
 from benchmarks.learning.training.fitting import state_of
 from torch_growl.application.data.datasets import load_mnist
 from torch_growl.application.models.convolutional import vgg16
-from torch_growl.application.reports.curves import curve_figure
-from torch_growl.application.reports.figures import pixels_figure, similarity_histograms_figure
+from torch_growl.application.plots import curve_figure, pixels_figure, similarity_histograms_figure
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.mathematics.similarity.dense import row_similarity

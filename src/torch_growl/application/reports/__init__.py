@@ -1,10 +1,6 @@
-"""The report of a run, made from its files alone: summary, figures and one HTML page.
-
-``curve_figure`` draws the curve of a sweep over strengths.
-"""
+"""The report of a run, made from its files alone: summary, figures and one HTML page."""
 
 from torch_growl.application.reports.accuracy_notes import accuracy_steps, collapse, loss_note
-from torch_growl.application.reports.curves import curve_figure
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.reports.summary import headline, summary_table
 from torch_growl.application.reports.target_notes import target_line, target_progress
@@ -12,7 +8,6 @@ from torch_growl.application.reports.target_notes import target_line, target_pro
 __all__ = [
     "accuracy_steps",
     "collapse",
-    "curve_figure",
     "headline",
     "loss_note",
     "make_report",

@@ -20,8 +20,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from torch_growl.application.recipes import ACCURACIES
-from torch_growl.application.reports.figures import (
+from torch_growl.application.plots import (
     layer_bars_figure,
     pixels_figure,
     progress_figure,
@@ -29,6 +28,7 @@ from torch_growl.application.reports.figures import (
     similarity_figure,
     similarity_histograms_figure,
 )
+from torch_growl.application.recipes import ACCURACIES
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
 from torch_growl.application.reports.summary import comparisons, count, headline, percent
 from torch_growl.application.reports.target_notes import target_line

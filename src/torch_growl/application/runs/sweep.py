@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from torch_growl.application.plots import curve_figure
 from torch_growl.application.recipes import Recipe
-from torch_growl.application.reports import curve_figure, make_report
+from torch_growl.application.reports import make_report
 from torch_growl.application.runs.listeners import Watcher
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder

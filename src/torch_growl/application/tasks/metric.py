@@ -7,41 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch_growl.application.plots import PERCENT, Scale
+
 __all__ = ["ACCURACY", "PERCENT", "Metric", "metric_of", "scores_of"]
 
-PERCENT = "%"
 _MOST_LOST = 0.01  # as a share: of 1 for metrics in per cent, of the earlier value for others
 
 
 @dataclass(frozen=True)
-class Metric:
-    """The measure of how good a network is.
-
-    Attributes:
-        name: such as ``accuracy`` or ``perplexity``.
-        higher_is_better: False for errors.
-        unit: of its values; ``%``: values are shares of 1 and are shown in per cent; empty: plain numbers.
-    """
-
-    name: str
-    higher_is_better: bool
-    unit: str = ""
-
-    @property
-    def factor(self) -> float:
-        """The factor of values where they are shown: 100 in per cent, otherwise 1."""
-        return 100.0 if self.unit == PERCENT else 1.0
-
-    @property
-    def title(self) -> str:
-        """The name with a capital letter, for headings."""
-        return self.name[:1].upper() + self.name[1:]
-
-    @property
-    def label(self) -> str:
-        """The name with its unit, for the axis of a figure; for errors also that lower is better."""
-        unit = f" ({self.unit})" if self.unit else ""
-        return f"{self.name}{unit}{'' if self.higher_is_better else ', lower is better'}"
+class Metric(Scale):
+    """The measure of how good a network is, and its values in words."""
 
     def text(self, value: float | None, digits: int = 2) -> str:
         """Format a value: ``98.31 %``, or about as many significant digits with the unit; None and NaN are ``–``."""

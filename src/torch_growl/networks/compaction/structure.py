@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import nn
 
 from torch_growl.errors import InvalidValueError
+from torch_growl.html_table import html_table
 from torch_growl.mathematics.clustering import PRUNED
 from torch_growl.networks.layers import warn_on_save_pretrained_
 
@@ -140,7 +141,10 @@ class AttributeChange:
 
 @dataclass(frozen=True)
 class Structure:
-    """All differences between a compact network and its dense original; survives copying and pickling."""
+    """All differences between a compact network and its dense original; survives copying and pickling.
+
+    ``str()`` shows it as a table, and so does a notebook.
+    """
 
     layers: tuple[LayerCut, ...]
     parameters: tuple[ParameterCut, ...] = ()
@@ -164,11 +168,24 @@ class Structure:
         ]
 
     def __str__(self) -> str:
-        lines = [f"{'layer':<28} {'form':<6} {'rows':>13} {'outputs':>13}  reason"]
-        for record in self.to_records():
-            rows, outputs = (f"{before} → {after}" for before, after in (record["rows"], record["outputs"]))
-            lines.append(f"{record['layer']:<28} {record['form']:<6} {rows:>13} {outputs:>13}  {record['reason']}")
-        return "\n".join(line.rstrip() for line in lines)
+        lines = [("layer", "form", "rows", "outputs", "reason"), *self._lines()]
+        shown = [
+            f"{name:<28} {form:<6} {rows:>13} {outputs:>13}  {reason}" for name, form, rows, outputs, reason in lines
+        ]
+        return "\n".join(line.rstrip() for line in shown)
+
+    def _repr_html_(self) -> str:
+        changed = sum(layer.changed for layer in self.layers)
+        caption = f"{changed:,} of {len(self.layers):,} layers changed"
+        return html_table(
+            ("layer", "form", "rows", "outputs", "reason"), self._lines(), caption=caption, text_columns=(0, 1, 4)
+        )
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        return [
+            (cut.name, cut.form, f"{cut.inputs} → {cut.width}", f"{cut.outputs} → {cut.outputs_left}", cut.reason)
+            for cut in self.layers
+        ]
 
 
 def structure_of(small: nn.Module) -> Structure:

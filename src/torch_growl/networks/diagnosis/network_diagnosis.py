@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from torch_growl.arguments import check_count
 from torch_growl.errors import InvalidValueError
+from torch_growl.html_table import html_table
 from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.diagnosis.feasibility import Feasibility, feasibility_of
 from torch_growl.networks.diagnosis.layer_diagnosis import LayerDiagnosis, diagnose_layers
@@ -27,7 +28,7 @@ __all__ = ["Diagnosis", "doctor"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The result of :func:`doctor`; ``str()`` shows it as a table.
+    """The result of :func:`doctor`; ``str()`` shows it as a table, and so does a notebook.
 
     Attributes:
         layers: every module that owns parameters with two dimensions or more, in the order of registration.
@@ -78,6 +79,11 @@ class Diagnosis:
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join([*table, "", *self.outlook()])
 
+    def _repr_html_(self) -> str:
+        titles, *lines = self.cells()
+        caption = f"{self.weights:,} weights, {self.macs:,} MACs"
+        return html_table(titles, lines, caption=caption, text_columns=_TEXTS, notes=self.outlook())
+
     def outlook(self) -> list[str]:
         """The lines on what can be reached: the least and the most, the effect of a strength, the self-check."""
         lines = self.feasibility.lines()
@@ -94,6 +100,7 @@ class Diagnosis:
 
 
 _TITLES = ("layer", "type", "penalised", "rows", "weights", "MACs", "form", "½ saves", "½ saves MACs", "reason")
+_TEXTS = (0, 1, 2, 6, 9)  # columns of words
 
 
 def doctor(

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from torch_growl.arguments import check_count
 from torch_growl.errors import InvalidValueError, first_line
+from torch_growl.html_table import html_table
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs, fixed_modules
 from torch_growl.networks.execution import (
@@ -41,7 +42,7 @@ __all__ = ["Measurement", "count_macs", "measure", "recorded_run"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """The result of :func:`measure`; ``str()`` shows it as a table.
+    """The result of :func:`measure`; ``str()`` shows it as a table, and so does a notebook.
 
     Attributes:
         weights: elements of all parameters.
@@ -64,14 +65,20 @@ class Measurement:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [
-            f"weights           {self.weights:>14,}",
-            f"distinct weights  {self.distinct_weights:>14,}",
-            f"bytes             {self.bytes:>14,}",
-            f"MACs              {self.macs:>14,}",
-        ]
-        lines += [f"{f'ms, batch {size}':<17} {value:>14.3f}" for size, value in self.latency_ms.items()]
-        return "\n".join(lines)
+        return "\n".join(f"{name:<17} {value:>14}" for name, value in self._lines())
+
+    def _repr_html_(self) -> str:
+        return html_table(("", "value"), self._lines(), caption="measured")
+
+    def _lines(self) -> list[tuple[str, str]]:
+        counted = {
+            "weights": self.weights,
+            "distinct weights": self.distinct_weights,
+            "bytes": self.bytes,
+            "MACs": self.macs,
+        }
+        timed = [(f"ms, batch {size}", f"{value:.3f}") for size, value in self.latency_ms.items()]
+        return [(name, f"{value:,}") for name, value in counted.items()] + timed
 
 
 def measure(

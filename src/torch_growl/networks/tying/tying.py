@@ -15,6 +15,7 @@ from typing import Any
 from torch_growl.arguments import check_choice, check_count
 from torch_growl.checksums import parse_json
 from torch_growl.errors import InvalidValueError, LayerError
+from torch_growl.html_table import html_table
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.layers import Side
 
@@ -66,6 +67,8 @@ class LayerTying:
 class Tying:
     """The tyings of some layers, in the network's order; indexed by a layer's name.
 
+    A notebook shows it as a table.
+
     Raises:
         InvalidValueError: two entries name the same layer.
 
@@ -105,6 +108,23 @@ class Tying:
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    def _repr_html_(self) -> str:
+        lines = [
+            (
+                layer.name,
+                f"{layer.partition.n_rows:,}",
+                f"{layer.partition.nonzero:,}",
+                f"{layer.partition.n_groups:,}",
+                f"{layer.sparsity:.1%}",
+                f"{layer.sharing:.2f}",
+                "" if layer.tied else "left untied",
+            )
+            for layer in self.layers
+        ]
+        titles = ("layer", "rows", "nonzero", "groups", "sparsity", "sharing", "")
+        caption = f"sparsity {self.sparsity:.1%}, sharing {self.sharing:.2f}, compression {self.compression():.2f}x"
+        return html_table(titles, lines, caption=caption, text_columns=(0, 6))
 
     @property
     def sparsity(self) -> float:

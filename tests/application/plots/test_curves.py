@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torch_growl.application.reports.curves import curve_figure
+from torch_growl.application.plots.curves import curve_figure
 from torch_growl.application.tasks import Metric
 
 

@@ -1,4 +1,4 @@
-"""Figures: every row where it belongs, and thinned where there are too many."""
+"""Figures of a training: stages are told apart, and of too many rows some of each kind are drawn."""
 
 from __future__ import annotations
 
@@ -8,55 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from tests.support.made_up_run import tied_rows
-from torch_growl.application.reports.figures import (
-    by_group,
-    pixels_figure,
-    progress_figure,
-    row_norms_figure,
-    similarity_figure,
-)
+from torch_growl.application.plots.training_figures import progress_figure, row_norms_figure
 from torch_growl.application.tasks import Metric
-
-
-def test_groups_are_drawn_where_their_pixels_are() -> None:
-    labels = [-1] * 64
-    labels[9], labels[10], labels[63] = 0, 0, 7  # a group of two in line 1, one alone in the corner
-    figure = pixels_figure("fc1", labels, (8, 8))
-    axis = figure.axes[0]
-    drawn = np.asarray(axis.images[0].get_array())
-    assert drawn.shape == (8, 8)
-    assert {code: int((drawn == code).sum()) for code in np.unique(drawn).tolist()} == {0: 61, 1: 1, 2: 2}
-    assert drawn[1, 1] == drawn[1, 2] == 2
-    assert drawn[7, 7] == 1
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["61 pruned", "1 alone", "2 tied in 1 group"]
-
-
-def test_colour_images_have_a_panel_for_each_channel() -> None:
-    figure = pixels_figure("fc1", [0, -1, -1, -1, 1, 1, 1, 1, 2, 2, -1, 0], (2, 2))
-    drawn = [np.asarray(axis.images[0].get_array()).tolist() for axis in figure.axes]
-    assert [axis.get_title() for axis in figure.axes] == ["channel 1", "channel 2", "channel 3"]
-    assert drawn == [[[3, 0], [0, 0]], [[2, 2], [2, 2]], [[4, 4], [0, 3]]]
-
-
-def test_similarity_is_ordered_by_group() -> None:
-    labels = np.array([5, 0, -1, 1, 0, 1, 1])
-    assert by_group(labels).tolist() == [3, 5, 6, 1, 4, 0]
-    rows = tied_rows(labels.tolist(), 50, 0.0)
-    figure = similarity_figure("fc1", labels.tolist(), rows, rows, np.eye(7))
-    before, after, inputs = (np.asarray(axis.images[0].get_array()) for axis in figure.axes[:3])
-    same = labels[by_group(labels)][:, None] == labels[by_group(labels)]
-    np.testing.assert_allclose(before[same], 1, atol=1e-6)
-    assert (before[~same] < 0.9).all()
-    np.testing.assert_array_equal(before, after)
-    np.testing.assert_array_equal(inputs, np.eye(6))
-
-
-def test_big_layers_are_thinned_and_the_title_says_so() -> None:
-    labels = list(range(1000))
-    figure = similarity_figure("big", labels, np.random.default_rng(0).normal(size=(1000, 4)))
-    assert np.asarray(figure.axes[0].images[0].get_array()).shape == (400, 400)
-    assert "400 of 1,000 nonzero rows" in figure.get_suptitle()
 
 
 def test_of_many_lines_some_of_each_kind_are_drawn() -> None:

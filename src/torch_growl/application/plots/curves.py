@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from torch_growl.application.plots.scale import PERCENT, Scale
+from torch_growl.application.plots.style import ACCURACY, BLUE, DARK, GREEN, GREY, LIGHT, ORANGE, VERMILLION, blank
 
-from torch_growl.application.reports.figures import BLUE, DARK, GREY, LIGHT, ORANGE, VERMILLION
-from torch_growl.application.tasks import ACCURACY, PERCENT, Metric
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["curve_figure"]
 
-_COLOURS = (BLUE, VERMILLION, "#009E73", ORANGE, "#CC79A7", "#56B4E9", "#332288", GREY)
+_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9", "#332288", GREY)
 _MARKERS = "osD^vPX*"
 
 
@@ -21,7 +22,7 @@ def curve_figure(
     *,
     dense: float,
     lowest: float | None = None,
-    metric: Metric = ACCURACY,
+    metric: Scale = ACCURACY,
 ) -> Figure:
     """Draw a metric against compression, one line for every method; better is up, whichever direction that is.
 
@@ -31,7 +32,9 @@ def curve_figure(
         lowest: the value at the lower edge of the figure; None: just below the lowest point.
         metric: accuracy, with values 0..1, or another.
     """
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    figure = blank(8, 4.8)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     axis = figure.add_subplot()
     axis.axhline(metric.factor * dense, color=DARK, linestyle=":", linewidth=1.2, label="dense")
     for i, (name, points) in enumerate(curves.items()):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 
 import torch_growl as tg
+from tests.support.pruned_networks import set_rows_
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError
+from torch_growl.networks.layers import rows_of
+from torch_growl.networks.tying import existing_tying
 
 
 def redundant(kind: str) -> tuple[nn.Module, list[torch.Tensor]]:
@@ -111,22 +116,123 @@ def test_bad_arguments_are_refused_and_nothing_changes(change: Any, message: str
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_tied_network_is_refused_by_layer_name() -> None:
-    dense, inputs = redundant("linear")
-    model = copy.deepcopy(dense)
-    tg.tie_(model, tg.find_tying(model, layers=["1"], preference=0.9))
-    with pytest.raises(InvalidValueError, match="layer '1' is parametrized"):
-        tg.compensate_(model, dense, inputs)
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {  # the layer, its inputs, their dimension
+    "Linear": (lambda: nn.Linear(6, 5), (64, 6), 1),
+    "Linear without bias": (lambda: nn.Linear(6, 5, bias=False), (64, 6), 1),
+    "Linear of tokens": (lambda: nn.Linear(6, 5), (16, 4, 6), 2),
+    "Conv1d": (lambda: nn.Conv1d(6, 5, 3), (16, 6, 9), 1),
+    "Conv2d": (lambda: nn.Conv2d(6, 5, 3, padding=1), (16, 6, 7, 7), 1),
+    "Conv2d, reflected": (
+        lambda: nn.Conv2d(6, 5, 3, stride=2, dilation=2, padding=2, padding_mode="reflect"),
+        (16, 6, 9, 9),
+        1,
+    ),
+    "Conv2d of two groups": (lambda: nn.Conv2d(6, 4, 3, groups=2), (16, 6, 7, 7), 1),
+    "Conv3d": (lambda: nn.Conv3d(6, 5, (1, 2, 3)), (8, 6, 3, 4, 5), 1),
+}
 
 
-def test_a_masked_network_is_refused_by_layer_name() -> None:
+def of_one_layer(name: str) -> tuple[nn.Module, list[torch.Tensor]]:
+    """A layer whose input 2 is a linear function of inputs 0 and 1, and whose input 4 is a multiple of input 3."""
+    torch.manual_seed(0)
+    layer, shape, dim = LAYERS[name]
+    batches = [torch.randn(shape) for _ in range(4)]
+    for x in batches:
+        own = x.movedim(dim, 0)
+        own[2] = 2 * own[0] - 0.5 * own[1]
+        own[4] = 1.5 * own[3]
+    return nn.Sequential(layer()).eval(), batches
+
+
+def worst(model: nn.Module, dense: nn.Module, batches: list[torch.Tensor]) -> float:
+    with torch.no_grad():
+        return max(float((model(x) - dense(x)).abs().max()) for x in batches)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_with_rows_give_what_removed_inputs_carried_to_the_rest(name: str) -> None:
+    dense, batches = of_one_layer(name)
+    model = copy.deepcopy(dense)
+    set_rows_(model[0], zero=[2])
+    assert worst(model, dense, batches) > 0.1
+    found = tg.compensate_(model, dense, batches)
+    assert worst(model, dense, batches) < 1e-3
+    assert not rows_of(model[0])[2].any()
+    assert set(found.layers) == {"0"}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_tied_by_tie_stay_tied_and_take_the_best_common_row(name: str) -> None:
+    dense, batches = of_one_layer(name)
+    model = copy.deepcopy(dense)
+    equal = copy.deepcopy(dense)
+    set_rows_(equal[0], tied=[(3, 4)])
+    tg.tie_(model, existing_tying(equal, ["0"]))
+    assert worst(model, dense, batches) > 0.05
+    tg.compensate_(model, dense, batches)
+    assert worst(model, dense, batches) < 1e-3
+    rows = rows_of(model[0])
+    assert torch.equal(rows[3], rows[4])
+    assert "original" in dict(model[0].parametrizations.weight.named_parameters())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_with_a_mask_of_rows_keep_it(name: str) -> None:
+    dense, batches = of_one_layer(name)
+    model = copy.deepcopy(dense)
+    set_rows_(model[0], zero=[2])
+    prune.custom_from_mask(model[0], "weight", (model[0].weight != 0).float())
+    with torch.no_grad():
+        model[0].weight_orig.add_(1.0)
+    with pytest.warns(GrowlWarning, match="made permanent in the copy"):
+        tg.compensate_(model, dense, batches)
+    assert not rows_of(model[0])[2].any()
+    assert worst(model, dense, batches) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda layer: parametrizations.weight_norm(layer), "another parametrization than that of tie_"),
+        (lambda layer: prune.l1_unstructured(layer, "weight", amount=3), "its prune mask is one of single weights"),
+        (lambda layer: prune.random_unstructured(layer, "bias", amount=1), "its bias has a prune mask"),
+        (lambda layer: nn.utils.spectral_norm(layer), "its weight has an old spectral_norm"),
+    ],
+    ids=["weight norm", "mask of weights", "mask of a bias", "old spectral norm"],
+)
+@pytest.mark.filterwarnings("ignore:made permanent")
+def test_a_layer_that_cannot_be_written_is_left_with_the_reason(change: Any, reason: str) -> None:
     dense, inputs = redundant("linear")
     model = copy.deepcopy(dense)
-    prune.ln_structured(model[1], "weight", amount=1, n=2, dim=1)
-    before = model[1].weight_orig.clone()
-    with pytest.raises(LayerError, match="layer '1' has .*; make it permanent before its rows are fitted"):
+    with torch.no_grad():
+        model[1].weight[:, 3] = 0
+    for network in (dense, model):
+        torch.manual_seed(0)
+        change(network[3])
+    before = [value.clone() for value in model[3].parameters()]
+    found = tg.compensate_(model, dense, inputs)
+    assert list(found.layers) == ["1"]
+    assert re.search(reason, found.left["3"])
+    assert all(torch.equal(a, b) for a, b in zip(before, model[3].parameters(), strict=True))
+
+
+def test_a_constant_input_goes_to_the_bias() -> None:
+    dense, batches = of_one_layer("Linear")
+    for x in batches:
+        x[:, 5] = 3.0
+    model = copy.deepcopy(dense)
+    set_rows_(model[0], zero=[5])
+    tg.compensate_(model, dense, batches)
+    torch.testing.assert_close(model[0].bias, dense[0].bias + 3 * dense[0].weight[:, 5], rtol=1e-4, atol=1e-4)
+
+
+def test_nan_weights_are_refused_by_layer_name() -> None:
+    dense, inputs = redundant("linear")
+    model = copy.deepcopy(dense)
+    with torch.no_grad():
+        model[1].weight[0, 0] = torch.nan
+    with pytest.raises(LayerError, match="layer '1' has NaN or infinite weights"):
         tg.compensate_(model, dense, inputs)
-    assert torch.equal(model[1].weight_orig, before)
 
 
 def test_a_compiled_network_and_one_that_keeps_an_activation_are_fitted() -> None:

@@ -58,7 +58,7 @@ def test_the_mean_of_a_normalisation_takes_the_place_of_a_bias() -> None:
     layer = LayerToFit(net, "0", {"0": "1"})
     x = torch.randn(4, 2, 5, 5)
     before = net(x).detach()
-    layer.write_((layer.matrix * 0, torch.full((3,), 2.0)))
+    layer.write_([(layer.matrices[0] * 0, torch.full((3,), 2.0))])
     gamma, size = net[1].weight, torch.sqrt(net[1].running_var + net[1].eps)
     wanted = (2.0 - 0.0) * gamma / size + net[1].bias
     torch.testing.assert_close(net(x).detach(), wanted.detach()[None, :, None, None].expand_as(before))

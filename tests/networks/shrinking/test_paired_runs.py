@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.execution import split_examples
 from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 
@@ -23,7 +23,7 @@ class Counts(nn.Module):
         self.norm, self.ends = nn.BatchNorm1d(2), 0
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.b(torch.relu(self.b(torch.relu(self.a(x)))))
+        x = self.b(torch.relu(self.b(input=torch.relu(self.a(x)))))
         x = self.norm(self.c(x.unsqueeze(1)))
         self.ends += 1
         return x
@@ -44,7 +44,7 @@ def test_moments_are_of_the_models_inputs_and_the_dense_outputs() -> None:
     assert runs.order == ["a", "b", "c"]
     assert runs.norms == {"c": "norm"}
     ends = dense.ends, model.ends
-    moments = runs.moments(model, "b", batches())
+    [moments] = runs.moments(model, "b", batches())
     assert (dense.ends, model.ends) == ends, "a run ends at the layer"
     assert moments.count == 2 * 18
     x = torch.cat([args[0] for args, _ in batches()])
@@ -56,17 +56,30 @@ def test_moments_are_of_the_models_inputs_and_the_dense_outputs() -> None:
     torch.testing.assert_close(moments.zy, z.double().t() @ y.double(), rtol=1e-5, atol=1e-5)
     own = runs.own_moments()
     assert set(own) == {"a", "b", "c"}
-    torch.testing.assert_close(own["b"].y, y.double().sum(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(own["b"][0].y, y.double().sum(0), rtol=1e-5, atol=1e-5)
 
 
 def test_of_many_positions_some_are_drawn_the_same_ones_for_a_seed() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3)).eval()
     x = split_examples([torch.randn(8, 1, 34, 34)])
     runs = PairedRuns(net, x)
-    first, second = (runs.moments(net, "0", x) for _ in range(2))
+    first, second = (runs.moments(net, "0", x)[0] for _ in range(2))
     assert first.count == 16 * 9
     assert torch.equal(first.zz, second.zz)
     assert first.error(*_own(net)) < 1e-12, "inputs and outputs are of the same positions"
+
+
+def test_layers_that_share_a_weight_have_no_moments() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    assert PairedRuns(net.eval(), batches()).order == ["2"]
+
+
+def test_nan_inputs_are_refused_by_layer_name() -> None:
+    net = nn.Sequential(nn.Linear(4, 4)).eval()
+    runs = PairedRuns(net, batches())
+    with pytest.raises(LayerError, match="layer '0' has NaN or infinite inputs or outputs"):
+        runs.moments(net, "0", split_examples([torch.full((2, 4), torch.nan)]))
 
 
 def _own(net: nn.Sequential) -> Any:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.layers import rows_of
-from torch_growl.networks.shrinking.moments import Moments, matrix_of, write_matrix_
+from torch_growl.networks.shrinking.moments import Moments, error_of, matrices_of, write_matrices_
 
 __all__ = ["LayerToFit", "fitted"]
 
-Fit = tuple[Tensor, Tensor]
+Fit = Sequence[tuple[Tensor, Tensor]]  # for every group its matrix and its bias
 
 DAMPINGS = (1e-8, 1e-4, 1e-3, 1e-2, 1e-1)  # of the mean variance of an input
 
@@ -22,14 +22,14 @@ DAMPINGS = (1e-8, 1e-4, 1e-3, 1e-2, 1e-1)  # of the mean variance of an input
 def fitted(
     moments: Moments, labels: Tensor, current: Tensor, *, offset: bool, dampings: Sequence[float] = DAMPINGS
 ) -> list[tuple[Tensor, Tensor]]:
-    """Fit a layer's rows, so that its outputs come near the wanted ones in the mean square.
+    """Fit the rows of a layer or of one of its groups: its outputs come near the wanted ones in the mean square.
 
     With z the values that a layer reads, summed over the members of each group, and y the wanted outputs, it minimises
     E‖z W + b − y‖² + δ‖W − W₀‖², W₀ the rows as they are: what removed and tied inputs carried goes to the rows that
     stay (the surgeon's formula of Hassibi and Stork 1993, for whole rows).
 
     Args:
-        moments: of the layer.
+        moments: of the layer or the group.
         labels: ``(D,)`` for each value read: the number of its group, −1 for removed ones.
         current: ``(D, outputs)``, the rows as they are; equal within a group.
         offset: whether there is a bias, or a mean that takes its place; otherwise b = 0.
@@ -72,7 +72,7 @@ class LayerToFit:
         norms: for layers without a bias, the batch normalisation whose running mean takes its place.
 
     Attributes:
-        matrix: its rows, float64, ``(rows · taps, outputs)``.
+        matrices: the rows of every group, float64, ``(rows · taps, outputs)``.
         offset: whether there is a bias, or a mean that takes its place.
     """
 
@@ -80,29 +80,40 @@ class LayerToFit:
         self.module = network.get_submodule(name)
         self._bias = self.module._parameters.get("bias")
         self._norm = network.get_submodule(norms[name]) if self._bias is None and name in norms else None
-        self.matrix = matrix_of(self.module)
+        self.matrices = matrices_of(self.module)
         self.offset = self._bias is not None or self._norm is not None
 
-    def error(self, moments: Moments) -> float:
-        """The error with the rows and the bias as they are; a mean that takes a bias' place is taken as right."""
-        if self._norm is not None:
-            return moments.error(self.matrix, moments.y / moments.count - moments.z / moments.count @ self.matrix)
-        return moments.error(self.matrix, 0.0 if self._bias is None else self._bias.detach().double())
+    def error(self, moments: Sequence[Moments]) -> float:
+        """The error with the rows and the bias as they are; a mean that takes a bias' place is taken as right.
 
-    def fits(self, moments: Moments, dampings: Sequence[float] = DAMPINGS) -> list[Fit]:
-        """Fit the rows; zero rows stay zero and bit-equal rows stay bit-equal."""
-        partition = torch.tensor(Partition.from_rows(rows_of(self.module)).labels, device=self.matrix.device)
-        taps = len(self.matrix) // len(partition)
-        inner = torch.arange(taps, device=partition.device).repeat(len(partition))
-        labels = partition.repeat_interleave(taps)
-        labels = torch.where(labels >= 0, labels * taps + inner, labels)
-        return fitted(moments, labels, self.matrix, offset=self.offset, dampings=dampings)
+        Args:
+            moments: of every group.
+        """
+        biases: Sequence[Tensor | float] = [0.0] * len(moments)
+        if self._norm is not None:
+            biases = [m.y / m.count - m.z / m.count @ matrix for m, matrix in zip(moments, self.matrices, strict=True)]
+        elif self._bias is not None:
+            biases = self._bias.detach().double().chunk(len(moments))
+        return error_of(moments, list(zip(self.matrices, biases, strict=True)))
+
+    def fits(self, moments: Sequence[Moments], dampings: Sequence[float] = DAMPINGS) -> list[Fit]:
+        """Fit the rows with each damping; zero rows stay zero and bit-equal rows of one group stay bit-equal."""
+        rows = rows_of(self.module)
+        found = []
+        for own, matrix, members in zip(moments, self.matrices, rows.chunk(len(moments)), strict=True):
+            partition = torch.tensor(Partition.from_rows(members).labels, device=matrix.device)
+            taps = len(matrix) // len(partition)
+            inner = torch.arange(taps, device=partition.device).repeat(len(partition))
+            labels = partition.repeat_interleave(taps)
+            labels = torch.where(labels >= 0, labels * taps + inner, labels)
+            found.append(fitted(own, labels, matrix, offset=self.offset, dampings=dampings))
+        return list(zip(*found, strict=True))
 
     @torch.no_grad()
     def write_(self, fit: Fit) -> None:
         """Write a fit into the layer, and what it needs as a bias into the bias or off the running mean."""
-        matrix, shift = fit
-        write_matrix_(self.module, matrix)
+        write_matrices_(self.module, [matrix for matrix, _ in fit])
+        shift = torch.cat([bias for _, bias in fit])
         if self._bias is not None:
             self._bias.copy_(shift)
         elif self._norm is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from torch_growl.networks.layers import kind_of, registered_kind, row_blocks
 
-__all__ = ["Moments", "has_moments", "inputs_of", "matrix_of", "outputs_of_layer", "write_matrix_"]
+__all__ = ["Moments", "error_of", "has_moments", "inputs_of", "matrices_of", "outputs_of_layer", "write_matrices_"]
 
 MOST_VALUES = 8192  # 512 MiB of second moments in float64
 
@@ -19,35 +20,37 @@ MOST_VALUES = 8192  # 512 MiB of second moments in float64
 def has_moments(module: nn.Module) -> bool:
     """Tell whether every output element of the layer is a product of the values that :func:`inputs_of` gives.
 
-    So it is for Linear layers and convolutions without groups; not for transposed convolutions, whose outputs are sums
-    of a number of products that differs from place to place. Layers whose outputs are computed from more than
+    So it is for Linear layers and convolutions; not for transposed convolutions, whose outputs are sums of a number of
+    products that differs from place to place. Layers whose outputs are computed from more than
     :data:`MOST_VALUES` values are left out, since their moments would not fit into memory.
     """
     kind = kind_of(module)
-    if kind is None or not kind.affine or kind.groups(module) != 1 or getattr(module, "transposed", False):
+    if kind is None or not kind.affine or getattr(module, "transposed", False):
         return False
     if not (kind.is_convolution or kind.channel_dim == -1):
         return False
     return cast(Tensor, module.weight).numel() // kind.n_rows(module, "output") <= MOST_VALUES
 
 
-def matrix_of(module: nn.Module) -> Tensor:
-    """The weight as a float64 matrix ``(inputs · taps, outputs)``; the taps of one input follow one another."""
-    blocks = row_blocks(module).detach()[0].double()
-    return blocks.flatten(2).transpose(1, 2).flatten(0, 1) if blocks.ndim > 2 else blocks
+def matrices_of(module: nn.Module) -> list[Tensor]:
+    """The weight of every group as a float64 matrix ``(inputs · taps, outputs)``; the taps of one input follow one
+    another."""
+    blocks = row_blocks(module).detach().double()  # (groups, inputs, outputs, *taps)
+    return [own.flatten(2).transpose(1, 2).flatten(0, 1) if own.ndim > 2 else own for own in blocks]
 
 
 @torch.no_grad()
-def write_matrix_(module: nn.Module, matrix: Tensor) -> None:
-    """Write a matrix of :func:`matrix_of`'s shape into the weight, rounded to its type."""
-    blocks = row_blocks(module)[0]
-    if blocks.ndim > 2:
-        matrix = matrix.reshape(blocks.shape[0], -1, blocks.shape[1]).transpose(1, 2)
-    blocks.copy_(matrix.reshape(blocks.shape))
+def write_matrices_(module: nn.Module, matrices: Sequence[Tensor]) -> None:
+    """Write matrices of :func:`matrices_of`'s shapes into the weight, rounded to its type."""
+    for own, matrix in zip(row_blocks(module), matrices, strict=True):
+        if own.ndim > 2:
+            matrix = matrix.reshape(own.shape[0], -1, own.shape[1]).transpose(1, 2)
+        own.copy_(matrix.reshape(own.shape))
 
 
 def inputs_of(module: nn.Module, x: Tensor) -> Tensor:
-    """The values that each output element is computed from: ``(positions, inputs · taps)``, padding included."""
+    """The values that output elements are computed from: ``(positions, inputs · taps)``, padding included; those of one
+    group follow one another."""
     if not registered_kind(module).is_convolution:
         return x.reshape(-1, x.shape[-1])
     layer = cast(Any, module)
@@ -97,10 +100,20 @@ class Moments:
         return z, y, self.zz / self.count - torch.outer(z, z), self.zy / self.count - torch.outer(z, y)
 
     def error(self, matrix: Tensor, bias: Tensor | float) -> float:
-        """The mean squared difference of ``z @ matrix + bias`` from y, as a share of y's mean square."""
+        """The mean squared difference of ``z @ matrix + bias`` from y."""
         z, y = self.z / self.count, self.y / self.count
         offset = torch.zeros_like(y) + bias
         square = ((self.zz / self.count @ matrix) * matrix).sum() + offset.square().sum() + 2 * (z @ matrix) @ offset
         cross = (self.zy / self.count * matrix).sum() + y @ offset
-        whole = self.yy / self.count
-        return max(0.0, float(square - 2 * cross) + whole) / whole if whole else 0.0
+        return max(0.0, float(square - 2 * cross) + self.yy / self.count)
+
+
+def error_of(moments: Sequence[Moments], fits: Sequence[tuple[Tensor, Tensor | float]]) -> float:
+    """The mean squared error of a layer's outputs, as a share of the wanted ones' mean square.
+
+    Args:
+        moments: of every group.
+        fits: for every group its matrix and its bias.
+    """
+    whole = sum(own.yy / own.count for own in moments)
+    return sum(own.error(*fit) for own, fit in zip(moments, fits, strict=True)) / whole if whole else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.execution import Inputs, outputs_of, split_examples
-from torch_growl.networks.layers import registered_layers
+from torch_growl.networks.layers import registered_kind, registered_layers
 from torch_growl.networks.shrinking.moments import Moments, has_moments, inputs_of, outputs_of_layer
 
 __all__ = ["PairedRuns", "float_outputs", "output_error", "split_batches"]
@@ -32,7 +33,7 @@ class PairedRuns:
         batches: inputs to run both on.
 
     Attributes:
-        order: the layers that have moments, as they are first called.
+        order: the layers that have moments and share their weight with no other module, as they are first called.
         norms: for layers without a bias of their own, the batch normalisation that reads their outputs and nothing
             else: its mean takes the place of a bias.
     """
@@ -40,6 +41,7 @@ class PairedRuns:
     def __init__(self, dense: nn.Module, batches: Sequence[Inputs]) -> None:
         self.dense, self.batches = dense, batches
         self._calls: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
         self.norms: dict[str, str] = {}
         self._record()
         self.order = list(self._calls)
@@ -58,8 +60,10 @@ class PairedRuns:
                 self.norms[source[0]] = name
 
         hooks = []
+        uses = Counter(id(p) for module in self.dense.modules() for p in module._parameters.values())
         for name, module in registered_layers(self.dense).items():
-            if has_moments(module):
+            if has_moments(module) and uses[id(module._parameters.get("weight"))] == 1:
+                self._groups[name] = registered_kind(module).groups(module)
                 hooks.append(module.register_forward_hook(partial(called, name)))
         for name, module in self.dense.named_modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
@@ -71,34 +75,43 @@ class PairedRuns:
                 hook.remove()
         self.norms = {name: norm for name, norm in self.norms.items() if self._calls[name] == 1}
 
-    def moments(self, model: nn.Module, name: str, batches: Sequence[Inputs], seed: int = 0) -> Moments:
-        """Sum the moments of a layer over batches; of large inputs, positions are drawn at random.
+    def moments(self, model: nn.Module, name: str, batches: Sequence[Inputs], seed: int = 0) -> list[Moments]:
+        """Sum the moments of every group of a layer over batches; of large inputs, positions are drawn at random.
 
         Args:
             model: the smaller network, of the same shapes, in eval mode; not modified.
             name: the layer.
             batches: some of the batches.
             seed: of the positions that are drawn.
+
+        Raises:
+            LayerError: the layer has NaN or infinite inputs or outputs.
         """
-        found = Moments()
+        found = [Moments() for _ in range(self._groups[name])]
         generator = torch.Generator().manual_seed(seed)
         theirs, mine = self.dense.get_submodule(name), model.get_submodule(name)
         for batch in batches:
             wanted = [outputs_of_layer(theirs, y) for _, y in self._until(self.dense, name, batch)]
             given = [inputs_of(mine, x) for x, _ in self._until(model, name, batch)]
             for z, y in zip(given, wanted, strict=True):
-                found.add(*_some(z, y, generator))
+                _add(found, z, y, generator)
+        for own in found:
+            if not bool(torch.isfinite(own.zz).all() and torch.isfinite(own.zy).all()):
+                raise LayerError(f"layer {name!r} has NaN or infinite inputs or outputs; its rows cannot be fitted")
         return found
 
-    def own_moments(self) -> dict[str, Moments]:
+    def own_moments(self) -> dict[str, list[Moments]]:
         """The moments of all layers of the dense network, their own outputs being the wanted ones, in one run each."""
-        found = {name: Moments() for name in self.order}
+        found = {name: [Moments() for _ in range(self._groups[name])] for name in self.order}
         generator = torch.Generator().manual_seed(0)
 
-        def hook(module: nn.Module, args: Any, y: Tensor, name: str) -> None:
-            found[name].add(*_some(inputs_of(module, args[0]), outputs_of_layer(module, y), generator))
+        def hook(name: str, module: nn.Module, args: Any, kwargs: Any, y: Tensor) -> None:
+            _add(found[name], inputs_of(module, _input(args, kwargs)), outputs_of_layer(module, y), generator)
 
-        hooks = [self.dense.get_submodule(name).register_forward_hook(partial(hook, name=name)) for name in self.order]
+        hooks = [
+            self.dense.get_submodule(name).register_forward_hook(partial(hook, name), with_kwargs=True)
+            for name in self.order
+        ]
         try:
             for batch in self.batches:
                 outputs_of(self.dense, batch)
@@ -111,12 +124,12 @@ class PairedRuns:
         """Inputs and outputs of all calls of a layer in one run, which ends there."""
         seen: list[tuple[Tensor, Tensor]] = []
 
-        def hook(module: nn.Module, args: Any, y: Tensor) -> None:
-            seen.append((args[0], y))
+        def hook(module: nn.Module, args: Any, kwargs: Any, y: Tensor) -> None:
+            seen.append((_input(args, kwargs), y))
             if len(seen) == self._calls[name]:
                 raise _Reached
 
-        handle = network.get_submodule(name).register_forward_hook(hook)
+        handle = network.get_submodule(name).register_forward_hook(hook, with_kwargs=True)
         try:
             outputs_of(network, batch)
         except _Reached:
@@ -126,13 +139,19 @@ class PairedRuns:
         return seen
 
 
-def _some(z: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw positions, if there are many more than are needed."""
-    most = _POSITIONS * z.shape[1]
-    if len(z) <= most:
-        return z, y
-    some = torch.randperm(len(z), generator=generator)[:most].to(z.device)
-    return z[some], y[some]
+def _input(args: Any, kwargs: Any) -> Tensor:
+    """The tensor that a layer is called with, by position or by name."""
+    return next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+
+
+def _add(found: Sequence[Moments], z: Tensor, y: Tensor, generator: torch.Generator) -> None:
+    """Add positions to the moments of every group; of many more than are needed, some are drawn."""
+    most = _POSITIONS * (z.shape[1] // len(found))
+    if len(z) > most:
+        some = torch.randperm(len(z), generator=generator)[:most].to(z.device)
+        z, y = z[some], y[some]
+    for own, read, wanted in zip(found, z.chunk(len(found), 1), y.chunk(len(found), 1), strict=True):
+        own.add(read, wanted)
 
 
 def output_error(model: nn.Module, wanted: Sequence[list[Tensor]], batches: Sequence[Inputs]) -> float:

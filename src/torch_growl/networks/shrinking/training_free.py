@@ -18,7 +18,7 @@ from torch_growl.networks.shrinking.allocation import Curve, allocated
 from torch_growl.networks.shrinking.channels import Alike, alike_channels, flagged_rows
 from torch_growl.networks.shrinking.compensation import compensate_
 from torch_growl.networks.shrinking.least_squares import LayerToFit
-from torch_growl.networks.shrinking.moments import matrix_of
+from torch_growl.networks.shrinking.moments import matrices_of
 from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 from torch_growl.networks.shrinking.ranking import Reader, ranked
 from torch_growl.networks.targets import Counter, Target, without_rows
@@ -85,7 +85,7 @@ class _Choice:
         layers = counter.cuttable
         self._sizes = {name: registered_kind(modules[name]).n_rows(modules[name], "input") for name in layers}
         self._readers = {
-            name: Reader(moments[name], matrix_of(modules[name]), len(moments[name].z) // self._sizes[name])
+            name: Reader(moments[name][0], matrices_of(modules[name])[0], len(moments[name][0].z) // self._sizes[name])
             for name in layers
             if name in moments
         }
@@ -130,7 +130,7 @@ class _Choice:
                 zero_rows_(self._scratch.get_submodule(name), torch.from_numpy(flags[name]))
                 if name in self._readers:
                     layer = LayerToFit(self._scratch, name, self._runs.norms)
-                    layer.write_(layer.fits(self._readers[name].moments, [_DAMPING])[0])
+                    layer.write_(layer.fits([self._readers[name].moments], [_DAMPING])[0])
             errors.append(output_error(self._scratch, self._wanted, self._held))
             self._restore_(kind.readers)
         return Curve(removed, errors)

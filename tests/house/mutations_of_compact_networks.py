@@ -27,6 +27,20 @@ COMPACT_NETWORKS = [
         "networks/compaction/test_transformer_layers.py::test_a_nested_tensor_is_an_input_of_the_compact_layer_too",
     ),
     Mutation(
+        "a padded shortcut's output is not selected",
+        "networks/compaction/shrinking.py",
+        "SelectInputs(cut.kept, cut.dim, device=device)",
+        "nn.Identity()",
+        "networks/compaction/test_numbered_channels.py::test_the_streams_of_a_residual_network_narrow_in_every_stage",
+    ),
+    Mutation(
+        "a channel that a padded shortcut reads is removed alone",
+        "networks/wiring/watching.py",
+        "found.read(outputs, own)",
+        "pass",
+        "networks/wiring/test_watching.py::test_the_outputs_of_a_module_that_pads_read_its_inputs",
+    ),
+    Mutation(
         "a tied value moves as far as its rows together",
         "networks/compaction/shrinking.py",
         "reciprocal()",

@@ -31,6 +31,11 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     "networks/compaction/test_compactor_power.py": ["networks/compaction/compactor.py", "networks/execution/proof.py"],
     "networks/compaction/test_compactor_refusals.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compile_and_quantization.py": ["networks/compaction/compactor.py"],
+    "networks/compaction/test_numbered_channels.py": [
+        "networks/compaction/shrinking.py",
+        "networks/wiring/watching.py",
+        "networks/storage/decoding.py",
+    ],
     "networks/compaction/test_constant_channels.py": [
         "networks/compaction/folding.py",
         "networks/wiring/constants.py",

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.support.compact_battery import vgg
 from tests.support.pruned_networks import settle_, zero_and_tie_
@@ -73,10 +73,10 @@ def good_file(dtype: str | None = None) -> bytes:
         return (Path(folder) / "f").read_bytes()
 
 
-def refused(data: bytes, path: Path, message: str = ".") -> None:
+def refused(data: bytes, path: Path, message: str = ".", model: nn.Module | None = None) -> None:
     """Check that both readers refuse a file with the message, and do not change the network they are given."""
     path.write_bytes(data)
-    model = vgg()
+    model = vgg() if model is None else model
     before = copy.deepcopy(model.state_dict())
     for reader in (load, load_dense):
         with pytest.raises(FileFormatError, match=message):

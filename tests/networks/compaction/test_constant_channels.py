@@ -307,7 +307,7 @@ class TestAnAddedBias:
         assert cut.folded == CONSTANT
         save(small, tmp_path / "f")
         data = (tmp_path / "f").read_bytes()
-        assert split(data)[0]["version"] == "2.1"
+        assert split(data)[0]["version"] == "2.2"
         assert '"folded":6,"bias_added":true' in split(data)[0]["structure"]
         for number, fields, message in (
             (0, {"bias_added": True}, "bias_added is only for a layer that has no bias"),

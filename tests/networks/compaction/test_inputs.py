@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.inputs import (
+    PlaceInputs,
     SelectInputs,
     SharedInputs,
     SumInputs,
@@ -46,6 +47,14 @@ def test_sum_is_the_sum_of_every_group(shape: tuple[int, ...], dim: int, dtype: 
 def test_select_takes_inputs_in_order(shape: tuple[int, ...], dim: int) -> None:
     x = torch.randn(shape)
     assert torch.equal(SelectInputs([5, 1, 1], dim)(x), torch.stack([x.select(dim, i) for i in (5, 1, 1)], dim))
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((2,), -1), ((3, 2), -1), ((2, 2, 4, 4), -3), ((2, 2, 5), -2)])
+def test_inputs_are_placed_among_zeros(shape: tuple[int, ...], dim: int) -> None:
+    x = torch.randn(shape)
+    none = torch.zeros_like(x.select(dim, 0))
+    found = PlaceInputs([1, 4], 5, dim)(x)
+    assert torch.equal(found, torch.stack([none, x.select(dim, 0), none, none, x.select(dim, 1)], dim))
 
 
 @pytest.mark.parametrize("dim", [-1, -3])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.networks.layers import zero_rows_
 from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows
 from torch_growl.networks.targets import Counter
@@ -33,6 +34,15 @@ def test_a_channel_has_the_rows_of_all_its_readers() -> None:
         ([i], [i, i + 4]) for i in range(4)
     ]
     assert [rows["first"].tolist() for rows in kinds["first",].rows] == [[0], [1], [2]], "the inputs must stay"
+
+
+def test_a_channel_goes_with_those_that_padded_shortcuts_make_of_it() -> None:
+    counter = Counter(resnet_cifar(depth=8, width=0.25), torch.randn(2, 3, 8, 8))
+    kinds = alike_channels(counter.wiring, counter.cuttable)
+    streams = {kind.readers: kind for kind in kinds if "linear" in kind.readers}
+    first = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1", "linear")
+    assert {readers: len(kind) for readers, kind in streams.items()} == {first: 4, first[2:]: 8, first[3:]: 16}
+    assert [rows["linear"].tolist() for rows in streams[first].rows] == [[6], [7], [8], [9]]
 
 
 def test_flagged_rows_are_set_to_zero() -> None:

@@ -144,7 +144,7 @@ def test_unknown_fields_of_a_newer_minor_version_are_refused(tmp_path: Path) -> 
         newer(data, tensors, header)
         data["layers"][1]["residual"] = 3
 
-    message = r"layer '4' .* unknown fields \['residual'\] \(the file is of version 2.7, this torch-growl knows 2.1"
+    message = r"layer '4' .* unknown fields \['residual'\] \(the file is of version 2.7, this torch-growl knows 2.2"
     refused(changed(good_file(), with_field), tmp_path / "f", message)
 
 

@@ -93,7 +93,7 @@ def test_an_int8_file_keeps_the_structure_and_the_bound(net: Net, tmp_path: Path
     small = compact(model, x)
     save(small, tmp_path / "f", dtype="int8")
     metadata, tensors = split((tmp_path / "f").read_bytes())
-    assert metadata["version"] == "2.1"
+    assert metadata["version"] == "2.2"
     loaded = load(tmp_path / "f", net.build())
     state, modules = dict(small.named_parameters()), dict(loaded.named_modules())
     seen = 0

@@ -47,7 +47,7 @@ def test_a_file_of_version_1_loads(tmp_path: Path) -> None:
     for y in others:
         assert (y - wanted).abs().max() <= 1e-5 * wanted.abs().max()
     save(loaded, tmp_path / "f")
-    assert split((tmp_path / "f").read_bytes())[0]["version"] == "2.1"
+    assert split((tmp_path / "f").read_bytes())[0]["version"] == "2.2"
     assert structure_of(load(tmp_path / "f", vgg())) == structure_of(loaded)
     assert (tmp_path / "f").stat().st_size < path.stat().st_size
 

@@ -103,3 +103,14 @@ def test_moving_to_channels_last_inside_adaptive_pooling_is_no_operation() -> No
     pooled = Between(lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1), nn.Linear(4, 3))
     x = torch.randn(2, 2, 3, 3).to(memory_format=torch.channels_last)
     assert inputs_of_channels(wiring_of(pooled.eval(), [((x,), {})])) == [[0], [1], [2], [3]]
+
+
+def test_the_outputs_of_a_module_that_pads_read_its_inputs() -> None:
+    found = wired(Between(nn.ConstantPad3d((0, 0, 0, 0, 1, 2), 0.0), nn.Conv2d(7, 3, 1)), 2, 2, 3, 3)
+    made, read = found.outputs["maker"], found.inputs["reader"]
+    assert not found.pinned[made].any()
+    assert not found.pinned[read].any()
+    assert len({*made.tolist(), *read.tolist()}) == 4 + 7
+    pairs = {tuple(pair) for pair in found.reads.tolist()}
+    assert {(own, place) for own, place in zip(made.tolist(), read[1:5].tolist(), strict=True)} <= pairs
+    assert found.numbered["between"].outputs.tolist() == read.tolist()

@@ -16,8 +16,24 @@ from torch_growl.errors import InvalidValueError
 __all__ = ["resnet_cifar"]
 
 
+class PaddedShortcut(nn.Module):
+    """A shortcut without weights (option A: every ``stride``-th pixel, padded with zero channels on both sides).
+
+    As a module of its own it lets compaction remove its channels.
+    """
+
+    def __init__(self, stride: int, extra: int) -> None:
+        super().__init__()
+        self.stride, self.extra = stride, extra
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: ``(b, inputs, h, w)``; returns ``(b, inputs + extra, h / stride, w / stride)``."""
+        before = self.extra // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
+
+
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut without weights (option A: every second pixel, padded with zero channels)."""
+    """Two 3×3 convolutions and a shortcut without weights."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -27,17 +43,13 @@ class ResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.stride = stride
         self.extra = outputs - inputs
+        self.shortcut = PaddedShortcut(stride, self.extra) if stride != 1 or self.extra else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ``(b, inputs, h, w)``; returns ``(b, outputs, h / stride, w / stride)``."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        if self.stride != 1:
-            x = x[:, :, :: self.stride, :: self.stride]
-        if self.extra:
-            before = self.extra // 2
-            x = F.pad(x, (0, 0, 0, 0, before, self.extra - before))
-        return F.relu(y + x)
+        return F.relu(y + self.shortcut(x))
 
 
 class CifarResNet(nn.Module):

@@ -29,7 +29,10 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
     for cut in plan.parameters:
         for key in cut.names:
             parts.setdefault((cut.module, key), []).append(cut)
+    around = tuple(f"{cut.module}." for cut in plan.modules)
     for name, module in model.named_modules():
+        if f"{name}.".startswith(around):  # it has neither parameters nor buffers
+            continue
         twin = small.get_submodule(name)
         if name in cuts:
             inner = twin.get_submodule("layer") if isinstance(twin, nn.Sequential) else twin

@@ -38,10 +38,19 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torch_growl.errors import InvalidValueError
 
-__all__ = ["SelectInputs", "SharedInputs", "SumInputs", "index_bytes", "make_inputs", "sum_without_scatter"]
+__all__ = [
+    "PlaceInputs",
+    "SelectInputs",
+    "SharedInputs",
+    "SumInputs",
+    "index_bytes",
+    "make_inputs",
+    "sum_without_scatter",
+]
 
 
 class SelectInputs(nn.Module):
@@ -66,6 +75,35 @@ class SelectInputs(nn.Module):
         if isinstance(x, Tensor) and x.is_nested:  # torch.fx traces with other objects
             return _of_parts(self, x)
         return x.index_select(self.dim, self.index)
+
+    def extra_repr(self) -> str:
+        """The arguments in ``repr()``."""
+        return f"{len(self.index)}, dim={self.dim}"
+
+
+class PlaceInputs(nn.Module):
+    """``y_{index[j]} = x_j`` along one dimension, and zeros elsewhere.
+
+    Args:
+        index: the places of the inputs, increasing.
+        size: the number of places.
+        dim: the channel dimension, counted from the end.
+        device: the device of the index.
+    """
+
+    index: Tensor
+
+    def __init__(self, index: Sequence[int], size: int, dim: int, *, device: torch.device | None = None) -> None:
+        super().__init__()
+        _check(dim, index)
+        self.dim = dim
+        place = {number: j for j, number in enumerate(index)}
+        source = [place.get(number, len(index)) for number in range(size)]  # one more channel is of zeros
+        self.register_buffer("index", torch.tensor(source, dtype=torch.int32, device=device), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the inputs at their places: ``size`` channels in the type of ``x``."""
+        return F.pad(x, (0, 0) * (-self.dim - 1) + (0, 1)).index_select(self.dim, self.index)
 
     def extra_repr(self) -> str:
         """The arguments in ``repr()``."""

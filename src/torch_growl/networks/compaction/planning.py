@@ -26,6 +26,7 @@ from torch_growl.networks.compaction.structure import (
     AttributeChange,
     Form,
     LayerCut,
+    ModuleCut,
     ParameterCut,
     Structure,
 )
@@ -100,7 +101,7 @@ def plan_structure(
     cuts = _shared(cuts, wiring)
     parameters = _cut_parameters(wiring, needed)
     attributes = _changed_attributes(model, wiring, needed, parameters, sizes=sizes)
-    return Structure(tuple(cuts), parameters, attributes), needed
+    return Structure(tuple(cuts), parameters, attributes, _cut_modules(wiring, needed)), needed
 
 
 def _shared(cuts: list[LayerCut], wiring: Wiring) -> list[LayerCut]:
@@ -193,6 +194,19 @@ def _cut_parameters(wiring: Wiring, needed: Flags) -> tuple[ParameterCut, ...]:
     return tuple(
         ParameterCut(module, tuple(names), axis, size, kept) for (module, axis, size, kept), names in found.items()
     )
+
+
+def _cut_modules(wiring: Wiring, needed: Flags) -> tuple[ModuleCut, ...]:
+    """Find the modules that pad or slice channels by number of which some are removed."""
+
+    def left(classes: Any) -> tuple[int, ...] | None:
+        return None if needed[classes].all() else tuple(np.flatnonzero(needed[classes]).tolist())
+
+    cuts = [
+        ModuleCut(name, own.dim, len(own.inputs), len(own.outputs), left(own.inputs), left(own.outputs))
+        for name, own in wiring.numbered.items()
+    ]
+    return tuple(cut for cut in cuts if (cut.arriving, cut.kept) != (None, None))
 
 
 def _changed_attributes(

@@ -13,8 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torch_growl.networks.compaction.inputs import SharedInputs, SumInputs, make_inputs
-from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, record_
+from torch_growl.networks.compaction.inputs import PlaceInputs, SelectInputs, SharedInputs, SumInputs, make_inputs
+from torch_growl.networks.compaction.structure import LayerCut, ModuleCut, ParameterCut, Structure, record_
 from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, scale_rows_, write_rows_
 
 __all__ = ["FedLayer", "add_biases_", "cut_channels", "fed_groups", "shrink_"]
@@ -121,6 +121,9 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
     for layer in plan.layers:
         if layer.changed:
             model = replace_(model, layer.name, _smaller(model.get_submodule(layer.name), layer))
+    device = next((None if p.is_meta else p.device for p in model.parameters()), None)
+    for around in plan.modules:
+        model = replace_(model, around.module, _whole_channels(model.get_submodule(around.module), around, device))
     _leave_fast_path_(model)
     readers: dict[str, list[str]] = {}
     for layer in plan.layers:
@@ -132,6 +135,17 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         for name in names:
             model.get_submodule(name).add_module("inputs", shared)
     return record_(model, plan)
+
+
+def _whole_channels(old: nn.Module, cut: ModuleCut, device: torch.device | None) -> nn.Module:
+    """Give a module all of its channels, zeros in place of the removed ones, and select its outputs."""
+    whole = nn.Sequential()
+    if cut.arriving is not None:
+        whole.add_module("inputs", PlaceInputs(cut.arriving, cut.inputs, cut.dim, device=device))
+    whole.add_module("module", old)
+    if cut.kept is not None:
+        whole.add_module("outputs", SelectInputs(cut.kept, cut.dim, device=device))
+    return whole.train(old.training)
 
 
 def add_biases_(model: nn.Module, plan: Structure) -> None:

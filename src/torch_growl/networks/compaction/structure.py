@@ -21,6 +21,7 @@ __all__ = [
     "AttributeChange",
     "Form",
     "LayerCut",
+    "ModuleCut",
     "ParameterCut",
     "Structure",
     "record_",
@@ -140,6 +141,30 @@ class AttributeChange:
 
 
 @dataclass(frozen=True)
+class ModuleCut:
+    """The channels removed around a module without parameters that pads or slices channels by number.
+
+    The module itself stays as it is: it is given all of its inputs, zeros in place of the removed ones, and of its
+    outputs those that are kept are selected.
+
+    Attributes:
+        module: its dotted name.
+        dim: the dimension of the channels in its input and its output, counted from the end.
+        inputs: number of channels that it reads.
+        outputs: number of channels that it makes.
+        arriving: the inputs whose channels are still made; None: all.
+        kept: the outputs that are kept; None: all.
+    """
+
+    module: str
+    dim: int
+    inputs: int
+    outputs: int
+    arriving: tuple[int, ...] | None = None
+    kept: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Structure:
     """All differences between a compact network and its dense original; survives copying and pickling.
 
@@ -149,6 +174,7 @@ class Structure:
     layers: tuple[LayerCut, ...]
     parameters: tuple[ParameterCut, ...] = ()
     attributes: tuple[AttributeChange, ...] = ()
+    modules: tuple[ModuleCut, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Structure:
         """It is immutable."""

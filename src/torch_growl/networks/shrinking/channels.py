@@ -34,8 +34,9 @@ class Alike:
 def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
     """Sort a network's channels by the layers that read and make them.
 
-    Channels that must stay (the network's own inputs, what other code reads) can still lose their rows: each row of a
-    layer that reads them is one of its own.
+    A channel goes with all others that need it: those of a padded shortcut's output with its input's. Channels that
+    must stay (the network's own inputs, what other code reads) can still lose their rows: each row of a layer that
+    reads them is one of its own.
 
     Args:
         wiring: of the network.
@@ -54,12 +55,24 @@ def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
         for channel in np.unique(outputs).tolist():
             makers.setdefault(channel, []).append(name)
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Mapping[str, Numbers]]] = {}
-    for channel, readers in places.items():
-        rows = {name: np.array(numbers) for name, numbers in readers.items()}
-        found.setdefault((tuple(readers), tuple(makers.get(channel, ()))), []).append(rows)
+    for channel in places:
+        readers: dict[str, list[int]] = {}
+        for own in _with_dependents(wiring, channel):
+            for name, numbers in places.get(own, {}).items():
+                readers.setdefault(name, []).extend(numbers)
+        rows = {name: np.array(readers[name]) for name in layers if name in readers}
+        found.setdefault((tuple(rows), tuple(makers.get(channel, ()))), []).append(rows)
     sorts = [Alike(readers, tuple(rows)) for (readers, _), rows in found.items()]
     sorts += [Alike((name,), tuple({name: np.array([row])} for row in rows)) for name, rows in singles.items()]
     return [sort for sort in sorts if len(sort) > 1]
+
+
+def _with_dependents(wiring: Wiring, channel: int) -> list[int]:
+    """The channel, and all channels that need it, directly or through others."""
+    found = [channel]
+    for own in found:
+        found += [other for other in wiring.reads[wiring.reads[:, 0] == own, 1].tolist() if other not in found]
+    return found
 
 
 def flagged_rows(sizes: Mapping[str, int], channels: Sequence[Mapping[str, Numbers]]) -> dict[str, Flags]:

@@ -25,7 +25,7 @@ __all__ = ["OWN", "VERSION", "Contents", "Version", "checksum", "read", "write"]
 
 FORMAT = "torch-growl"
 Version = tuple[int, int]
-VERSION: Version = (2, 1)
+VERSION: Version = (2, 2)
 _STRUCTURE, _CHECKSUM = "structure", "crc32"
 OWN = "growl."  # the beginning of the names of the structure's tensors and of scales
 _DTYPES = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torch_growl.errors import FileFormatError
 from torch_growl.mathematics.clustering import PRUNED
-from torch_growl.networks.compaction import AttributeChange, LayerCut, ParameterCut, Structure
+from torch_growl.networks.compaction import AttributeChange, LayerCut, ModuleCut, ParameterCut, Structure
 from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.storage.bit_packing import decode_labels, decode_set
 from torch_growl.networks.storage.container import VERSION, Version
@@ -34,7 +34,7 @@ def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Ver
     Raises:
         FileFormatError: the structure is malformed, has unknown fields, or does not fit the network.
     """
-    data = fields(text, ("layers", "parameters", "attributes"), version)
+    data = {"modules": [], **fields(text, ("layers", "parameters", "attributes"), version, optional=("modules",))}
     modules = dict(dense.named_modules())
     sets = _Sets(tensors)
     layers: dict[str, LayerCut] = {}
@@ -56,8 +56,11 @@ def decode(text: str, tensors: dict[str, Tensor], dense: nn.Module, version: Ver
     attributes = tuple(dict.fromkeys(following)) + given
     if len({(change.module, change.name) for change in attributes}) != len(attributes):
         raise FileFormatError("an attribute is changed twice in the structure")
+    around = tuple(_module(entry, modules, sets, version) for entry in objects(data["modules"], "modules"))
+    if len({cut.module for cut in around}) != len(around):
+        raise FileFormatError("a module is in the structure's modules twice")
     sets.remove_used()
-    return Structure(tuple(layers.values()), parameters, attributes)
+    return Structure(tuple(layers.values()), parameters, attributes, around)
 
 
 class _Sets:
@@ -86,13 +89,13 @@ class _Sets:
             del self.tensors[name]
 
 
-def fields(text: str, names: tuple[str, ...], version: Version) -> dict[str, Any]:
-    """Parse the structure's text as an object with exactly these fields."""
+def fields(text: str, names: tuple[str, ...], version: Version, *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Parse the structure's text as an object with exactly these fields, and maybe optional ones."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # not JSON, or a number of thousands of digits
         raise FileFormatError(f"the structure is not JSON: {error}") from None
-    if not isinstance(data, dict) or set(data) != set(names):
+    if not isinstance(data, dict) or not set(names) <= set(data) <= {*names, *optional}:
         raise FileFormatError(f"the structure must be an object with the fields {', '.join(names)}{_newer(version)}")
     return data
 
@@ -272,3 +275,23 @@ def _attribute(entry: dict[str, Any], modules: dict[str, nn.Module], version: Ve
             f"attribute {name!r} of {module!r}: must be {before} in this network and become smaller, is {held!r:.50}"
         )
     return AttributeChange(module, name, before, after)
+
+
+def _module(entry: dict[str, Any], modules: dict[str, nn.Module], sets: _Sets, version: Version) -> ModuleCut:
+    name = _field(entry, "module", str, "an entry of the structure's modules")
+    where = f"module {name!r}"
+    required = {"module", "dim", "inputs", "outputs"}
+    if not required <= set(entry) <= required | {"arriving", "kept"}:
+        raise FileFormatError(
+            f"{where} must have the fields module, dim, inputs, outputs, arriving, kept{_newer(version)}"
+        )
+    dim, inputs, outputs = (_field(entry, field, int, where) for field in ("dim", "inputs", "outputs"))
+    module = modules.get(name) if name else None
+    if module is None or [*module.parameters(), *module.buffers()]:
+        raise FileFormatError(f"{where}: the network has no such module, or it has parameters or buffers")
+    if dim >= 0 or min(inputs, outputs) < 1:
+        raise FileFormatError(f"{where}: dim must be negative, inputs and outputs at least 1")
+    arriving, kept = sets.get(entry, "arriving", inputs, where), sets.get(entry, "kept", outputs, where)
+    if arriving is None and kept is None:
+        raise FileFormatError(f"{where}: it must have arriving, kept or both")
+    return ModuleCut(name, dim, inputs, outputs, arriving, kept)

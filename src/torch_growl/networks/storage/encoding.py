@@ -64,6 +64,16 @@ def encode(structure: Structure) -> tuple[str, dict[str, Tensor]]:
         if change not in implied_changes(structure.parameters, {change.module: {change.name: change.before}})
     ]
     whole = {"layers": layers, "parameters": parameters, "attributes": attributes}
+    modules = []
+    for around in structure.modules:
+        entry = {key: getattr(around, key) for key in ("module", "dim", "inputs", "outputs")}
+        if around.arriving is not None:
+            entry["arriving"] = numbered(around.arriving, around.inputs)
+        if around.kept is not None:
+            entry["kept"] = numbered(around.kept, around.outputs)
+        modules.append(entry)
+    if modules:
+        whole["modules"] = modules
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")), tensors
 
 

@@ -87,7 +87,8 @@ def _leave_none_empty(needed: Flags, wiring: Wiring) -> None:
             if not needed[classes].any():
                 needed[classes[0]] = True
                 return
-    for classes in wiring.parameters.values():
+    numbered = [classes for own in wiring.numbered.values() for classes in (own.outputs, own.inputs)]
+    for classes in (*wiring.parameters.values(), *numbered):
         if not needed[classes].any():
             needed[classes.flat[0]] = True
             return

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from torch_growl.networks.wiring.combining import PRODUCTS, record_pointwise
-from torch_growl.networks.wiring.identities import FIXED, constant_along, varying
+from torch_growl.networks.wiring.identities import FIXED, constant_along, squashed, varying
 from torch_growl.networks.wiring.recording import LinearChain, Resize
 from torch_growl.networks.wiring.watching import Watch, tensor_leaves
 
@@ -130,6 +130,8 @@ def _moved(watch: Watch, func: Any, args: Any, kwargs: Any, result: Any, name: s
         found: Any = ids.reshape(result.shape)
     else:
         found = func(ids, *args[1:], **kwargs)
+    if name in ("slice", "narrow") and any(found.shape[dim] != ids.shape[dim] for dim in varying(squashed(ids))):
+        watch.by_number(0)
     _note(watch, result, found)
     if name in _RESIZING:
         for value in tensor_leaves(result):
@@ -197,6 +199,12 @@ def _padded(watch: Watch, args: Any, result: Tensor) -> None:
         else:
             pad = [0] * (2 * number) + [before, after]
             ids = torch.constant_pad_nd(ids, pad, FIXED)
+            before, after = max(before, 0), max(after, 0)
+            new = watch.by_number(before + after)
+            if new is not None:
+                last = ids.shape[dim] - after
+                ids.movedim(dim, -1)[..., :before] = new[:before]
+                ids.movedim(dim, -1)[..., last:] = new[before:]
     watch.keep(result, ids)
 
 

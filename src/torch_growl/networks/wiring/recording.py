@@ -17,7 +17,7 @@ from torch import Tensor
 
 from torch_growl.networks.wiring.identities import FIXED, couples, thin, varying
 
-__all__ = ["LinearChain", "RecordedGrid", "Recording", "Resize"]
+__all__ = ["LinearChain", "NumberedChannels", "RecordedGrid", "Recording", "Resize"]
 
 
 class LinearChain(NamedTuple):
@@ -54,6 +54,20 @@ class Resize:
     ids: Tensor
 
 
+class NumberedChannels(NamedTuple):
+    """The channels of a module without parameters that pads or slices them by number.
+
+    Attributes:
+        dim: the dimension of the channels in its input and its output, counted from the end.
+        inputs: identities of its input along this dimension.
+        outputs: identities of its output along this dimension.
+    """
+
+    dim: int
+    inputs: Tensor
+    outputs: Tensor
+
+
 @dataclass
 class Recording:
     """The result of watched runs, in identities.
@@ -68,6 +82,7 @@ class Recording:
         grids: tensors of which a grid must be left.
         pins: identities that must stay, and why.
         resizes: tensors that modules shaped themselves.
+        numbered: modules without parameters that pad or slice channels by number.
         group_norms: group normalisations by name: identities of their channels, and the number of groups.
         normalised: normalisations of torch without parameters and buffers by name: identities of their channels; None
             where they differ between calls.
@@ -88,6 +103,7 @@ class Recording:
     grids: list[RecordedGrid] = field(default_factory=list)
     pins: list[tuple[Tensor, str]] = field(default_factory=list)
     resizes: list[Resize] = field(default_factory=list)
+    numbered: dict[str, NumberedChannels] = field(default_factory=dict)
     group_norms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     normalised: dict[str, Tensor | None] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)

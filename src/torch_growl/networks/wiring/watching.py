@@ -20,8 +20,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from torch_growl.networks.execution import Inputs, call, copied, fast_path, tensors_in
 from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.wiring.constants import Constants
-from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed
-from torch_growl.networks.wiring.recording import LinearChain, Recording
+from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed, varying
+from torch_growl.networks.wiring.recording import LinearChain, NumberedChannels, Recording
 
 __all__ = ["Follow", "Watch", "record", "tensor_leaves"]
 
@@ -67,6 +67,10 @@ class Watch(TorchDispatchMode):
         self._inside = 0  # calls of registered layers that are being run
         self._calls: dict[str, int] = {}  # of layers in this run
         self._modules: list[str] = []
+        self._bare = {  # modules that a network can have in another place without a change of its state
+            name for name, module in model.named_modules() if name and not [*module.parameters(), *module.buffers()]
+        }
+        self._by_number: dict[str, list[Tensor]] = {}  # new channels of those that pad or slice by number, in a call
         self._tensor_names: dict[int, str] = {}  # parameters and buffers by id
         self._layer_of: dict[int, str] = {}  # weights of registered layers by id
         for name, module in model.named_modules(remove_duplicate=False):
@@ -150,6 +154,22 @@ class Watch(TorchDispatchMode):
         """Prepare for another run of the network: calls are counted from 0."""
         self._calls, self._modules, self._inside = {}, [], 0
 
+    def by_number(self, new: int) -> Tensor | None:
+        """Note that the running code pads or slices channels by number, if it is that of a module without parameters.
+
+        Such a module is given all of its channels, zeros in place of those that are removed.
+
+        Args:
+            new: the number of channels that padding makes.
+
+        Returns:
+            Identities for the new channels; None where they must stay.
+        """
+        if self.module not in self._bare:
+            return None
+        self._by_number.setdefault(self.module, []).append(ids := self.recording.fresh(new))
+        return ids
+
     # ── events ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -192,6 +212,9 @@ class Watch(TorchDispatchMode):
         def after(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
             self._modules.pop()
             self._inside -= layer
+            if name in self._by_number:
+                with _disable_current_modes():
+                    self._number(name, args, kwargs, result, self._by_number.pop(name))
             if layer and not self._inside:
                 with _disable_current_modes():
                     x = tensor_leaves((args, kwargs))[0]
@@ -201,6 +224,29 @@ class Watch(TorchDispatchMode):
                     self._constants.layer(name, module, x, result)
 
         return after
+
+    def _number(self, name: str, args: Any, kwargs: Any, y: Any, new: list[Tensor]) -> None:
+        """Record one call of a module that pads or slices channels by number; of many tensors the new ones stay.
+
+        Its outputs are channels of their own, which read its inputs: an output can be removed alone.
+        """
+        found, plain = self.recording, len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
+        if plain and isinstance(y, Tensor) and y.ndim == args[0].ndim:
+            inputs, outputs = self.of_or_fixed(args[0]), self.of_or_fixed(y)
+            dims = set(varying(inputs)) | set(varying(outputs))
+            if len(dims) == 1:
+                dim = dims.pop() - y.ndim
+                inputs, outputs = (ids.movedim(dim, -1).reshape(-1, ids.shape[dim])[0] for ids in (inputs, outputs))
+                own = torch.where(outputs == FIXED, FIXED, found.fresh(len(outputs)))
+                first = found.numbered.setdefault(name, NumberedChannels(dim, inputs, own))
+                if (dim, len(inputs), len(own)) == (first.dim, len(first.inputs), len(first.outputs)):
+                    found.couple(first.inputs, inputs)
+                    found.couple(first.outputs, own)
+                    found.read(outputs, own)
+                    self.keep(y, expanded(own, dim, y.shape))
+                    return
+        for ids in new:
+            found.pin(ids, f"channels of its output meet those that {name} pads by number")
 
     def _call(self, name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         """Record one call of a registered layer."""

@@ -23,7 +23,7 @@ from torch_growl.networks.wiring.operations import follow
 from torch_growl.networks.wiring.recording import LinearChain, Recording
 from torch_growl.networks.wiring.watching import record
 
-__all__ = ["Grid", "Link", "Wiring", "no_wiring", "wiring_of"]
+__all__ = ["Grid", "Link", "Numbered", "Wiring", "no_wiring", "wiring_of"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Numbered:
+    """A module without parameters that pads or slices channels by number: their dimension, counted from the end, and
+    the classes along it of its input and its output."""
+
+    dim: int
+    inputs: Classes
+    outputs: Classes
+
+
+@dataclass(frozen=True)
 class Wiring:
     """The result of a recorded run, in classes.
 
@@ -62,6 +72,7 @@ class Wiring:
         reads: ``(n, 2)``: the first class is needed while the second is.
         grids: tensors of which a grid must be left.
         resizes: ``(module, classes)`` of tensors that the module shaped itself.
+        numbered: modules without parameters that pad or slice channels by number.
         group_norms: group normalisations by name: classes of their channels, and the number of groups.
         normalised: normalisations of torch without parameters and buffers by name: classes of their channels.
         chains: for layers whose input follows linearly from one other layer's output, the way there.
@@ -80,6 +91,7 @@ class Wiring:
     reads: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     grids: tuple[Grid, ...] = ()
     resizes: tuple[tuple[str, Classes], ...] = ()
+    numbered: Mapping[str, Numbered] = field(default_factory=dict)
     group_norms: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
     normalised: Mapping[str, Classes] = field(default_factory=dict)
     chains: Mapping[str, LinearChain] = field(default_factory=dict)
@@ -175,6 +187,7 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         np.unique(classes(reads), axis=0),
         tuple(Grid(classes(g.ids), tuple((axes, classes(ids)) for axes, ids in g.needs)) for g in found.grids),
         tuple((resize.module, _grid_of(classes, resize.ids)) for resize in found.resizes),
+        {name: Numbered(own.dim, classes(own.inputs), classes(own.outputs)) for name, own in found.numbered.items()},
         {name: (classes(ids), groups) for name, (ids, groups) in found.group_norms.items()},
         {name: classes(ids) for name, ids in found.normalised.items() if ids is not None},
         {

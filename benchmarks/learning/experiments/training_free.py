@@ -57,9 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     absent = missing({"Torch-Pruning": "torch_pruning"})
     for name in given.only or NETWORKS:
         model, splits = _network(name, given)
-        images = splits.train.batch(torch.randperm(len(splits.train), generator=_seeded(0))[: BATCH * BATCHES])[0]
+        images = splits.train.batch(torch.randperm(len(splits.train), generator=seeded(0))[: BATCH * BATCHES])[0]
         inputs = list(images.split(BATCH))
-        test = TensorSplit(*splits.test.batch(torch.randperm(len(splits.test), generator=_seeded(1))[: given.images]))
+        test = TensorSplit(*splits.test.batch(torch.randperm(len(splits.test), generator=seeded(1))[: given.images]))
         part = done.setdefault(name, {"images": len(test), "dense": accuracy(model, test)})
         for share in (0.5,) if given.quick else SHARES:
             for method, prune in METHODS.items():
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     keep(given, "learning.experiments.training_free", {"networks": done, "absent": absent})
 
 
-def _seeded(seed: int) -> torch.Generator:
+def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -86,7 +86,7 @@ def _network(name: str, given: Any) -> tuple[nn.Module, Splits]:
     torch.manual_seed(0)
     model = mlp((784, 300, 100, 10))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    generator = _seeded(2)
+    generator = seeded(2)
     for _ in range(1 if given.quick else 5):
         for index in torch.randperm(len(splits.train), generator=generator).split(BATCH):
             x, y = splits.train.batch(index)
@@ -170,18 +170,24 @@ class Selected(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
+@torch.no_grad()
+def with_selections(model: nn.Module) -> nn.Module:
+    """A copy of a ResNet whose padded shortcuts are frozen selections."""
+    cut = copy.deepcopy(model)
+    for name, module in list(cut.named_modules()):
+        if isinstance(module, ResidualBlock):
+            cut.set_submodule(name, Selected(module))
+    return cut
+
+
 def _torch_pruning(model: nn.Module, inputs: list[Tensor], share: float, test: Any) -> dict[str, Any]:
     """Group magnitude, global, in small steps until the target is met, as its documentation shows."""
     import torch_pruning as tp  # type: ignore[import-not-found, unused-ignore]
 
-    cut = copy.deepcopy(model)
-    for name, module in list(cut.named_modules()):
-        if isinstance(module, ResidualBlock):
-            with torch.no_grad():
-                cut.set_submodule(name, Selected(module))
+    cut = with_selections(model)
     last = [module for module in cut.modules() if isinstance(module, nn.Linear)][-1]
     example = inputs[0][:1]
-    whole = _macs_without_selections(cut, example)
+    whole = macs_without_selections(cut, example)
     pruner = tp.pruner.BasePruner(
         cut,
         example,
@@ -193,13 +199,13 @@ def _torch_pruning(model: nn.Module, inputs: list[Tensor], share: float, test: A
         ignored_layers=[last],
     )
     for _ in range(300):
-        if _macs_without_selections(cut, example) <= share * whole:
+        if macs_without_selections(cut, example) <= share * whole:
             break
         pruner.step()
-    return _judged(model, cut, inputs, test, _macs_without_selections(cut, example))
+    return _judged(model, cut, inputs, test, macs_without_selections(cut, example))
 
 
-def _macs_without_selections(model: nn.Module, example: Tensor) -> int:
+def macs_without_selections(model: nn.Module, example: Tensor) -> int:
     total = 0
 
     def hook(module: nn.Module, args: Any, y: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -33,6 +34,35 @@ def test_channels_that_are_not_needed_for_the_target_are_given_back() -> None:
     """Eight cheap channels save one each; the dear one that must follow saves enough alone."""
     curves = [Curve(range(9), [0.01 * n for n in range(9)]), Curve([0, 1], [0.0, 1.0])]
     assert allocated(curves, lambda numbers: 100.0 - numbers[0] - 45 * numbers[1], 60.0) == [0, 1]
+
+
+def test_prices_that_were_not_computed_anew_change_nothing() -> None:
+    """A price grows as others go, so that only moves whose last price is the lowest are counted again."""
+    curves = [Curve([0, 8, 16, 31], [0.0, 0.01 * n, 0.05 * n, 0.3 * n]) for n in range(1, 8)]
+    calls = 0
+
+    def left(numbers: Sequence[int]) -> float:
+        nonlocal calls
+        calls += 1
+        widths = [32 - number for number in numbers]
+        return float(sum(a * b for a, b in pairwise(widths)))
+
+    asked = 0.4 * left([0] * 7)
+    found = allocated(curves, left, asked)
+    assert left(found) <= asked
+    assert calls < 4 * sum(found), "each of them was once counted for all moves of all curves"
+    errors, numbers = [curve.at() for curve in curves], [0] * 7
+    while left(numbers) > asked:  # the same, all prices computed anew
+        trials = [[*numbers[:k], numbers[k] + s, *numbers[k + 1 :]] for k in range(7) for s in (1, 4)]
+        trials = [trial for trial in trials if max(trial) < 32]
+
+        def price(trial: list[int], before: list[int] = numbers) -> float:
+            grown = sum(e[a] - e[b] for e, a, b in zip(errors, trial, before, strict=True))
+            return float(grown / (left(before) - left(trial)))
+
+        numbers = min(trials, key=price)
+    assert sum(found) <= sum(numbers), "some are given back"
+    assert all(abs(a - b) <= 4 for a, b in zip(found, numbers, strict=True))
 
 
 def test_all_go_if_that_is_not_enough() -> None:

@@ -92,6 +92,18 @@ def test_channels_that_others_stand_for_go_without_a_trace() -> None:
     torch.testing.assert_close(small(inputs[0]), model(inputs[0]), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("least", [0.5, 0.56, 0.0])
+def test_the_least_share_of_every_kind_stays(least: float) -> None:
+    """The hidden layers have 40 and 30 channels, of which six matter."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 40), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 3))
+    small = tg.shrink(model, [torch.randn(60, 6) for _ in range(4)], tg.Target(weights=0.4), least=least)
+    first, second = small[0].out_features, small[1].out_features
+    assert first >= least * 40
+    assert second >= least * 30
+    assert (first < 20) == (least == 0), "without a floor linear channels go first"
+
+
 def test_the_same_seedless_call_gives_the_same_network_and_keeps_the_mode() -> None:
     torch.manual_seed(0)
     model, inputs = mlp()
@@ -115,3 +127,17 @@ def test_what_cannot_be_done_is_refused(target: Any, inputs: int, kind: type[Exc
     model, batches = mlp()
     with pytest.raises(kind, match=message):
         tg.shrink(model, batches[:inputs], target)
+
+
+@pytest.mark.parametrize(
+    ("least", "message"),
+    [
+        (1.0, "least must be"),
+        (-0.1, "least must be"),
+        (0.9, "target: at least .* macs are left, .* with 0.9 of the channels"),
+    ],
+)
+def test_a_least_share_that_cannot_be_is_refused(least: float, message: str) -> None:
+    model, batches = mlp()
+    with pytest.raises(InvalidValueError, match=message):
+        tg.shrink(model, batches, tg.Target(macs=0.5), least=least)

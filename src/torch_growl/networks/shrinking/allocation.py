@@ -46,20 +46,26 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
     errors = [curve.at() for curve in curves]
     numbers = [0] * len(curves)
     now = left(numbers)
+    moves = [(kind, step) for kind, error in enumerate(errors) for step in sorted({1, max(1, len(error) // 8)})]
+    known = dict.fromkeys(moves, -np.inf)  # prices grow as more goes: one that was computed before is a lower bound
     while now > asked:
-        best: tuple[float, list[int], float] | None = None
-        for kind, error in enumerate(errors):
-            for step in {1, max(1, len(error) // 8)}:  # one channel alone may save nothing
-                if numbers[kind] + step >= len(error):
-                    continue
-                trial = [*numbers[:kind], numbers[kind] + step, *numbers[kind + 1 :]]
-                then = left(trial)
-                price = (error[trial[kind]] - error[numbers[kind]]) / (now - then) if then < now else np.inf
-                if best is None or price < best[0]:
-                    best = float(price), trial, then
+        best: tuple[float, list[int], float, int] | None = None
+        for move in sorted(moves, key=known.__getitem__):
+            if best is not None and best[0] <= known[move] < np.inf:
+                break
+            kind, step = move
+            if numbers[kind] + step >= len(errors[kind]):
+                continue
+            trial = [*numbers[:kind], numbers[kind] + step, *numbers[kind + 1 :]]
+            then = left(trial)
+            grown = float(errors[kind][trial[kind]] - errors[kind][numbers[kind]])
+            known[move] = grown / (now - then) if then < now else np.inf
+            if best is None or known[move] < best[0]:
+                best = known[move], trial, then, kind
         if best is None:
             break
         numbers, now = best[1], best[2]
+        known |= {move: -np.inf for move in moves if move[0] == best[3]}
     return _given_back(errors, numbers, left, asked)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from torch_growl.arguments import check_choice, check_type
+from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.execution import Inputs
@@ -31,7 +32,7 @@ _DAMPING = 1e-3
 _COUNTED = ("weights", "macs", "bytes")
 
 
-def shrink(model: nn.Module, inputs: Any, target: Target) -> nn.Module:
+def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0) -> nn.Module:
     """Make a smaller network for a target without training: remove channels, and let the rest take over from them.
 
     For each kind of channel (those that the same layers read and make) the order is found in which they cost least,
@@ -43,13 +44,16 @@ def shrink(model: nn.Module, inputs: Any, target: Target) -> nn.Module:
         model: the network; not modified.
         inputs: at least two batches, a list, as for :func:`compensate_`; a few hundred examples. No labels are needed.
         target: weights, macs or bytes.
+        least: share of the channels of each kind that stays, 0 ≤ least < 1; at least one channel stays. Use about 0.5
+            if the small network is trained afterwards: kinds that least squares can do without are needed there.
 
     Returns:
         The compact network, as of :func:`torch_growl.compact`.
 
     Raises:
         InvalidTypeError: an argument has another type.
-        InvalidValueError: there is one batch only, the target is of another measure or cannot be met.
+        InvalidValueError: there is one batch only, the target is of another measure or cannot be met, or
+            ``least`` is out of range.
         CompactionError: the network cannot be copied or compacted.
 
     Warns:
@@ -66,9 +70,10 @@ def shrink(model: nn.Module, inputs: Any, target: Target) -> nn.Module:
     check_network("model", model)
     check_type("target", target, Target)
     check_choice("target", target.of, _COUNTED)
+    check_number("least", least, least=0, below=1)
     batches = split_batches(inputs)
     dense = plain_copy(model).eval()
-    choice = _Choice(dense, *batches, Counter(dense, inputs[0]))
+    choice = _Choice(dense, *batches, Counter(dense, inputs[0]), least)
     small = without_rows(dense, choice.rows(target))
     compensate_(small, dense, inputs)
     return compact(small, inputs[0]).train(model.training)
@@ -77,8 +82,10 @@ def shrink(model: nn.Module, inputs: Any, target: Target) -> nn.Module:
 class _Choice:
     """Finds the rows to remove from a dense network."""
 
-    def __init__(self, dense: nn.Module, fitting: list[Inputs], held: list[Inputs], counter: Counter) -> None:
-        self._dense, self._held, self._counter = dense, held, counter
+    def __init__(
+        self, dense: nn.Module, fitting: list[Inputs], held: list[Inputs], counter: Counter, least: float
+    ) -> None:
+        self._dense, self._held, self._counter, self._stays = dense, held, counter, least
         modules = registered_layers(dense)
         self._runs = PairedRuns(dense, fitting)
         moments = self._runs.own_moments()
@@ -104,8 +111,9 @@ class _Choice:
         least = self._left(numbers, target)
         if least > asked:
             raise InvalidValueError(
-                f"target: at least {least:,.0f} of {whole:,.0f} {target.of} are left, {least / whole:.1%}, with one "
-                f"channel of each kind; asked were {asked:,.0f}"
+                f"target: at least {least:,.0f} of {whole:,.0f} {target.of} are left, {least / whole:.1%}, with "
+                f"{f'{self._stays:g} of the channels' if self._stays else 'one channel'} of each kind; asked were "
+                f"{asked:,.0f}"
             )
         return self._flags(numbers)
 
@@ -122,7 +130,8 @@ class _Choice:
 
     def _curve(self, kind: Alike, order: list[int]) -> Curve:
         """Measure the outputs' error with channels of one kind removed and least squares on the dense moments."""
-        removed = sorted({0, *(min(len(order), round(share * len(kind))) for share in _SHARES)})
+        most = min(len(order), len(kind) - math.ceil(self._stays * len(kind) - 1e-9))
+        removed = sorted({0, *(min(most, round(share * len(kind))) for share in _SHARES)})
         errors = [0.0]
         for number in removed[1:]:
             flags = flagged_rows(self._sizes, [kind.rows[channel] for channel in order[:number]])

@@ -11,7 +11,7 @@ from tests.house.test_mutations import MUTATIONS
 
 TESTS = Path(__file__).resolve().parents[1]
 SOURCE = TESTS.parent / "src" / "torch_growl"
-APART = ("house", "benchmarks", "support")  # folders of tests that mirror no ring
+APART = ("house", "benchmarks", "support", "distributed")  # folders of tests that mirror no ring
 
 SUBJECTS = {  # test file → the modules that it tests, beside the test files of their names
     "application/recipes/test_builtin_recipes.py": ["application/recipes/loading.py"],

@@ -140,7 +140,10 @@ PLANTS = {
         "every module lies in a room", "networks/layers/new/__init__.py", "", "layers.new lies"
     ),
     "a circle in a room": Plant(
-        CIRCLE, "networks/layers/rows.py", "import torch_growl.networks.layers.choosing", "layers.choosing ← networks."
+        CIRCLE,
+        "networks/layers/weights.py",
+        "import torch_growl.networks.layers.choosing",
+        "layers.choosing ← networks.",
     ),
     "a circle beside the rings": Plant(CIRCLE, "errors.py", "from torch_growl.arguments import number", "arguments"),
     # doors

@@ -2,6 +2,7 @@
 
 Rooms in the order of their imports; rooms on one line never import each other:
 
+* ``sharding``: weights that are spread over processes, sums over their parts
 * ``layers``: layer types and their rows, which layers of a network have rows, plain copies
 * ``execution``: example inputs, comparison of outputs, proof that two networks agree, the timer
 * ``wiring``: one recorded run, which channels of which layers are coupled, which channels are needed

@@ -99,8 +99,8 @@ def test_the_number_of_threads_changes_no_bit(side: Side, threads: None) -> None
         for _ in range(3):
             rows([1.0] * len(copied), [1.0] * len(copied), True)
         assert len(rows._parts) > len(copied)
-        assert (len(rows._shares()) > 1) == (number > 1)
-        assert len(rows._shares()) <= number
+        assert (len(rows._threads()) > 1) == (number > 1)
+        assert len(rows._threads()) <= number
         copies.append(copied)
     for others in zip(*copies, strict=True):
         for other in others[1:]:

@@ -21,7 +21,16 @@ from torch_growl.networks.layers.plain import (
 )
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_, warn_on_save_pretrained_
 from torch_growl.networks.layers.ready_networks import check_network, outside_inference_mode
-from torch_growl.networks.layers.rows import row_blocks, row_norms, rows_of, scale_rows_, write_rows_, zero_rows_
+from torch_growl.networks.layers.rows import (
+    nonzero_rows,
+    row_blocks,
+    row_norms,
+    rows_of,
+    scale_rows_,
+    shard_rows,
+    write_rows_,
+    zero_rows_,
+)
 from torch_growl.networks.layers.weights import unusable_weight
 
 __all__ = [
@@ -36,6 +45,7 @@ __all__ = [
     "kind_of",
     "make_plain_",
     "matching",
+    "nonzero_rows",
     "outside_inference_mode",
     "own_memory_",
     "permanent_hooks",
@@ -49,6 +59,7 @@ __all__ = [
     "row_norms",
     "rows_of",
     "scale_rows_",
+    "shard_rows",
     "sharing_copy",
     "unusable_weight",
     "warn_of_adapters",

@@ -6,15 +6,16 @@ No layer is skipped silently: every module that owns a parameter is in the list.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from torch_growl.networks.layers.kinds import LayerKind, Side, kind_of
 from torch_growl.networks.layers.plain import clean_name, plain_model
-from torch_growl.networks.layers.rows import rows_of
 from torch_growl.networks.layers.weights import unusable_weight
+from torch_growl.networks.sharding import layer_type
 
 __all__ = ["LayerInfo", "inspect_layers"]
 
@@ -78,14 +79,18 @@ def inspect_layers(model: nn.Module, side: Side = "input") -> list[LayerInfo]:
             continue
         name = clean_name(name)
         kind = kind_of(module)
-        type_name = parametrize.type_before_parametrizations(module).__name__
+        type_name = layer_type(module).__name__
         reason = _reason(module, kind, owners)
-        if reason:
+        if reason or kind is None:
             infos.append(LayerInfo(name, module, type_name, kind, reason))
         else:
-            rows = rows_of(module, side)
-            infos.append(LayerInfo(name, module, type_name, kind, "", rows.shape[0], rows.shape[1]))
+            n_rows = kind.n_rows(module, side)
+            infos.append(LayerInfo(name, module, type_name, kind, "", n_rows, _numel(module) // n_rows))
     return infos
+
+
+def _numel(module: nn.Module) -> int:
+    return cast(Tensor, module.weight).numel()
 
 
 def _reason(module: nn.Module, kind: LayerKind | None, owners: dict[int, list[str]]) -> str:

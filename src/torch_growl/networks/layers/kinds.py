@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from torch_growl.errors import InvalidValueError, LayerError
+from torch_growl.networks.sharding import layer_type, whole_shaped
 
 __all__ = ["LayerKind", "LayerSizes", "Side", "kind_of", "register_layer", "registered_kind", "registered_layers"]
 
@@ -84,7 +84,7 @@ class LayerKind:
 
     def n_rows(self, module: nn.Module, side: Side) -> int:
         """The number of rows of one side: of input channels or of output channels."""
-        groups, per_group = self.blocks(module, cast(Tensor, module.weight), side).shape[:2]
+        groups, per_group = self.blocks(module, whole_shaped(cast(Tensor, module.weight)), side).shape[:2]
         return groups * per_group
 
     def sizes(self, module: nn.Module) -> LayerSizes:
@@ -139,7 +139,7 @@ def _conv_resized(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
     }
     if old.transposed:
         settings["output_padding"] = old.output_padding
-    cls = cast(type[nn.Module], parametrize.type_before_parametrizations(module))
+    cls = layer_type(module)
     factory = {"device": old.weight.device, "dtype": old.weight.dtype}
     return cast(nn.Module, nn.utils.skip_init(cls, inputs, outputs, bias=old.bias is not None, **settings, **factory))
 
@@ -189,7 +189,7 @@ def _transposed_linear_blocks(module: nn.Module, weight: Tensor, side: Side) -> 
 
 def _transposed_linear_resized(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
     old = cast(Any, module)
-    cls = cast(Any, parametrize.type_before_parametrizations(module))
+    cls = cast(Any, layer_type(module))
     with torch.random.fork_rng(devices=[]):  # it fills its weight with random numbers
         return cast(nn.Module, cls(outputs, inputs).to(device=old.weight.device, dtype=old.weight.dtype))
 
@@ -231,8 +231,8 @@ def register_layer(cls: type[nn.Module], kind: LayerKind | type[nn.Module]) -> N
 
 
 def kind_of(module: nn.Module) -> LayerKind | None:
-    """The kind registered for the module's exact type, parametrized or not; None when there is none."""
-    cls = cast(type[nn.Module], parametrize.type_before_parametrizations(module))
+    """The kind registered for the module's exact type, parametrized and sharded or not; None when there is none."""
+    cls = layer_type(module)
     return _KINDS.get(cls) or _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
 
 

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from torch_growl.arguments import check_type
 from torch_growl.errors import InvalidTypeError, LayerError
+from torch_growl.networks.sharding import is_flat, reshard_, sharded_modules
 
 __all__ = ["check_network", "outside_inference_mode"]
 
@@ -19,13 +20,16 @@ __all__ = ["check_network", "outside_inference_mode"]
 def check_network(name: str, model: Any) -> nn.Module:
     """Check that an argument is a network of Python modules whose parameters and buffers have values.
 
+    Weights that FSDP2 has gathered for a run are given back: the shards are the parameters.
+
     Args:
         name: the argument, as the user knows it.
         model: what was given; not modified.
 
     Raises:
         InvalidTypeError: it is no module, or a part of it is TorchScript.
-        LayerError: a parameter or buffer is not initialised yet, or is on the meta device.
+        LayerError: a parameter or buffer is not initialised yet, or is on the meta device, or the network is wrapped
+            in FSDP1.
     """
     check_type(name, model, nn.Module)
     for where, module in model.named_modules():
@@ -34,6 +38,12 @@ def check_network(name: str, model: Any) -> nn.Module:
             raise InvalidTypeError(
                 f"{place} is TorchScript ({kind}), whose code and layers cannot be read or changed; pass the Python "
                 "network that it was made from, and script or trace the result"
+            )
+        if is_flat(module):
+            raise LayerError(
+                f"{place} is wrapped in FullyShardedDataParallel (FSDP1), which keeps the weights of many layers in "
+                "flat parameters without rows; shard with torch.distributed.fsdp.fully_shard (FSDP2) instead, or use "
+                "DistributedDataParallel"
             )
         for key, value in [*module._parameters.items(), *module._buffers.items()]:
             if is_lazy(value):
@@ -45,6 +55,7 @@ def check_network(name: str, model: Any) -> nn.Module:
                     f"{place} ({kind}) has its {key} on the meta device, without values; give it memory with "
                     "model.to_empty(device=...) and load its weights before this"
                 )
+    reshard_(sharded_modules(model))
     return model  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,7 @@
 """Checks that a layer's weight is a tensor whose rows can be read and scaled in place.
 
-A layer can have any tensor as its weight: the shard of a distributed network, a tensor of another shape, memory that
-was given back. Compiled code gets addresses, so every property that it relies on is checked here first.
+A layer can have any tensor as its weight: one that is spread over processes, a tensor of another shape, memory that was
+given back. Compiled code gets addresses, so every property that it relies on is checked here first.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from torch_growl.errors import first_line
 from torch_growl.networks.layers.kinds import LayerKind
+from torch_growl.networks.sharding import is_sharded, local_of, unusable_placement, whole_shaped
 
 __all__ = ["unusable_weight"]
 
-_SHARDED = "train with DistributedDataParallel, which leaves weights whole, or leave this layer sharded and unpenalised"
+_FLAT = "FSDP1 keeps weights in flat parameters; shard with torch.distributed.fsdp.fully_shard (FSDP2), or use DDP"
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -26,8 +27,8 @@ def unusable_weight(module: nn.Module, kind: LayerKind, weight: Tensor) -> str:
         kind: the kind of its type.
         weight: its weight; not read.
     """
-    if any(cls.__name__ == "DTensor" for cls in type(weight).__mro__):
-        return f"weight is a DTensor, so its rows are spread over processes (FSDP2, tensor parallel); {_SHARDED}"
+    if is_sharded(weight) and (reason := unusable_placement(weight)):
+        return reason
     if weight.layout != torch.strided:
         return f"weight is {weight.layout}, not dense"
     if not weight.is_floating_point():
@@ -35,15 +36,16 @@ def unusable_weight(module: nn.Module, kind: LayerKind, weight: Tensor) -> str:
     if weight.dtype not in _TYPES:
         return f"weight is {weight.dtype}; it must be float16, bfloat16, float32 or float64 while it is trained"
     if kind.weight_dims is not None and weight.ndim != kind.weight_dims:
-        sharded = f" (a shard of FSDP? {_SHARDED})" if weight.ndim == 1 else ""
-        return f"weight has shape {tuple(weight.shape)} where its type has {kind.weight_dims} dimensions{sharded}"
+        flat = f" ({_FLAT})" if weight.ndim == 1 else ""
+        return f"weight has shape {tuple(weight.shape)} where its type has {kind.weight_dims} dimensions{flat}"
     if weight.numel() == 0:
         return "weight is empty"
-    if _outside_its_storage(weight):
-        return f"weight's memory was given back (sharded by FSDP outside of forward and backward? {_SHARDED})"
-    if _overlaps(weight):
+    local = local_of(weight)
+    if _outside_its_storage(local):
+        return f"weight's memory was given back ({_FLAT})"
+    if _overlaps(local):
         return "elements of its weight share memory; give it a weight.clone()"
-    return _wrong_blocks(module, kind, weight)
+    return _wrong_blocks(module, kind, whole_shaped(weight))
 
 
 def _wrong_blocks(module: nn.Module, kind: LayerKind, weight: Tensor) -> str:

@@ -4,6 +4,6 @@ from torch_growl.networks.optimizers.checkpoint import Checkpoint
 from torch_growl.networks.optimizers.formulas import kept_longer
 from torch_growl.networks.optimizers.pauses import SlowerStep, paused
 from torch_growl.networks.optimizers.schedule_free import base_of, carried_to_base
-from torch_growl.networks.optimizers.step_lengths import StepLengths
+from torch_growl.networks.optimizers.step_lengths import Rate, StepLengths
 
-__all__ = ["Checkpoint", "SlowerStep", "StepLengths", "base_of", "carried_to_base", "kept_longer", "paused"]
+__all__ = ["Checkpoint", "Rate", "SlowerStep", "StepLengths", "base_of", "carried_to_base", "kept_longer", "paused"]

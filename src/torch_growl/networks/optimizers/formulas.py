@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torch_growl.errors import InvalidValueError
+from torch_growl.networks.sharding import ShardedStatistic
 
 __all__ = ["Formula", "formula_of", "groups_of", "is_schedule_free", "kept_longer", "sgd"]
 
@@ -82,11 +83,19 @@ def sgd(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
 def _adam(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
     # v̂: the running mean of the squared gradient (Kingma, Ba, 2015)
     squares = state["max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"]
-    if type(squares) is not Tensor:  # torchao's states of 8 and 4 bits
+    if type(squares) not in (Tensor, ShardedStatistic):  # torchao's states of 8 and 4 bits
         squares = squares.dequantize()
     mean = squares.mean(dtype=torch.float32)
     mean = mean / (1 - group["betas"][1] ** state["step"].to(mean.device))
     return _over(group["lr"], mean.sqrt() + float(group["eps"]), group)
+
+
+def _norm(value: Any) -> Tensor:
+    """The ℓ2 norm of a tensor, in float32 or float64."""
+    if isinstance(value, ShardedStatistic):
+        return value.norm()
+    wide = torch.float64 if value.dtype == torch.float64 else torch.float32
+    return cast(Tensor, torch.linalg.vector_norm(value, dtype=wide))
 
 
 def _known_length(beta: float, step: Any) -> tuple[float, Any]:
@@ -109,7 +118,7 @@ def _radam(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Leng
 def _rmsprop(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
     mean = cast(Tensor, state["square_avg"].mean(dtype=torch.float32))
     if group["centered"]:
-        mean = (mean - torch.linalg.vector_norm(state["grad_avg"]).square() / weight.numel()).clamp_min(0.0)
+        mean = (mean - _norm(state["grad_avg"]).square() / weight.numel()).clamp_min(0.0)
     return _over(sgd(group, state, weight), mean.sqrt() + float(group["eps"]), group)
 
 
@@ -125,7 +134,7 @@ def _adadelta(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> L
 
 
 def _adamax(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
-    largest = torch.linalg.vector_norm(state["exp_inf"], dtype=torch.float32)
+    largest = _norm(state["exp_inf"])
     return _over(group["lr"], largest / math.sqrt(weight.numel()), group)
 
 
@@ -134,7 +143,7 @@ def _asgd(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Lengt
 
 
 def _adafactor(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Length:
-    size = float(torch.linalg.vector_norm(weight.detach(), dtype=torch.float32)) / math.sqrt(weight.numel())
+    size = float(_norm(weight.detach())) / math.sqrt(weight.numel())
     relative = min(float(group["lr"]), float(state["step"]) ** -0.5)
     squares = state["row_var"] if "row_var" in state else state["variance"]
     mean = float(squares.mean(dtype=torch.float32).sqrt())
@@ -148,7 +157,7 @@ def _muon(group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> Lengt
     adjusted = {"match_rms_adamw": 0.2 * math.sqrt(max(rows, columns))}.get(
         group["adjust_lr_fn"] or "original", math.sqrt(max(1.0, rows / columns))
     )
-    norm = torch.linalg.vector_norm(state["momentum_buffer"], dtype=torch.float32)
+    norm = _norm(state["momentum_buffer"])
     return cast(Length, group["lr"] * adjusted * math.sqrt(min(rows, columns)) / max(float(norm), _LEAST))
 
 

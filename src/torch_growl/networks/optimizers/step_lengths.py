@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.optimizers.formulas import Formula, formula_of, groups_of, sgd
 from torch_growl.networks.optimizers.measured_step import StepMeter
+from torch_growl.networks.sharding import Rate, is_sharded, pending_length
 
-__all__ = ["StepLengths"]
+__all__ = ["Rate", "StepLengths"]
 
 
 class StepLengths:
@@ -60,8 +61,10 @@ class StepLengths:
             if name in self._meters:
                 self._meters[name].after(weight, None if skipped else weight.grad)
 
-    def rates(self, weights: Mapping[str, Tensor], *, scale_free: bool, period: int) -> dict[str, float | Tensor]:
+    def rates(self, weights: Mapping[str, Tensor], *, scale_free: bool, period: int) -> dict[str, Rate]:
         """The learning rate of each weight for a prox that runs after every ``period`` steps.
+
+        For a sharded weight it may wait for sums over processes.
 
         Args:
             weights: by layer name; the optimizer trains all of them.
@@ -95,6 +98,8 @@ def _learning_rate(optimizer: Optimizer, group: dict[str, Any]) -> float | Tenso
 
 
 @torch.no_grad()
-def _length(formula: Formula, optimizer: Optimizer, group: dict[str, Any], weight: Tensor) -> float | Tensor:
+def _length(formula: Formula, optimizer: Optimizer, group: dict[str, Any], weight: Tensor) -> Rate:
     state = optimizer.state.get(weight, {})
-    return formula(group, state, weight) if state or formula is sgd else cast("float | Tensor", group["lr"])
+    if not state and formula is not sgd:
+        return cast("float | Tensor", group["lr"])
+    return pending_length(formula, group, state, weight) if is_sharded(weight) else formula(group, state, weight)

@@ -16,6 +16,7 @@ from torch_growl.errors import LayerError
 from torch_growl.mathematics.owl import isotonic_minmax
 from torch_growl.networks.layers import row_norms, scale_rows_
 from torch_growl.networks.penalty.step_layers import StepLayers
+from torch_growl.networks.sharding import Rate, is_sharded
 
 __all__ = ["CapturableStep"]
 
@@ -33,11 +34,15 @@ class CapturableStep:
         pruned: for each layer which rows are pruned from the start, ``(n_rows,)`` bool.
 
     Raises:
-        LayerError: the layers are not all on one device.
+        LayerError: the layers are not all on one device, or a weight is spread over processes.
     """
 
     def __init__(self, layers: StepLayers, pruned: Sequence[Tensor]) -> None:
         self.layers = layers
+        if spread := [n for n, m in zip(layers.names, layers.modules, strict=True) if is_sharded(m.weight)]:
+            raise LayerError(
+                f"capturable=True needs whole weights; that of layer {spread[0]!r} is spread over processes"
+            )
         devices = {cast(Tensor, module.weight).device for module in layers.modules}
         if len(devices) > 1:
             raise LayerError(
@@ -72,7 +77,7 @@ class CapturableStep:
         return self._owed[self.layers.rows(layer)]
 
     @torch.no_grad()
-    def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
+    def __call__(self, lrs: Sequence[Rate], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows; if any weight is NaN or infinite, no weight changes and :meth:`check` raises the error.
 
         In a captured graph a learning rate that is a number is a constant, and so is a strength; a tensor is read at
@@ -140,14 +145,14 @@ class CapturableStep:
                 self._least[self.layers.rows(i)] = torch.finfo(dtype).eps if half else 0.0
         return any(dtype in (torch.bfloat16, torch.float16) for dtype in types)
 
-    def _rates(self, lrs: Sequence[float | Tensor], strengths: Sequence[float]) -> Tensor:
+    def _rates(self, lrs: Sequence[Rate], strengths: Sequence[float]) -> Tensor:
         if list(strengths) != self._sent:
             self._sent = list(strengths)
             self._strengths.copy_(torch.tensor(self._sent, dtype=torch.float64), non_blocking=True)
         first = lrs[0]
         if all(lr is first for lr in lrs) or all(isinstance(lr, int | float) and lr == first for lr in lrs):
-            return self._strengths * first
-        return torch.stack([strength * lr for strength, lr in zip(self._strengths, lrs, strict=True)])
+            return self._strengths * cast(Tensor, first)
+        return torch.stack([strength * cast(Tensor, lr) for strength, lr in zip(self._strengths, lrs, strict=True)])
 
     @torch.no_grad()
     def zero_pruned(self) -> None:

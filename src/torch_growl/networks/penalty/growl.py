@@ -29,8 +29,8 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_choice, check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.mathematics.owl import LambdaSequence
-from torch_growl.networks.layers import Side, check_network, plain_model, scale_rows_
-from torch_growl.networks.optimizers import base_of, kept_longer
+from torch_growl.networks.layers import Side, check_network, plain_model
+from torch_growl.networks.optimizers import kept_longer
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
@@ -44,6 +44,7 @@ from torch_growl.networks.penalty.penalised_layers import (
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
+from torch_growl.networks.sharding import Rate, reshard_
 from torch_growl.networks.targets import Control, DropControl, PruningPath, RowsOf, Target
 
 __all__ = ["GrOWL"]
@@ -198,18 +199,12 @@ class GrOWL(PenalisedNetwork):
         self._shrink(lr if isinstance(lr, Mapping) else dict.fromkeys(self._layers, lr))
         self.steps += 1
 
-    def _shrink(self, rates: Mapping[str, float | Tensor]) -> None:
+    def _shrink(self, rates: Mapping[str, Rate]) -> None:
         """Make the proximal step of :meth:`prox_` on some layers, each with its learning rate; it is not counted."""
+        reshard_(self._sharded)
         strengths = [0.0 if p.frozen or name not in rates else self._strength_of(p) for name, p in self._layers.items()]
         lrs = [rates.get(name, 0.0) for name in self._layers]
         self._warn(self._step(lrs, strengths, self._scale_free))
-
-    def _zero_pruned(self, optimizer: Optimizer) -> None:
-        """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
-        self._step.zero_pruned()
-        for i, p in enumerate(self._layers.values()):
-            if (base := base_of(optimizer, p.weight)) is not None:
-                scale_rows_(p.info.module, (~self._step.pruned(i)).to(base), self.side, base)
 
     def check(self) -> None:
         """Raise or warn about problems in earlier steps with ``capturable=True``; waits for the device.

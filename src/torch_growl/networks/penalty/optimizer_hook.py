@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
-from torch_growl.networks.optimizers import SlowerStep, StepLengths, carried_to_base
+from torch_growl.networks.optimizers import Rate, SlowerStep, StepLengths, carried_to_base
 from torch_growl.networks.targets import Control, DropControl
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
@@ -85,7 +85,7 @@ class Penalty(Protocol):
     def _weights(self) -> dict[str, Tensor]:
         """The weights of the penalised layers, checked to be parameters, by layer name."""
 
-    def _shrink(self, rates: Mapping[str, float | Tensor]) -> None:
+    def _shrink(self, rates: Mapping[str, Rate]) -> None:
         """Make the proximal step on some layers, each with its learning rate."""
 
     def _lead(self, step: int, names: Collection[str]) -> None:
@@ -180,13 +180,13 @@ class PenaltyHook:
             return
         period, share = self.schedule.period, self.schedule.share(self.count)
         if self.penalty._control is not None:
-            rates: dict[str, float | Tensor] = dict.fromkeys(weights, 0.0)
+            rates: dict[str, Rate] = dict.fromkeys(weights, 0.0)
         else:
             rates = self.lengths.rates(weights, scale_free=self.penalty._scale_free, period=period)
         if share != 1:
             rates = {name: rate * share for name, rate in rates.items()}
         if isinstance(infinite, Tensor) and self.penalty._capturable:
-            rates = {name: torch.where(infinite.any(), 0.0, rate) for name, rate in rates.items()}
+            rates = {name: torch.where(infinite.any(), 0.0, cast(Tensor, rate)) for name, rate in rates.items()}
         with carried_to_base(optimizer, weights) as carried:
             self.penalty._shrink(rates)
             self.penalty._lead(self.count, weights)

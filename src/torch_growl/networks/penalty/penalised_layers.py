@@ -19,7 +19,8 @@ from torch_growl.networks.layers import (
     default_layers,
     inspect_layers,
     matching,
-    rows_of,
+    nonzero_rows,
+    registered_kind,
     warn_of_adapters,
     zero_rows_,
 )
@@ -145,7 +146,7 @@ class PenalisedLayer:
 
     def zero_at_start(self, side: Side) -> Tensor:
         """The rows that are zero already and stay zero; none if all are: that is an initialisation, not a pruning."""
-        zero = (rows_of(self.info.module, side).detach() == 0).all(dim=1)
+        zero = ~nonzero_rows([self.info.module], side)[0]
         return torch.zeros_like(zero) if bool(zero.all()) else zero
 
 
@@ -215,7 +216,8 @@ def zero_pruned_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> No
     for name, zero in rows.items():
         if name not in infos or infos[name].module._parameters.get("weight") is None:
             raise LayerError(f"the network has no layer {name!r} with a plain weight, as the penalised network has")
-        if (found := len(rows_of(infos[name].module, side))) != len(zero):
+        module = infos[name].module
+        if (found := registered_kind(module).n_rows(module, side)) != len(zero):
             raise LayerError(f"layer {name!r} has {found} rows, not {len(zero)}: it is not of the penalised network")
     for name, zero in rows.items():
         zero_rows_(infos[name].module, zero, side)

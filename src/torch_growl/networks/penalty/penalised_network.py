@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from functools import cached_property
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from torch_growl.arguments import check_number
 from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
-from torch_growl.networks.layers import Side, rows_of, scale_rows_
+from torch_growl.networks.layers import Side, nonzero_rows, rows_of, scale_rows_, shard_rows
+from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
 from torch_growl.networks.penalty.step_layers import ProximalStep
+from torch_growl.networks.sharding import differentiable_norms, reshard_, sharded_modules
 from torch_growl.networks.targets import Control, DropControl, DropProgress, Progress, PruningPath
 
 __all__ = ["Form", "PenalisedNetwork"]
@@ -30,6 +34,7 @@ class PenalisedNetwork:
     form: Form
     side: Side
     sequence: LambdaSequence
+    _model: nn.Module
     left_out: dict[str, str]
     _layers: dict[str, PenalisedLayer]
     _step: ProximalStep
@@ -60,14 +65,28 @@ class PenalisedNetwork:
         """Names of the penalised layers, in the network's order."""
         return tuple(self._layers)
 
+    @cached_property
+    def _sharded(self) -> list[nn.Module]:
+        """The modules that FSDP2 gathers the weights of; it gives them back when one is whole."""
+        return sharded_modules(self._model)
+
     def _weights(self) -> dict[str, Tensor]:
+        reshard_(self._sharded)
         return self._step.layers.weights()
+
+    def _zero_pruned(self, optimizer: Optimizer) -> None:
+        """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
+        reshard_(self._sharded)
+        self._step.zero_pruned()
+        for i, p in enumerate(self._layers.values()):
+            if (base := base_of(optimizer, p.weight)) is not None:
+                scale_rows_(p.info.module, (~self._step.pruned(i)).to(base.device, base.dtype), self.side, base)
 
     def nonzero(self) -> dict[str, int]:
         """The number of rows that are not all zero, for every penalised layer."""
-        return {
-            name: int((rows_of(p.info.module, self.side) != 0).any(dim=1).sum()) for name, p in self._layers.items()
-        }
+        reshard_(self._sharded)
+        rows = nonzero_rows([p.info.module for p in self._layers.values()], self.side)
+        return {name: int(own.sum()) for name, own in zip(self._layers, rows, strict=True)}
 
     def __repr__(self) -> str:
         given = f"strength={self.strength:g}" if self._control is None else f"target={self._control.target}"
@@ -79,9 +98,14 @@ class PenalisedNetwork:
 
     def penalty(self) -> Tensor:
         """The penalty's value, a differentiable scalar, for a log or to add to a loss in place of the prox."""
+        reshard_(self._sharded)
         terms = []
         for p in self._layers.values():
-            norms = torch.linalg.vector_norm(rows_of(p.info.module, self.side), dim=1)  # (n_rows,)
+            shard = shard_rows(p.info.module, self.side)
+            if shard is None:
+                norms = torch.linalg.vector_norm(rows_of(p.info.module, self.side), dim=1)  # (n_rows,)
+            else:
+                norms = differentiable_norms(shard, p.weight)
             value = owl_norm(norms, p.lam.to(norms.device)) * self._strength_of(p)
             if self._scale_free:
                 value = value / (math.sqrt(p.info.n_rows) * torch.linalg.vector_norm(norms)).clamp_min(_TINY)

@@ -5,6 +5,9 @@ one pass reads them for the norms, one reads, scales and writes them. All others
 and scaled by torch, layer by layer, with one copy of all their norms to the CPU and one of all scales back. Memory
 beyond the weights grows with the number of rows only.
 
+Of a weight that is spread over processes (FSDP2, tensor parallel), each process reads and scales its own part. Sums of
+squares are added up over processes in between, one number for each row, and each process then computes the same scales.
+
 A step shrinks a row by less than the distance between neighbouring bfloat16 or float16 numbers. In these types a factor
 is owed to every row: factors are multiplied up, and applied once they are larger than that distance. What rounding then
 leaves over stays owed.
@@ -13,7 +16,7 @@ leaves over stays owed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate
 from types import SimpleNamespace
@@ -26,9 +29,10 @@ from torch import Tensor, nn
 
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.mathematics.compiled import run_all
-from torch_growl.networks.layers import row_norms, rows_of, scale_rows_
+from torch_growl.networks.layers import row_norms, rows_of, scale_rows_, shard_rows
 from torch_growl.networks.penalty.step_layers import StepLayers
 from torch_growl.networks.penalty.weight_memory import Part, dense_layout, parts_of
+from torch_growl.networks.sharding import Pending, Rate, Shard, local_of, part_of, summed
 
 __all__ = ["RowStep"]
 
@@ -60,11 +64,12 @@ class RowStep:
         self._rates = np.zeros(len(layers))
         self._seen: list[Any] = [None] * len(layers)
         self._dense: list[Part | None] = [None] * len(layers)
+        self._shards: dict[int, Shard] = {}
         self._cut()
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy must look up its own weights' addresses."""
-        return {**self.__dict__, "_seen": [None] * len(self._seen)}
+        return {**self.__dict__, "_seen": [None] * len(self._seen), "_shards": {}}
 
     def pruned(self, layer: int) -> Tensor:
         """The pruned rows of a layer, ``(n_rows,)`` bool on the CPU; writing to it changes the state."""
@@ -74,7 +79,7 @@ class RowStep:
         """The factors owed to a layer's rows, ``(n_rows,)`` float64 on the CPU; writing to it changes the state."""
         return torch.from_numpy(self._owed[self.layers.rows(layer)])
 
-    def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
+    def __call__(self, lrs: Sequence[Rate], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows; all checks are made at once.
 
         Returns:
@@ -84,18 +89,22 @@ class RowStep:
             LayerError: a weight has NaN or infinite values, or is not what it was; nothing was changed.
             InvalidValueError: a learning rate is negative or not finite; nothing was changed.
         """
-        rates = [float(lr) * strength for lr, strength in zip(lrs, strengths, strict=True)]
         weights = self._look()
+        in_parts = bool(self._others or self._shards or self._threads())
+        if in_parts:
+            lrs = self._measure(weights, lrs)
+        rates = [float(cast(float, lr)) * strength for lr, strength in zip(lrs, strengths, strict=True)]
         for i, (name, lr, rate) in enumerate(zip(self.layers.names, lrs, rates, strict=True)):
             if not 0.0 <= rate < math.inf:
                 self._refuse(i, row_norms(self.layers.modules[i], self.layers.side).cpu().numpy())
-                raise InvalidValueError(f"layer {name!r}: the learning rate must be finite and ≥ 0, got {float(lr)}")
+                found = float(cast(float, lr))
+                raise InvalidValueError(f"layer {name!r}: the learning rate must be finite and ≥ 0, got {found}")
         self._rates[:] = rates
-        found = self._in_parts(scale_free, weights) if self._others or self._shares() else self._whole(scale_free)
-        if found >= 0:
-            self._refuse(found, self._of_rows[0, self.layers.rows(found)])
+        outcome = self._in_parts(scale_free, weights) if in_parts else self._whole(scale_free)
+        if outcome >= 0:
+            self._refuse(outcome, self._of_rows[0, self.layers.rows(outcome)])
         torch.autograd.graph.increment_version(weights)  # autograd must know that they were written to
-        return [] if found == _kernels().DONE else [self.layers.names[i] for i in np.flatnonzero(self._floored)]
+        return [] if outcome == _kernels().DONE else [self.layers.names[i] for i in np.flatnonzero(self._floored)]
 
     def _refuse(self, layer: int, norms: NDArray[Any]) -> None:
         """Raise an error if norms of a layer's rows are not finite; a gradient with NaN has made its weights so."""
@@ -122,14 +131,31 @@ class RowStep:
             kernels.workspace.of(self._longest),
         )
 
-    def _in_parts(self, scale_free: bool, weights: list[Tensor]) -> int:
-        """The step of several threads, or with weights that torch reads and scales; the results are the same."""
-        kernels, shares = _kernels(), self._shares() or [self._parts]
-        norms, lam, scale = self._of_rows
-        run_all(lambda share: kernels.squares(share, self._sums), shares)
+    def _measure(self, weights: list[Tensor], lrs: Sequence[Rate]) -> list[Rate]:
+        """Compute the norms of all rows; returns the learning rates, with those that needed sums over processes."""
+        kernels, norms = _kernels(), self._of_rows[0]
+        run_all(lambda share: kernels.squares(share, self._sums), self._threads() or [self._parts])
         kernels.combine(self._parts, self._sums, norms)
         if self._others:
             self._read(norms, weights)
+        return self._add_up(norms, self._shards, lrs)
+
+    def _add_up(self, norms: NDArray[np.float64], layers: Iterable[int], lrs: Sequence[Rate]) -> list[Rate]:
+        """Make the norms of the parts of sharded rows those of whole rows, in one exchange with the learning rates."""
+        sharded, pending = list(layers), [lr for lr in lrs if isinstance(lr, Pending)]
+        parts = [part_of(self._shards[i], torch.from_numpy(np.square(norms[self.layers.rows(i)]))) for i in sharded] + [
+            part for lr in pending for part in lr.parts
+        ]
+        sums = iter(summed(parts))
+        for i in sharded:
+            norms[self.layers.rows(i)] = next(sums).sqrt().numpy()
+        return [lr.value([next(sums) for _ in lr.parts]) if isinstance(lr, Pending) else lr for lr in lrs]
+
+    def _in_parts(self, scale_free: bool, weights: list[Tensor]) -> int:
+        """The step of several threads, or with weights that torch reads and scales; the results are the same."""
+        kernels = _kernels()
+        norms, lam, scale = self._of_rows
+        if self._others:
             norms *= self._owed
             before = norms.copy()
         found: int = kernels.shrink(
@@ -165,12 +191,13 @@ class RowStep:
         if scaled := [i for i in half if (scale[self.layers.rows(i)] != 1).any()]:
             found = np.empty_like(norms)
             self._read(found, weights, scaled)
+            self._add_up(found, [i for i in scaled if i in self._shards], ())
             for i in scaled:
                 mine = self.layers.rows(i)
                 there = (found[mine] > 0) & (norms[mine] > 0)
                 self._owed[mine] = np.where(there, norms[mine] / np.where(there, found[mine], 1.0), 1.0)
 
-    def _shares(self) -> list[NDArray[np.int64]]:
+    def _threads(self) -> list[NDArray[np.int64]]:
         """The parts divided among torch's threads; empty if one thread is enough."""
         number = torch.get_num_threads()
         if number == 1 or self._weights_up_to[-1] < _THREADS_FROM:
@@ -191,7 +218,8 @@ class RowStep:
 
     def _look(self) -> list[Tensor]:
         """The weights; if one has moved, its line of the table of parts is rewritten."""
-        weights = [cast(Tensor, module._parameters.get("weight")) for module in self.layers.modules]
+        whole = [cast(Tensor, module._parameters.get("weight")) for module in self.layers.modules]
+        weights = [local_of(weight) for weight in whole]
         lines: dict[int, Part | None] = {}
         for i, weight in enumerate(weights):
             seen = self._seen[i]
@@ -205,9 +233,14 @@ class RowStep:
                 or weight.untyped_storage().nbytes() != seen[5]
             ):
                 self.layers.plain_weight(i)
+                self._shards.pop(i, None)
+                shard = shard_rows(self.layers.modules[i], self.layers.side, whole[i])
+                if shard is not None:
+                    self._shards[i] = shard
                 if weight.is_meta:
                     raise LayerError(f"layer {self.layers.names[i]!r}: its weight was moved to the meta device")
                 plain = weight.is_cpu and type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
+                plain &= shard is None or shard.layout.start is not None
                 lines[i] = dense_layout(self.layers.modules[i], weight, self.layers.side) if plain else None
         moved = any(line != self._dense[i] for i, line in lines.items())
         for i, line in lines.items():
@@ -225,7 +258,8 @@ class RowStep:
         self._others = [i for i, whole in enumerate(self._dense) if whole is None]
         lines: list[Part] = []
         at = 0
-        for lo, whole in zip(self._offsets, self._dense, strict=False):
+        for i, (lo, whole) in enumerate(zip(self._offsets, self._dense, strict=False)):
+            lo += self._shards[i].layout.start or 0 if i in self._shards else 0
             for part, first in parts_of(whole) if whole else ():
                 lines.append((*part, int(lo) + first, at))
                 at += part[2] * part[4]
@@ -238,24 +272,33 @@ class RowStep:
         """Fill in the norms that torch computes, with one copy from each device; of some layers only."""
         side = self.layers.side
         for layers in self._by_device(weights, only).values():
-            found = torch.cat([row_norms(self.layers.modules[i], side).double() for i in layers]).cpu().numpy()
+            found = torch.cat([self._norms(i) for i in layers]).cpu().numpy()
             for i, mine in zip(layers, _split(found, self._offsets, layers), strict=True):
                 # in float32 the squares of a row may have overflowed or vanished
                 doubtful = ~np.isfinite(mine) | ((mine == 0) & ~self._pruned[self.layers.rows(i)])
-                if doubtful.any():
+                if doubtful.any() and i not in self._shards:
                     rows = rows_of(self.layers.modules[i], side)[torch.from_numpy(doubtful).to(weights[i].device)]
                     mine[doubtful] = rows.double().norm(dim=1).cpu().numpy()
                 norms[self.layers.rows(i)] = mine
 
+    def _norms(self, layer: int) -> Tensor:
+        """The norms that torch computes, ``(n_rows,)`` float64; of a sharded weight those of the part here."""
+        if layer in self._shards:
+            return self._shards[layer].squares().sqrt()
+        return row_norms(self.layers.modules[layer], self.layers.side).double()
+
     def _scale(self, scale: NDArray[np.float64], weights: list[Tensor]) -> None:
         kernels = _kernels()
-        run_all(lambda share: kernels.rescale_(share, scale), self._shares() or [self._parts])
+        run_all(lambda share: kernels.rescale_(share, scale), self._threads() or [self._parts])
         for device, layers in self._by_device(weights).items():
             together = np.concatenate([scale[self.layers.rows(i)] for i in layers])
             wide = any(weights[i].dtype == torch.float64 for i in layers)
             moved = torch.from_numpy(together).to(torch.float64 if wide else torch.float32).to(device)
             for i, mine in zip(layers, _split(moved, self._offsets, layers), strict=True):
-                scale_rows_(self.layers.modules[i], mine, self.layers.side)
+                if i in self._shards:
+                    self._shards[i].scale_(mine)
+                else:
+                    scale_rows_(self.layers.modules[i], mine, self.layers.side)
 
     def _by_device(self, weights: list[Tensor], only: list[int] | None = None) -> dict[torch.device, list[int]]:
         found: dict[torch.device, list[int]] = {}

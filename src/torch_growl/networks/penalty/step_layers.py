@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
 from torch_growl.networks.layers import Side, kind_of, unusable_weight
+from torch_growl.networks.sharding import Rate
 
 __all__ = ["ProximalStep", "StepLayers"]
 
@@ -88,7 +89,7 @@ class ProximalStep(Protocol):
 
     layers: StepLayers
 
-    def __call__(self, lrs: Sequence[float | Tensor], strengths: Sequence[float], scale_free: bool) -> list[str]:
+    def __call__(self, lrs: Sequence[Rate], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows.
 
         Args:

@@ -1,0 +1,38 @@
+"""Weights that are spread over processes: one process's part, sums over all parts, FSDP2's modules."""
+
+from torch_growl.networks.sharding.exchange import Pending, Rate, differentiable_norms, part_of, summed
+from torch_growl.networks.sharding.shards import (
+    Shard,
+    gathered,
+    is_sharded,
+    local_of,
+    shard_of,
+    unusable_placement,
+    whole_shaped,
+    write_part_,
+)
+from torch_growl.networks.sharding.statistics import ShardedStatistic, part_of_whole, pending_length
+from torch_growl.networks.sharding.wrapped_types import is_flat, layer_type, reshard_, sharded_modules
+
+__all__ = [
+    "Pending",
+    "Rate",
+    "Shard",
+    "ShardedStatistic",
+    "differentiable_norms",
+    "gathered",
+    "is_flat",
+    "is_sharded",
+    "layer_type",
+    "local_of",
+    "part_of",
+    "part_of_whole",
+    "pending_length",
+    "reshard_",
+    "shard_of",
+    "sharded_modules",
+    "summed",
+    "unusable_placement",
+    "whole_shaped",
+    "write_part_",
+]

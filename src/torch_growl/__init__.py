@@ -3,13 +3,15 @@
 Docs write ``import torch_growl as tg``. Public names are those in ``__all__``; they are imported when first used, so
 that ``import torch_growl`` alone costs nothing.
 
-The package has three rings, each a folder; a ring imports itself and the rings above it in this list:
+The package has four rings, each a folder; a ring imports itself and the rings above it in this list:
 
 * ``mathematics``: tensors in, tensors out
 * ``networks``: modules and optimizers
 * ``application``: recipes, runs, reports, the command
+* ``integrations``: callbacks of other packages' trainers, imported by path
 
 A ring has rooms, each a folder with a door (its ``__init__``): other rooms import what the door names, nothing else.
+The last ring has modules alone.
 Beside the rings lie the modules that every ring may import: the public errors (``errors``), checks of arguments
 (``arguments``), writing whole files (``files``), checksums inside files (``checksums``), tables of notebooks
 (``html_table``) and the version.

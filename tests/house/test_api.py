@@ -32,7 +32,7 @@ def test_no_public_name_is_a_module_even_after_every_module_is_imported() -> Non
     names = [module.name for module in pkgutil.walk_packages(tg.__path__, "torch_growl.")]
     assert len(names) > 80
     for name in names:
-        if name != "torch_growl.__main__":  # it runs the command
+        if name != "torch_growl.__main__" and "integrations." not in name:  # one runs the command, others load trainers
             importlib.import_module(name)
     for name in tg.__all__:
         assert not isinstance(getattr(tg, name), types.ModuleType)

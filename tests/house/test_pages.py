@@ -22,7 +22,7 @@ SOURCES = [path for folder in ("src", "tests", "benchmarks", "examples") for pat
 ARCHITECTURE = ROOT / "docs" / "contributing" / "architecture.md"
 
 # A path in backticks belongs to the repository when it begins with one of these.
-TOPS = {"src", "tests", "benchmarks", "docs", "examples", ".github", "torch_growl", *RINGS}
+TOPS = {"src", "tests", "benchmarks", "docs", "examples", ".github", "torch_growl", "integrations", *RINGS}
 BASES = (ROOT, ROOT / "src", PACKAGE)
 
 

@@ -139,6 +139,9 @@ PLANTS = {
     "a folder in a room, with a door": Plant(
         "every module lies in a room", "networks/layers/new/__init__.py", "", "layers.new lies"
     ),
+    "a folder in a ring without rooms": Plant(
+        "every module lies in a room", "integrations/new/one.py", "", "integrations.new.one lies in a room"
+    ),
     "a circle in a room": Plant(
         CIRCLE,
         "networks/layers/weights.py",
@@ -281,7 +284,7 @@ for ring in sys.argv[1:]:
 
 def loaded(package: Path, house: House) -> dict[str, set[str]]:
     """What is in ``sys.modules`` after the package's import and after the doors of each ring: ring → packages."""
-    doors = [",".join(door for door in house.doors if door.startswith(f"{ring}.")) for ring in house.rings]
+    doors = [",".join(d for d in house.doors if d.startswith(f"{ring}.")) or ring for ring in house.rings]
     command = [sys.executable, "-c", LOADS, *doors]
     env = {**os.environ, "PYTHONPATH": str(package.parent)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -295,10 +298,12 @@ def too_much(found: dict[str, set[str]], house: House) -> list[str]:
     heavy = {"numba", *EXTRAS}
     assert found["package"] == set()
     assert found.keys() == {"package", *house.rings}
-    outer = set(house.third_parties(house.rings[-1]))
+    command = "application"
+    outer = set(house.third_parties(command))
     wrong = []
     for ring in house.rings:
-        unwanted = heavy | (outer - set(house.third_parties(ring)) if ring != house.rings[-1] else set())
+        inner = house.rings.index(ring) < house.rings.index(command)
+        unwanted = heavy | (outer - set(house.third_parties(ring)) if inner else set())
         wrong += [f"the doors of {ring} load {name}" for name in sorted(found[ring] & unwanted)]
     return wrong
 

@@ -57,6 +57,11 @@ class House:
         return {ring: _listed(docstring(self.files[ring])) for ring in self.rings if ring in self.files}
 
     @cached_property
+    def without_rooms(self) -> set[str]:
+        """Rings of modules that users import by path, with the package that each is for."""
+        return {ring for ring, lines in self.rooms.items() if not lines}
+
+    @cached_property
     def imports(self) -> list[Import]:
         return [each for module, path in self.files.items() for each in imports(path, module, set(self.files))]
 

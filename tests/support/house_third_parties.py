@@ -84,7 +84,9 @@ def extras_are_imported_in_functions(house: House) -> list[str]:
     return [
         f"{each} is optional"
         for each in _foreign(house)
-        if each.at_once and each.top in _optional(house, each.by.split(".")[0])
+        if each.at_once
+        and each.top in _optional(house, each.by.split(".")[0])
+        and each.by.split(".")[0] not in house.without_rooms  # imported by those who have the package
     ]
 
 

@@ -40,6 +40,9 @@ def every_module_lies_in_a_room(house: House) -> list[str]:
         if module and depth == 1 and module not in house.rings:
             if module != "__main__" and len(used.get(module, ())) < 2:
                 found.append(f"{module} lies beside the rings, and fewer than two rooms import it")
+        elif module.split(".")[0] in house.without_rooms:
+            if depth > 2:
+                found.append(f"{module} lies in a room of a ring without rooms")
         elif module and module not in house.rings and len(path.relative_to(house.folder).parts) != 3:
             found.append(f"{module} lies in no room")
     return found

@@ -1,9 +1,19 @@
 """The lengths of an optimizer's steps, refused and schedule-free optimizers, checkpoints and pauses of a training."""
 
 from torch_growl.networks.optimizers.checkpoint import Checkpoint
-from torch_growl.networks.optimizers.formulas import kept_longer
+from torch_growl.networks.optimizers.formulas import is_schedule_free, kept_longer
 from torch_growl.networks.optimizers.pauses import SlowerStep, paused
 from torch_growl.networks.optimizers.schedule_free import base_of, carried_to_base
 from torch_growl.networks.optimizers.step_lengths import Rate, StepLengths
 
-__all__ = ["Checkpoint", "Rate", "SlowerStep", "StepLengths", "base_of", "carried_to_base", "kept_longer", "paused"]
+__all__ = [
+    "Checkpoint",
+    "Rate",
+    "SlowerStep",
+    "StepLengths",
+    "base_of",
+    "carried_to_base",
+    "is_schedule_free",
+    "kept_longer",
+    "paused",
+]

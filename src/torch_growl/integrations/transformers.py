@@ -1,0 +1,280 @@
+"""torch-growl in Hugging Face's Trainer, and folders of compact networks. ``docs/trainers.md`` shows both.
+
+The callback's state lies in the checkpoint's ``optimizer.pt``, in the first parameter group: the Trainer restores it
+before training goes on, wherever the checkpoint's folder is.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from torch_growl.arguments import check_type
+from torch_growl.errors import FileFormatError, GrowlError, InvalidTypeError, InvalidValueError, first_line
+from torch_growl.files import write_text
+from torch_growl.integrations.phases import Leave, Phases, kept_random_state
+from torch_growl.networks.layers import plain_model
+from torch_growl.networks.penalty import GrOWL, unwrapped
+from torch_growl.networks.storage import load, save
+from torch_growl.networks.targets import DropProgress, Progress, Target
+
+try:
+    import transformers
+    from transformers import PretrainedConfig, PreTrainedModel, TrainerCallback
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "torch_growl.integrations.transformers needs the extra torch-growl[transformers]"
+    ) from error
+
+__all__ = ["GrowlCallback", "from_pretrained", "save_pretrained"]
+
+WEIGHTS = "growl.safetensors"
+_INDEX = "model.safetensors.index.json"
+_ADVICE = "compact network of torch-growl, load it with torch_growl.integrations.transformers.from_pretrained"
+_STATE = "growl"  # the key in the first parameter group
+
+
+class GrowlCallback(TrainerCallback):  # type: ignore[misc]
+    """The penalty, or a target, inside Hugging Face's Trainer.
+
+    Args:
+        strength: the penalty's, ≥ 0; None: 1.5, :class:`torch_growl.GrOWL`'s own. Not with a target.
+        target: what is to be left, in place of a strength: :class:`torch_growl.Target`.
+        leave: what :attr:`network` is after training: ``"regularized"``, the trained network, ``"tied"``, the same with
+            similar rows tied, or ``"compact"``, the smaller network.
+        tie: the preference at which rows are tied, in (0, 1]; None: 0.8 if ``leave`` is ``"tied"``, else no ties.
+        tie_from: the share of the steps after which rows are tied and train on together, in (0, 1); with a target at
+            least 0.5.
+        warmup: the share of the steps in which a strength rises from 0, in [0, 1). Not with a target.
+        example_inputs: as for :func:`torch_growl.compact`; None: two examples of the training data, without labels.
+        options: more arguments of :class:`torch_growl.GrOWL`, such as ``layers``, ``overrides`` and ``min_rows``.
+
+    Attributes:
+        growl: the penalty; None before training begins.
+        network: what is left; None before training has ended.
+
+    Raises:
+        InvalidValueError, InvalidTypeError: an argument is outside its range or of the wrong type. When training
+            begins: the Trainer uses something that is not served; the message names it.
+
+    Example:
+        >>> import torch_growl as tg
+        >>> from torch_growl.integrations.transformers import GrowlCallback
+        >>> callback = GrowlCallback(target=tg.Target(macs=0.5), leave="compact")
+        >>> print(callback.growl, callback.network)  # Trainer(..., callbacks=[callback]).train() makes them
+        None None
+    """
+
+    def __init__(
+        self,
+        strength: float | None = None,
+        *,
+        target: Target | None = None,
+        leave: Leave = "regularized",
+        tie: float | None = None,
+        tie_from: float = 0.75,
+        warmup: float = 0.0,
+        example_inputs: Any = None,
+        **options: Any,
+    ) -> None:
+        self.phases = Phases(strength, target, leave, tie, tie_from, warmup, example_inputs, options)
+        self._saving: RemovableHandle | None = None
+
+    @property
+    def growl(self) -> GrOWL | None:
+        return self.phases.growl
+
+    @property
+    def network(self) -> nn.Module | None:
+        return self.phases.network
+
+    @property
+    def progress(self) -> Progress | DropProgress | None:
+        """The state of a training with a target; None without one. It stays as it is once rows are tied."""
+        return self.phases.progress
+
+    def average_(self, model: nn.Module) -> None:
+        """Set pruned rows to zero, and tied rows equal, in an average of the network (EMA), in place."""
+        self.phases.hold_(model)
+
+    # ── the Trainer's events ────────────────────────────────────────────────────────────────────────────────────
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Attach the penalty; go on where the checkpoint was written."""
+        _check_served(args, state)
+        optimizer = unwrapped(given["optimizer"])
+        if self._saving is not None:
+            self._saving.remove()
+        loaded = optimizer.param_groups[0].pop(_STATE, None)
+        if loaded is not None:
+            self.phases.load_state_dict(loaded)
+        model = given["model"]
+        self.phases.begin(
+            model,
+            [optimizer],
+            int(state.max_steps),
+            int(state.global_step),
+            lambda: _examples(given["train_dataloader"], args.label_names),
+        )
+        self._saving = optimizer.register_state_dict_post_hook(self._with_state)
+
+    def _with_state(self, optimizer: Any, state: dict[str, Any]) -> None:
+        state["param_groups"][0][_STATE] = self.phases.state_dict()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Tie the rows when it is time."""
+        self.phases.after_step(int(state.global_step) + 1, given["model"])
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **given: Any) -> None:
+        """Add the rows that are left, and what is left of a target's measure, to the Trainer's log."""
+        if logs is not None and "loss" in logs:
+            values = self.phases.values()
+            logs.update(values)
+            if state.log_history:
+                state.log_history[-1].update(values)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Detach the penalty and make what was asked for."""
+        if self._saving is not None:
+            self._saving.remove()
+            self._saving = None
+        with _own_forward(given["model"]):
+            self.phases.finish(given["model"])
+
+
+def _check_served(args: Any, state: Any) -> None:
+    """Refuse what the callback does not serve."""
+    if args.load_best_model_at_end:
+        raise InvalidValueError(
+            "load_best_model_at_end puts back the best checkpoint, which may be one from before rows were removed; set "
+            "it to False, or ask for Target(accuracy_drop=…), which keeps the smallest network within a drop"
+        )
+    if getattr(args, "deepspeed", None):
+        raise InvalidValueError("DeepSpeed is not served: it steps on copies of the weights; use DDP")
+    if getattr(args, "fsdp", None):
+        raise InvalidValueError(
+            "GrowlCallback does not serve the Trainer's fsdp option, whose checkpoints have no place for the "
+            "penalty's state; use DDP, or GrOWL in a loop of your own with fully_shard"
+        )
+    if state.max_steps < 1:
+        raise InvalidValueError("the Trainer does not know its number of steps; give max_steps")
+
+
+def _examples(loader: Any, label_names: Any) -> dict[str, Any]:
+    """Two examples of the training data as a batch of named inputs, without labels."""
+    remedy = "give GrowlCallback(example_inputs=…)"
+    try:
+        data = loader.dataset
+        batch = loader.collate_fn([data[i] for i in range(min(2, len(data)))])
+    except Exception as error:  # a dataset and a collator are the user's code
+        raise InvalidValueError(
+            f"no example inputs can be made of the training data ({first_line(error)}); {remedy}"
+        ) from None
+    if not isinstance(batch, Mapping):
+        raise InvalidTypeError(f"the training data's batches are {type(batch).__name__}, not named inputs; {remedy}")
+    labels = {"labels", "label", "label_ids", *(label_names or ())}
+    return {name: value for name, value in batch.items() if name not in labels}
+
+
+@contextmanager
+def _own_forward(model: nn.Module) -> Iterator[None]:
+    """Give the network its class's ``forward`` in place of accelerate's for mixed precision, so that copies have it."""
+    own = vars(model)
+    patched: dict[str, Any] = {name: own.pop(name) for name in ("forward", "_original_forward") if name in own}
+    if patched and getattr(patched.get("_original_forward"), "__func__", None) is not type(model).forward:
+        own.update(patched)  # another's
+        patched = {}
+    try:
+        yield
+    finally:
+        own.update(patched)
+
+
+# ── folders of compact networks ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def save_pretrained(small: nn.Module, folder: str | os.PathLike[str], *, dtype: str | None = None) -> None:
+    """Write a compact network of transformers as a folder that :func:`from_pretrained` loads.
+
+    The folder holds the network's own config, its generation config and the compact file ``growl.safetensors``; save
+    the tokenizer beside them as ever. transformers' own ``from_pretrained`` refuses the folder with an error that names
+    this module's.
+
+    Args:
+        small: a network of a class of transformers, from :func:`torch_growl.compact`; not modified.
+        folder: made if it does not exist.
+        dtype: as for :func:`torch_growl.save`.
+
+    Raises:
+        InvalidTypeError: ``small`` is no network of transformers.
+        GrowlError: as for :func:`torch_growl.save`.
+    """
+    model = plain_model(check_type("small", small, nn.Module))
+    if not isinstance(model, PreTrainedModel):
+        raise InvalidTypeError(
+            f"small must be a network of transformers (a PreTrainedModel), got {type(model).__name__}; for others "
+            "there is tg.save"
+        )
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise InvalidValueError(f"{path} is a file, not a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    save(model, path / WEIGHTS, dtype=dtype)
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.save_pretrained(path)
+    if getattr(model, "generation_config", None) is not None and model.can_generate():
+        model.generation_config.save_pretrained(path)
+    # transformers looks for the file that this index names, and shows its name when it is missing.
+    index = {"metadata": {}, "weight_map": {"weights": f"{_ADVICE}.safetensors"}}
+    write_text(path / _INDEX, json.dumps(index, indent=2))
+
+
+def from_pretrained(folder: str | os.PathLike[str], *, cls: type[PreTrainedModel] | None = None) -> PreTrainedModel:
+    """Load a compact network from a folder that :func:`save_pretrained` wrote, in eval mode.
+
+    Args:
+        folder: the folder.
+        cls: the network's class; None: the class of transformers that the config names.
+
+    Raises:
+        FileFormatError: the folder holds no compact network, or a damaged one.
+        InvalidValueError: the config names no class of transformers; give ``cls``.
+    """
+    path = Path(folder)
+    for name in (WEIGHTS, "config.json"):
+        if not (path / name).is_file():
+            raise FileFormatError(f"{path} holds no {name}; it is not a folder that save_pretrained wrote")
+    config = _config(path, cls)
+    model_class = cls
+    if model_class is None:
+        (name,) = config.architectures or [""]
+        model_class = getattr(transformers, name, None) if name else None
+        if model_class is None:
+            raise InvalidValueError(
+                f"{path}: the config names the class {name!r}, which transformers does not have; give cls="
+            )
+    with kept_random_state():
+        dense = model_class._from_config(config)
+    small = load(path / WEIGHTS, dense).eval()
+    if (path / "generation_config.json").is_file():
+        small.generation_config = transformers.GenerationConfig.from_pretrained(path)
+    return small
+
+
+def _config(path: Path, cls: type[PreTrainedModel] | None) -> PretrainedConfig:
+    try:
+        kind = transformers.AutoConfig if cls is None else cls.config_class
+        return kind.from_pretrained(path)
+    except GrowlError:
+        raise
+    except Exception as error:  # a malformed config can raise nearly anything
+        raise FileFormatError(f"{path / 'config.json'} cannot be read: {first_line(error)}") from None

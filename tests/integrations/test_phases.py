@@ -1,0 +1,134 @@
+"""The phases of a training, without a trainer: arguments, random states, averages, a training that ends early."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import torch_growl as tg
+from tests.support.small_mlp import mlp, step
+from torch_growl.errors import GrowlError, GrowlWarning, InvalidValueError
+from torch_growl.integrations.phases import Phases, kept_random_state, moved
+
+MACS = tg.Target(macs=0.6)
+
+
+def phases(**given: Any) -> Phases:
+    usual: dict[str, Any] = {"strength": None, "target": None, "leave": "regularized", "tie": None, "tie_from": 0.75}
+    return Phases(**{**usual, "warmup": 0.0, "example_inputs": None, "options": {}, **given})
+
+
+def trained(used: Phases, steps: int, of: int = 20) -> torch.nn.Sequential:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    used.begin(model, [optimizer], of, 0, lambda: torch.randn(4, 10))
+    for i in range(steps):
+        step(model, optimizer, i)
+        used.after_step(i + 1, model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"strength": 1.0, "target": MACS}, "not both"),
+        ({"strength": -1.0}, "strength must be"),
+        ({"target": 0.5}, "target must be a Target"),
+        ({"leave": "small"}, "leave must be"),
+        ({"tie": 0.8}, "leave='regularized' has no ties"),
+        ({"tie": 1.5, "leave": "tied"}, "tie must be"),
+        ({"tie_from": 1.0, "leave": "tied"}, "tie_from must be"),
+        ({"tie_from": 0.3, "leave": "tied", "target": MACS}, "rows shrink until"),
+        ({"warmup": 0.1, "target": MACS}, "warmup is for a strength"),
+        (
+            {"target": tg.Target(accuracy_drop=1.0, validate=lambda m: 1.0), "leave": "tied"},
+            "tie cannot be combined with an accuracy_drop",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(GrowlError, match=said):
+        phases(**given)
+
+
+def test_each_way_to_leave_a_network() -> None:
+    for leave in ("regularized", "tied", "compact"):
+        used = phases(target=MACS, leave=leave, options={"min_rows": 2})
+        model = trained(used, 20)
+        left = used.finish(model)
+        assert (left is model) == (leave != "compact")
+        assert (used.tying is not None) == (leave == "tied")
+        assert used.values()["growl/reached"] == 1
+    x = torch.randn(5, 10)
+    torch.testing.assert_close(left.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+    assert tg.measure(left, x).macs <= 0.6 * tg.measure(mlp(), x).macs
+
+
+def test_a_training_that_ends_early_is_warned_of() -> None:
+    used = phases(target=MACS, options={"min_rows": 2})
+    model = trained(used, 15)
+    with pytest.warns(GrowlWarning, match="ended at step 15 of 20"):
+        used.finish(model)
+
+
+def test_the_last_optimizer_is_free_after_training_and_when_one_begins_anew() -> None:
+    used = phases(strength=1.0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(2):  # a training that was interrupted begins anew
+        used.begin(model, [optimizer], 10, 0, lambda: None)
+        assert len(optimizer._optimizer_step_post_hooks) == 1
+    used.finish(model)
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_penalty_that_is_added_to_a_training_takes_the_steps_that_are_left() -> None:
+    used = phases(target=MACS)
+    model = mlp()
+    used.begin(model, [torch.optim.SGD(model.parameters(), lr=0.1)], 100, 60, lambda: torch.randn(4, 10))
+    assert used.progress is not None
+    assert used.progress.steps == 40
+    assert used.state_dict()["before"] == 60
+
+
+def test_averages_are_held_too() -> None:
+    used = phases(target=MACS, leave="tied", tie=0.5, options={"min_rows": 2})
+    trained(used, 20)
+    average = torch.optim.swa_utils.AveragedModel(mlp())
+    used.hold_(average)
+    assert used.tying is not None
+    for layer in used.tying:
+        assert layer.partition.holds(average.module.get_submodule(layer.name).weight.T)
+
+
+def test_nothing_is_left_before_training() -> None:
+    used = phases()
+    assert (used.state_dict(), used.values(), used.progress, used.tying) == ({}, {}, None, None)
+    with pytest.raises(InvalidValueError, match="not begun"):
+        used.finish(mlp())
+
+
+def test_random_states_are_kept() -> None:
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = drawn()
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    with kept_random_state():
+        drawn()
+    assert drawn() == expected
+
+
+def test_inputs_are_moved_as_they_are_nested() -> None:
+    given = {"x": torch.ones(2), "y": (torch.ones(1), [3])}
+    found = moved(given, torch.device("meta"))
+    assert (found["x"].device.type, found["y"][0].device.type, found["y"][1]) == ("meta", "meta", [3])

@@ -46,8 +46,8 @@ class Source(Protocol):
         """A number that grows with the figure."""
         ...
 
-    def measured(self, small: nn.Module) -> float:
-        """The figure of a real network."""
+    def measured(self, small: nn.Module, *, carefully: bool = False) -> float:
+        """The figure of a real network; carefully, where it is the last word on it."""
         ...
 
 
@@ -69,7 +69,7 @@ class FileSize:
         """The bytes that are counted."""
         return left.file_bytes
 
-    def measured(self, small: nn.Module) -> float:
+    def measured(self, small: nn.Module, *, carefully: bool = False) -> float:
         """The bytes of the file of a network."""
         return _saved(small, self._dtype)
 
@@ -127,11 +127,12 @@ class Figure:
         """Ask for another amount, of a measure that is counted exactly."""
         self.asked = self.aim = amount
 
-    def check(self, gone: Mapping[str, Flags]) -> float:
+    def check(self, gone: Mapping[str, Flags], *, carefully: bool = False) -> float:
         """Compact a copy of the network without certain rows, measure it, and correct the figure by it.
 
         Args:
             gone: for some layers a flag for each row that is removed.
+            carefully: whether its rows go now; a latency is measured longer then.
 
         Returns:
             The real figure; for measures that are counted exactly, the count.
@@ -144,7 +145,7 @@ class Figure:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GrowlWarning)  # that nothing can be removed is seen in the figure
             small = compact(without_rows(self._model, gone), self._inputs)
-        real = self._source.measured(small)
+        real = self._source.measured(small, carefully=carefully)
         self.note(gone, real)
         return real
 

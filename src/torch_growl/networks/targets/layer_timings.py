@@ -32,7 +32,8 @@ Floats = NDArray[np.float64]
 _WIDTHS = (0.0, 0.25, 0.5, 1.0)  # of a layer's inputs and outputs; 0: one channel
 _LAYER_CALLS, _LAYER_WARMUP = 9, 2
 _SECONDS = 0.4  # about so long a network is timed, beside the dense one
-_CALLS = (15, 200)  # the fewest and the most
+_CALLS = (15, 400)  # the fewest and the most
+_CAREFULLY = 3  # times as many calls of a network whose rows go now
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,14 @@ class Latency:
         """The sum of the layers' times."""
         return sum(times.of(left.layers[name]) for name, calls in self._times.items() for times in calls)
 
-    def measured(self, small: nn.Module) -> float:
-        """Time a network beside the dense one.
+    def measured(self, small: nn.Module, *, carefully: bool = False) -> float:
+        """Time a network beside the dense one, carefully with three times as many calls.
 
         Returns:
             Its part of the dense network's time, in milliseconds of ``whole``.
         """
-        dense, own = median_ms([self._dense, self._runner(small)], self._batch, repeats=self._repeats)
+        repeats = self._repeats * (_CAREFULLY if carefully else 1)
+        dense, own = median_ms([self._dense, self._runner(small)], self._batch, repeats=repeats)
         return self.whole * cast(float, _agreed(own / dense))
 
     def _runner(self, network: nn.Module) -> Candidate:

@@ -194,18 +194,19 @@ class Press:
             final: whether its rows go now; otherwise the law will be solved again, and fewer corrections are enough.
 
         Returns:
-            The solution whose network is the largest one that meets the target; if none does, the last one.
+            The solution whose network is nearest to what is aimed at among those that meet the target; if none does,
+            the last one.
         """
         figure = self.figure
         best: tuple[float, Pressure] | None = None
         for _ in range(_CORRECTIONS[final]):
-            real = figure.check(self.by_name(found.gone))
-            meets = real <= figure.asked
-            if meets and (best is None or real > best[0]):
+            real = figure.check(self.by_name(found.gone), carefully=final)
+            meets, off = real <= figure.asked, abs(real - figure.aim)
+            if meets and (best is None or off < abs(best[0] - figure.aim)):
                 best = real, found
             again = self.solve(norms)
             same = all(map(np.array_equal, again.gone, found.gone))
-            if same or (meets and (found.met or real >= _CLOSE * figure.aim)):
+            if same or (meets and (found.met or off <= (1 - _CLOSE) * figure.aim)):
                 break
             found = again
         if best is None:

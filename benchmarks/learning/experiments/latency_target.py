@@ -33,6 +33,7 @@ from benchmarks.learning.training.fitting import example_of
 from torch_growl.application.data.datasets import Splits, load_cifar10, load_digits_splits, load_mnist
 from torch_growl.application.models.convolutional import lenet5, vgg16
 from torch_growl.application.models.perceptrons import digits_mlp
+from torch_growl.errors import InvalidValueError
 from torch_growl.networks.measurement import compare_latency
 
 __all__ = ["NETWORKS", "QUICK", "main", "targets", "timed", "trained"]
@@ -79,7 +80,7 @@ def trained(network: Network, runtime: str, batch: int, folder: Path, file: Path
     try:
         target = tg.Target(latency_ms=ASKED, runtime=runtime, batch=batch)
         growl = tg.GrOWL(model, target=target, example_inputs=example)
-    except tg.InvalidValueError as error:  # the smallest network takes longer
+    except InvalidValueError as error:  # the smallest network takes longer
         return {**common, "refused": str(error)}
     optimizer = optimizer_of("AdamW", model, 1e-3)
     growl.attach(optimizer, steps=network.steps)

@@ -15,6 +15,7 @@ import torch_growl as tg
 from benchmarks.learning.experiments import (
     curve,
     decorrelated,
+    latency_target,
     lenet5,
     one_strength,
     resnet20,
@@ -26,6 +27,7 @@ from benchmarks.learning.experiments import (
 from benchmarks.learning.pages import network_tables, pictures
 from benchmarks.learning.training.methods import Budget
 from torch_growl.application.data.datasets import Splits, TensorSplit, load_digits_splits, load_mnist
+from torch_growl.application.models.perceptrons import digits_mlp
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +124,23 @@ def test_trainings_to_targets_run_and_record_the_size_of_the_compact_network(tmp
     found = targets.budget("digits, 64-300-100-10", "trained", 20, 0, tmp_path, 100)
     assert found["reached"]
     assert found["without"] > 0.8
+
+
+def test_trainings_to_half_of_their_latency_are_timed_and_one_that_is_refused_is_recorded(tmp_path: Path) -> None:
+    wide = replace(latency_target.QUICK["64-2000-1000-10"], build=lambda: digits_mlp(hidden=(800, 800)), steps=20)
+    at = (wide, "eager", 32, tmp_path, tmp_path / "small.safetensors")
+    found = {"network": "wide", **latency_target.trained(*at)}
+    assert found["reached"]
+    assert found["weights"] < 1
+    assert "refused" not in found
+    found |= latency_target.timed(*at, timings=1)
+    assert latency_target.middle(found) == found["compact_ms"] / found["dense_ms"] < 0.9
+    off, over = latency_target.targets([{**found, "timed": [0.48], "asked": 0.5}])
+    assert (off["worst"], over["worst"], off["met"], over["met"]) == (0.04, 0.96, True, True)
+    narrow = replace(wide, build=lambda: digits_mlp(hidden=(8, 8)))
+    refused = latency_target.trained(narrow, *at[1:])
+    assert "are left" in refused["refused"]
+    assert latency_target.targets([{"network": "narrow", **refused}])[0]["of"] == 0
 
 
 def test_resnet20_runs_and_goes_on_from_what_is_there(

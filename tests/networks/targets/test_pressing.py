@@ -9,7 +9,7 @@ import torch
 import torch_growl as tg
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.targets.pressing import Press, RowsOf, _importance
+from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf, _importance
 from torch_growl.networks.targets.target import Target
 
 
@@ -137,3 +137,22 @@ def test_the_law_is_the_same_for_a_counter_that_is_made_in_the_middle() -> None:
     second = press(model, Target(weights=0.3))
     first.counter.look(model)
     assert all(map(np.array_equal, second.solve(norms(model)).gone, first.solve(norms(model)).gone))
+
+
+def test_of_real_networks_the_one_nearest_to_the_aim_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    law = press(model, Target(weights=0.5))
+    asked = law.figure.asked
+    law.figure.aim = 0.98 * asked
+    answers = iter([Pressure([np.arange(40) < rows, np.arange(40) < rows], False) for rows in (2, 3, 4, 5)])
+    reals, carefully = iter([0.999, 1.02, 0.983, 0.98]), []  # of what is asked; the third is near enough
+
+    def check(gone: object, **how: bool) -> float:
+        carefully.append(how["carefully"])
+        return next(reals) * asked
+
+    monkeypatch.setattr(law.figure, "check", check)
+    monkeypatch.setattr(law, "solve", lambda norms: next(answers))
+    found = law.corrected(law.solve([]), [], final=True)
+    assert found.gone[0].sum() == 4
+    assert carefully == [True] * 3  # the last word on a network is measured longer

@@ -51,10 +51,11 @@ if TYPE_CHECKING:
     from torch_growl.networks.exporting import export_executorch, export_onnx, export_program
     from torch_growl.networks.layers import LayerKind, inspect_layers, register_layer
     from torch_growl.networks.measurement import measure
+    from torch_growl.networks.paths import PruningPath
     from torch_growl.networks.penalty import GrOWL
     from torch_growl.networks.shrinking import compensate_, shrink
     from torch_growl.networks.storage import load, load_dense, load_program, save
-    from torch_growl.networks.targets import PruningPath, Target
+    from torch_growl.networks.targets import Target
     from torch_growl.networks.tying import Tying, find_tying, tie_, untie_
 
 __all__ = [
@@ -127,7 +128,8 @@ _HOME = {
     "networks.penalty": ["GrOWL"],
     "networks.shrinking": ["compensate_", "shrink"],
     "networks.storage": ["load", "load_dense", "load_program", "save"],
-    "networks.targets": ["PruningPath", "Target"],
+    "networks.paths": ["PruningPath"],
+    "networks.targets": ["Target"],
     "networks.tying": ["Tying", "find_tying", "tie_", "untie_"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -153,4 +153,9 @@ def test_an_accuracy_drop_is_compared_with_what_pruning_and_tying_have_lost(tmp_
     assert trained[0]["reference"] in (None, dense)
     assert trained[-1]["asked"] == 2.0  # half of it is for ties
     assert trained[-1]["left"] < trained[-1]["dense"]
+    penalty = run.penalty(run.network(), run.trained("dense"))
+    assert penalty is not None
+    assert penalty._control is not None
+    p, n = dense / 100, len(run.splits.validation)  # type: ignore[arg-type]
+    assert penalty._control.target.standard_error == pytest.approx(100 * (p * (1 - p) / n) ** 0.5, rel=0.4)
     assert "points of validation accuracy are lost, at most 4 were allowed" in make_report(run.folder.path).read_text()

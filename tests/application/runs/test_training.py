@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from torch_growl.application.data.reading import Reading
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.recipes import Phase
-from torch_growl.application.runs.training import Trainer, evaluate, learning_rate, make_optimizer
+from torch_growl.application.runs.training import Trainer, evaluate, learning_rate, make_optimizer, standard_error
 from torch_growl.application.tasks import Batch, build_task
 from torch_growl.errors import DataError, GrowlError
 
@@ -80,6 +80,23 @@ def trainer(settings: Phase, saved: list[Any], logged: list[Any], **more: Any) -
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("name", ["classification", "regression"])
+def test_the_standard_error_is_how_far_scores_of_other_examples_spread(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+
+    def split() -> TensorSplit:
+        x = torch.randn(400, 4)
+        y = (x[:, :3] + torch.randn(400, 3)).argmax(1) if name == "classification" else torch.randn(400, 3)
+        return TensorSplit(x, y)
+
+    task = build_task(name)
+    scores = torch.tensor([evaluate(model, split(), torch.device("cpu"), task) for _ in range(100)])
+    errors = torch.tensor([standard_error(model, split(), torch.device("cpu"), task, size=500) for _ in range(20)])
+    assert 0.8 < float(errors.mean() / scores.std()) < 1.25
+    assert standard_error(model, TensorSplit(*split().batch(torch.arange(1))), torch.device("cpu"), task, size=500) == 0
 
 
 def test_every_epoch_is_logged_and_saved_and_the_network_learns() -> None:

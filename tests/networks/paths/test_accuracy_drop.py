@@ -13,7 +13,7 @@ from torch import nn
 
 import torch_growl as tg
 from tests.support.digits_networks import accuracy, digits, mlp, train
-from torch_growl.networks.targets.accuracy_drop import LEAST_STEPS
+from torch_growl.networks.paths.accuracy_drop import LEAST_STEPS
 
 
 def per_cent(model: nn.Module) -> float:

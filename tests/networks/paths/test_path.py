@@ -13,8 +13,8 @@ from torch import nn
 import torch_growl as tg
 from tests.support.digits_networks import accuracy, digits, mlp, train
 from torch_growl.checksums import sealed_json
-from torch_growl.networks.targets import PruningPath
-from torch_growl.networks.targets.path import PathPoint
+from torch_growl.networks.paths import PruningPath
+from torch_growl.networks.paths.path import PathPoint
 
 
 def test_a_point_counts_the_compact_network_of_that_moment() -> None:

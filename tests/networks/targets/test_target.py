@@ -48,6 +48,8 @@ def test_a_share_or_a_figure(target: tg.Target, amount: float) -> None:
         ({"macs": 0.5, "validate": len}, ValueError, "accuracy_drop and validate.* go together"),
         ({"accuracy_drop": 0.3, "validate": 97.0}, TypeError, "validate must be a function of the network, got float"),
         ({"macs": 0.5, "reference": 97.0}, ValueError, "are for an accuracy_drop"),
+        ({"macs": 0.5, "standard_error": 1.0}, ValueError, "are for an accuracy_drop"),
+        ({"accuracy_drop": 0.3, "validate": len, "standard_error": -1}, ValueError, "standard_error must be"),
         ({"accuracy_drop": 1, "validate": len, "reference": "high"}, TypeError, "reference must be a number"),
     ],
 )
@@ -71,3 +73,11 @@ def test_a_score_may_be_any_number(score: object) -> None:
 def test_what_is_no_number_is_refused(score: object) -> None:
     with pytest.raises(tg.GrowlError, match="validate must return a number"):
         tg.Target(accuracy_drop=1, validate=lambda _: score).score(nn.Identity())  # type: ignore[arg-type,return-value]
+
+
+def test_scores_within_a_standard_error_of_the_best_are_equal_to_it() -> None:
+    judged = {"accuracy_drop": 0.3, "validate": lambda network: 0.0}
+    scores = [90.0, 97.0, 98.0, 97.5]
+    assert tg.Target(**judged).equal_to_best(scores) == 98.0
+    assert tg.Target(**judged, standard_error=0.6).equal_to_best(scores) == 97.75
+    assert tg.Target(**judged, standard_error=2.0, higher_is_better=False).equal_to_best([3.0, 2.0, 9.0]) == 2.5

@@ -22,7 +22,8 @@ from torch_growl.networks.targets import Target
 
 __all__ = ["Growl", "Settings", "checked_target"]
 
-_OF_THE_RUN = ("validate", "higher_is_better", "reference", "dtype")  # arguments of tg.Target that the run gives
+# arguments of tg.Target that the run gives
+_OF_THE_RUN = ("validate", "higher_is_better", "reference", "standard_error", "dtype")
 
 
 class Settings(BaseModel):

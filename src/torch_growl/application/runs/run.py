@@ -15,7 +15,7 @@ from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.runs.training import evaluate, standard_error
 from torch_growl.application.tasks import Batch, build_task
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
@@ -138,6 +138,7 @@ class Run:
                 "validate": self.validation_score,
                 "higher_is_better": self.task.metric.higher_is_better,
                 "reference": None if dense is None else self.validation_score(dense),
+                "standard_error": None if dense is None else self._standard_error(dense),
             }
         return build_penalty(model, self.recipe, self.example(), judge)
 
@@ -146,6 +147,11 @@ class Run:
         return self.task.metric.factor * evaluate(
             model.to(self.device), self.splits.validation, self.device, **self.testing
         )
+
+    def _standard_error(self, model: nn.Module) -> float:
+        """Estimate the standard error of :meth:`validation_score`."""
+        error = standard_error(model.to(self.device), self.splits.validation, self.device, **self.testing)
+        return self.task.metric.factor * error
 
     # ── the networks of the stages ──────────────────────────────────────────────────────────────────────────────
 

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from torch_growl.application.data import IN_PROCESS, Reading, batches, steps_in
 from torch_growl.application.recipes import Phase, training_seed
@@ -24,11 +24,15 @@ from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task
 from torch_growl.errors import DataError, GrowlError, first_line
 from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
+from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL
-from torch_growl.networks.targets import DropProgress, Progress
+from torch_growl.networks.targets import Progress
 from torch_growl.networks.tying import existing_tying
 
-__all__ = ["Trainer", "evaluate"]
+__all__ = ["Trainer", "evaluate", "standard_error"]
+
+
+_PARTS = 20  # of a split, for the standard error of a metric
 
 
 def learning_rate(phase: Phase, epoch: float) -> float:
@@ -76,14 +80,42 @@ def evaluate(
         reading: how they are read.
     """
     task = task or build_task("classification")
+    return task.score(sum(_sums(model, split, device, task, size, reading), torch.zeros(())))
+
+
+@torch.inference_mode()
+def standard_error(
+    model: nn.Module, split: Dataset[Any], device: torch.device, task: Task, *, size: int, reading: Reading = IN_PROCESS
+) -> float:
+    """Estimate the standard error of the metric on a split, by leaving out a twentieth of its examples at a time.
+
+    Args:
+        model, split, device, task, reading: as for :func:`evaluate`.
+        size: examples in a batch at most; a batch is left out at a time where the number of examples is not known.
+
+    Returns:
+        The error (the jackknife's, for any metric); 0 if there are not two batches.
+    """
+    if not isinstance(split, IterableDataset):
+        size = max(1, min(size, len(split) // _PARTS))  # type: ignore[arg-type]
+    parts = list(_sums(model, split, device, task, size, reading))
+    if len(parts) < 2:
+        return 0.0
+    total = torch.stack(parts).sum(0)
+    without = torch.tensor([task.score(total - part) for part in parts], dtype=torch.float64)
+    return math.sqrt((len(parts) - 1) * float(without.var(correction=0)))
+
+
+def _sums(
+    model: nn.Module, split: Dataset[Any], device: torch.device, task: Task, size: int, reading: Reading
+) -> Iterator[Tensor]:
+    """Yield the sums of every batch; the network runs in eval mode meanwhile."""
     was_training = model.training
     model.eval()
-    sums = torch.zeros(())
     for found in batches(split, size, reading=reading):
         batch = task.read(found).to(device)
-        sums = sums + task.sums(task.output(call(model, batch.inputs)), batch.labels).cpu()
+        yield task.sums(task.output(call(model, batch.inputs)), batch.labels).cpu()
     model.train(was_training)
-    return task.score(sums)
 
 
 @dataclass

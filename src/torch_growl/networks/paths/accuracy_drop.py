@@ -1,11 +1,10 @@
 """The smallest network within an accuracy drop, found in one training: a path from light to heavy.
 
 Rows are free until the network hardly improves any more, and a little longer while the learning rate falls to zero; the
-best score until then is that of the dense network. Then come trials. In each, rows shrink to a smaller share of the
-weights, those that are left train on while the learning rate falls to zero, and the validation function judges. A good
-trial becomes the checkpoint. Trials are short and take 0.3 of the weights until one is bad; then the checkpoint is put
-back, and they are long and take less. A trial that misses narrowly trains on once before it counts as bad. Trials end
-at 0.85 of the steps; for the rest the last good network trains on.
+best score until then is that of the dense network. Then come trials (:mod:`.trials`). In each, rows shrink to a smaller
+share of the weights, those that are left train on while the learning rate falls to zero, and the validation function
+judges. A good trial becomes the checkpoint; after a bad one the checkpoint is put back. A trial that misses narrowly
+trains on once before it counts as bad. Trials end at 0.85 of the steps; for the rest the last good network trains on.
 """
 
 from __future__ import annotations
@@ -23,37 +22,21 @@ from torch.optim import Optimizer
 from torch_growl.arguments import check_count
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.optimizers import Checkpoint, paused
-from torch_growl.networks.targets.control import Action, DropProgress, Phase, Stretch
-from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.targets.path import PathPoint, PruningPath, point_of, sensitivities
-from torch_growl.networks.targets.pressing import Press, RowsOf
-from torch_growl.networks.targets.target import Target
+from torch_growl.networks.paths.path import DropProgress, PathPoint, PruningPath, point_of, sensitivities
+from torch_growl.networks.paths.trials import Trials
+from torch_growl.networks.targets import Action, Figure, Phase, Press, RowsOf, Stretch, Target
 
 __all__ = ["DropControl"]
 
 LEAST_STEPS = 200
 _LOOKS = 20  # at the free network, in as many parts of the training; rows shrink after 2 to 10 of these parts
-_RATIO, _LEAST_RATIO = 0.7, 0.6  # of the weights, from one good trial to the next
-_CLOSE = 0.97  # shares at which the search ends
 _ALMOST_ALL = 1 - 1e-9  # of the weights: before the first trial nothing is asked for
 _TRIALS_UNTIL = 0.85  # of the steps: the last trial ends
 _SHRINKS = 0.4  # of a trial's steps; for the rest its rows train on
-_NARROWLY = 2.0  # times the accuracy drop, within which a trial trains on once
-_SLOW = 5  # trials, among which the steps that are left are divided after the first bad one
-# the state beside points, stretch and checkpoint: plain values
-_OF_SEARCH = ("phase", "least", "free", "reference", "score", "against", "best", "good", "bad", "ratio", "length")
+# the state beside points, trials, stretch and checkpoint: plain values
 _PLAIN = (
-    *_OF_SEARCH,
-    "share",
-    "first",
-    "end",
-    "recovers_from",
-    "judged_at",
-    "retried",
-    "ended",
-    "why",
-    "begin_at",
-    "sensitivity",
+    *("phase", "free", "reference", "score", "against", "best", "first", "end"),
+    *("recovers_from", "judged_at", "ended", "why", "sensitivity"),
 )
 
 
@@ -85,11 +68,12 @@ class DropControl:
         self._drop = target.accuracy_drop
         self._press = Press(Figure(model, example_inputs, Target(weights=_ALMOST_ALL)), layers)
         self._counter, self._whole = self._press.counter, self._press.counter.dense.weights
-        self._least = self._press.least / self._whole
+        least = self._press.least / self._whole
         self._rows = {layer.name: len(layer.lam) for layer in self._layers}
         if path is not None:
             path.check_fits(self._rows)
-        self._begin_at = None if path is None else path.share(self._drop)  # the share of the first trial
+        begin_at = None if path is None else path.share(self._drop)
+        self._trials = Trials(self._drop, target.standard_error or 0.0, least, begin_at)
         self._sensitivity: dict[str, float] = {}
         self.steps = 0
         self._phase: Phase = "free"
@@ -97,11 +81,9 @@ class DropControl:
         self._reference = self._score = self._against = math.nan
         self._points: list[PathPoint] = []
         self._best: int | None = None
-        self._good, self._bad = 1.0, 0.0  # shares of the weights; 0: no long trial was bad
-        self._ratio, self._length = _RATIO, 0  # of the next trial to the last; steps of a trial after a bad one
-        self._share, self._first, self._end = 1.0, 0, 0  # of the trial
+        self._first, self._end = 0, 0  # of the trial
         self._recovers_from = self._judged_at = 0
-        self._retried = self._ended = False
+        self._ended = False
         self._stretch: Stretch | None = None
         self._checkpoint: Checkpoint | None = None
         self._why = ""
@@ -143,7 +125,7 @@ class DropControl:
                 raise InvalidValueError(f"validate gave {self._score} for the free network, after step {step}")
             self._free.append((step, self._score))
             if self._is_ready(step):
-                self._recover(step, step + max(3, (self._until - step) // self._trials_left()))
+                self._recover(step, step + max(3, (self._until - step) // self._trials.number_left))
         elif self._phase == "shrinking" and (step >= self._end or (self._stretch is not None and self._stretch.met)):
             self._recover(step, self._judged_at)
         elif self._phase == "recovering" and step >= self._judged_at:
@@ -180,7 +162,7 @@ class DropControl:
     def _begin(self, step: int, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         self._score = self._judge(optimizers)
         self._free.append((step, self._score))
-        own = self.target.best([score for _, score in self._free])
+        own = self.target.equal_to_best([score for _, score in self._free])
         given = self.target.reference
         self._reference = own if given is None else given
         # what the learning rate's end will still bring is not held against a trial
@@ -195,26 +177,24 @@ class DropControl:
 
     def _end_trial(self, step: int, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         self._score = self._judge(optimizers)
-        lost = self.target.gain(self._against, self._score)
-        good = lost <= self._drop
         longer = self._judged_at - self._recovers_from
         self._counter.look(self._model)
-        self._points.append(point_of(self._counter, self._layers, step, self._score, good))
+        lost = self.target.gain(self._against, self._score)
+        self._points.append(point_of(self._counter, self._layers, step, self._score, lost <= self._drop))
         share = self._points[-1].weights / self._whole
-        if good:
-            self._checkpoint = Checkpoint.of(self._model, optimizers, beside)
-            self._best, self._good = len(self._points) - 1, share
-            if self._length and lost <= self._drop / 2:
-                self._ratio = max(_LEAST_RATIO, self._ratio**1.5)
-        elif lost <= _NARROWLY * self._drop and not self._retried and step + longer <= self._until:
-            self._retried = True
+        fits = step + longer <= self._until
+        verdict = self._trials.judge(lost, share, left=self._until - step, fits=fits)
+        if verdict == "again":
             return self._recover(step, step + longer)
-        else:
-            self._ratio = math.sqrt(self._ratio)
-            self._bad = max(self._bad, self._share) if self._length else 0.0
-            self._length = self._length or (self._until - step) // _SLOW
+        if verdict == "good":
+            self._checkpoint = Checkpoint.of(self._model, optimizers, beside)
+            self._best = len(self._points) - 1
+        elif verdict == "bad":
             self._put_back(optimizers, beside)
-        return self._next_trial(step)
+        self._next_trial(step)
+        if verdict == "doubtful" and self._phase == "holding":
+            self._put_back(optimizers, beside)
+        return None
 
     def _put_back(self, optimizers: Sequence[Optimizer], beside: Sequence[Tensor]) -> None:
         assert self._checkpoint is not None
@@ -251,29 +231,20 @@ class DropControl:
 
     def _next_trial(self, step: int) -> None:
         """Choose the next trial's share of the weights and its steps, or hold what is left if there is none."""
-        left = self._until - step
-        if self._good <= self._least / _CLOSE:
+        if self._trials.at_the_end:
             return self._hold("no more rows can be removed: layers keep their min_rows largest rows")
-        share = max(self._least, self._good * self._ratio, math.sqrt(self._good * self._bad))
-        length = self._length or left // self._trials_left()
-        if self._begin_at is not None and not self._points:
-            share, length = max(self._least, self._begin_at), left // _SLOW
-        if share > _CLOSE * self._good or left < max(3, length // 2):
+        found = self._trials.next(self._until - step, first=not self._points)
+        if found is None:
             return self._hold(self._last_trial())
-        self._share, self._retried = share, False
         self._phase, self._first = "shrinking", step
-        self._judged_at = step + (length if left >= 2 * length else left)
-        self._end = step + max(1, round(_SHRINKS * (self._judged_at - step)))
+        self._judged_at = step + found[1]
+        self._end = step + max(1, round(_SHRINKS * found[1]))
         self._stretch = self._new_stretch()
         return None
 
     def _last_trial(self) -> str:
         last = self._points[-1]
         return f"the last trial, {last.weights:,} weights, had score {last.score:g}"
-
-    def _trials_left(self) -> int:
-        """The number of trials to the least network, as the steps are divided before the first bad one."""
-        return max(0, math.ceil(math.log(self._least / self._good) / math.log(_RATIO))) + _SLOW
 
     def _recover(self, step: int, until: int) -> None:
         """Let the rows that are left train on, the learning rate falling to zero."""
@@ -291,7 +262,7 @@ class DropControl:
         self._phase, self._stretch, self._why = "holding", None, why
 
     def _new_stretch(self) -> Stretch:
-        self._press.figure.ask(self._share * self._whole)
+        self._press.figure.ask(self._trials.share * self._whole)
         return Stretch(self._model, self._press)
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -326,6 +297,7 @@ class DropControl:
         plain = {name: getattr(self, f"_{name}") for name in _PLAIN}
         return {
             **copy.deepcopy(plain),
+            "trials": self._trials.state(),
             "points": [asdict(point) for point in self._points],
             "stretch": None if self._stretch is None else self._stretch.state_dict(),
             "checkpoint": None if self._checkpoint is None else self._checkpoint.state_dict(),
@@ -337,6 +309,7 @@ class DropControl:
             raise InvalidValueError("the state is that of a target of another kind, not of an accuracy drop")
         for name in _PLAIN:
             setattr(self, f"_{name}", copy.deepcopy(state[name]))
+        self._trials.load_state(state["trials"])
         self._points = [PathPoint(**point) for point in state["points"]]
         self._stretch = None
         if state["stretch"] is not None:

@@ -15,11 +15,9 @@ from torch_growl.checksums import parse_json, sealed_json
 from torch_growl.errors import FileFormatError, InvalidValueError
 from torch_growl.files import write_text
 from torch_growl.networks.layers import row_norms
-from torch_growl.networks.targets.counting import Counter
-from torch_growl.networks.targets.figure import without_rows
-from torch_growl.networks.targets.pressing import RowsOf
+from torch_growl.networks.targets import Counter, Progress, RowsOf, without_rows
 
-__all__ = ["PathPoint", "PruningPath", "point_of", "sensitivities"]
+__all__ = ["DropProgress", "PathPoint", "PruningPath", "point_of", "sensitivities"]
 
 _FORMAT = 1
 
@@ -47,6 +45,39 @@ class PathPoint:
     def described(self, whole: int) -> str:
         """Say what was left and how well it did."""
         return f"{self.weights:,} of {whole:,} weights ({self.weights / whole:.1%}) have score {self.score:g}"
+
+
+@dataclass(frozen=True)
+class DropProgress(Progress):
+    """The state of a training with an accuracy drop; ``str()`` shows it as a line.
+
+    Attributes:
+        asked: the accuracy drop.
+        left: the weights that are left now.
+        dense: the dense network's weights.
+        reached: whether a smaller network within the drop is found.
+        reference: the dense network's score; NaN before it is known.
+        score: the last score; NaN before the first one.
+        best: the smallest network found within the drop.
+        points: all trials.
+        why: what ended the search, or holds it.
+    """
+
+    reference: float
+    score: float
+    best: PathPoint | None
+    points: tuple[PathPoint, ...]
+    why: str
+
+    def __str__(self) -> str:
+        left = f"{self.left:,} of {self.dense:,} weights left ({self.left / self.dense:.1%})"
+        judged = f", score {self.score:g}" + (f" (dense {self.reference:g})" if self.points else "")
+        found = "no smaller network within the drop yet"
+        if self.best is not None:
+            found = f"smallest within {self.asked:g}: {self.best.weights:,} weights"
+        return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}{judged}, {found}" + (
+            f"; {self.why}" if self.why else ""
+        )
 
 
 @dataclass(frozen=True)

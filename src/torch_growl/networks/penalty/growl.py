@@ -31,6 +31,7 @@ from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, user
 from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import Side, check_network, plain_model
 from torch_growl.networks.optimizers import kept_longer
+from torch_growl.networks.paths import DropControl, PruningPath
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
@@ -45,7 +46,7 @@ from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwor
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
 from torch_growl.networks.sharding import Rate, reshard_
-from torch_growl.networks.targets import Control, DropControl, PruningPath, RowsOf, Target
+from torch_growl.networks.targets import Control, RowsOf, Target
 
 __all__ = ["GrOWL"]
 

@@ -21,7 +21,8 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.networks.optimizers import Rate, SlowerStep, StepLengths, carried_to_base
-from torch_growl.networks.targets import Control, DropControl
+from torch_growl.networks.paths import DropControl
+from torch_growl.networks.targets import Control
 
 __all__ = ["Schedule", "StepHooks", "unwrapped"]
 

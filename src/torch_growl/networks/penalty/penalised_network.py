@@ -16,11 +16,12 @@ from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
 from torch_growl.networks.layers import Side, nonzero_rows, rows_of, scale_rows_, shard_rows
 from torch_growl.networks.optimizers import base_of
+from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
 from torch_growl.networks.penalty.step_layers import ProximalStep
 from torch_growl.networks.sharding import differentiable_norms, reshard_, sharded_modules
-from torch_growl.networks.targets import Control, DropControl, DropProgress, Progress, PruningPath
+from torch_growl.networks.targets import Control, Progress
 
 __all__ = ["Form", "PenalisedNetwork"]
 

@@ -21,12 +21,11 @@ from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.targets.path import PathPoint
 from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
 from torch_growl.networks.targets.target import Target, as_text
 from torch_growl.networks.wiring import Flags
 
-__all__ = ["Action", "Control", "DropProgress", "Phase", "Progress", "Stretch"]
+__all__ = ["Action", "Control", "Phase", "Progress", "Stretch"]
 
 Phase = Literal["free", "shrinking", "recovering", "holding"]
 
@@ -68,39 +67,6 @@ class Progress:
         left = f"{now} of {dense} {self.of} left ({self.left / self.dense:.1%})"
         goal = "target reached" if self.reached else f"target not reached: at most {asked} asked"
         return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}, {goal}"
-
-
-@dataclass(frozen=True)
-class DropProgress(Progress):
-    """The state of a training with an accuracy drop; ``str()`` shows it as a line.
-
-    Attributes:
-        asked: the accuracy drop.
-        left: the weights that are left now.
-        dense: the dense network's weights.
-        reached: whether a smaller network within the drop is found.
-        reference: the dense network's score; NaN before it is known.
-        score: the last score; NaN before the first one.
-        best: the smallest network found within the drop.
-        points: all trials.
-        why: what ended the search, or holds it.
-    """
-
-    reference: float
-    score: float
-    best: PathPoint | None
-    points: tuple[PathPoint, ...]
-    why: str
-
-    def __str__(self) -> str:
-        left = f"{self.left:,} of {self.dense:,} weights left ({self.left / self.dense:.1%})"
-        judged = f", score {self.score:g}" + (f" (dense {self.reference:g})" if self.points else "")
-        found = "no smaller network within the drop yet"
-        if self.best is not None:
-            found = f"smallest within {self.asked:g}: {self.best.weights:,} weights"
-        return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}{judged}, {found}" + (
-            f"; {self.why}" if self.why else ""
-        )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,10 @@ class Target:
             In a distributed training it must return the same on every process.
         higher_is_better: whether a higher score is the better one.
         reference: the dense network's score, if it is known. None: the best that the network reaches before its rows
-            shrink, so start from trained weights.
+            shrink, so start from trained weights; with a standard error the mean of those within one of the best.
+        standard_error: with an accuracy drop: the standard error of a score, in its unit, ≥ 0; of an accuracy p in per
+            cent on n examples 100 √(p (1 − p) / n). A trial whose score is within one standard error beyond the drop
+            does not end the search, since chance decides there. None: 0.
 
     Raises:
         InvalidValueError: not exactly one measure is given, it is not above 0, or something is given that does not go
@@ -78,6 +81,7 @@ class Target:
     validate: Callable[[nn.Module], float] | None = None
     higher_is_better: bool = True
     reference: float | None = None
+    standard_error: float | None = None
 
     def __post_init__(self) -> None:
         given = self._given()
@@ -101,10 +105,12 @@ class Target:
             )
         if judged and not callable(self.validate):
             raise InvalidTypeError(f"validate must be a function of the network, got {type(self.validate).__name__}")
-        if not judged and (self.reference is not None or not self.higher_is_better):
-            raise InvalidValueError("Target: reference and higher_is_better are for an accuracy_drop")
+        if not judged and not (self.reference is None and self.standard_error is None and self.higher_is_better):
+            raise InvalidValueError("Target: reference, standard_error and higher_is_better are for an accuracy_drop")
         if self.reference is not None:
             check_number("reference", self.reference)
+        if self.standard_error is not None:
+            check_number("standard_error", self.standard_error, least=0)
 
     def _given(self) -> list[Measure]:
         return [name for name in MEASURES if getattr(self, name) is not None]
@@ -142,6 +148,12 @@ class Target:
     def best(self, scores: Sequence[float]) -> float:
         """The best of several scores."""
         return max(scores) if self.higher_is_better else min(scores)
+
+    def equal_to_best(self, scores: Sequence[float]) -> float:
+        """The mean of the scores that are within one standard error of the best; the best one alone is so by chance."""
+        best = self.best(scores)
+        equal = [score for score in scores if self.gain(best, score) <= (self.standard_error or 0.0)]
+        return sum(equal) / len(equal)
 
     def doubtful_unit(self, reference: float) -> str:
         """Say that an accuracy drop may be meant in per cent of a score that is a share; empty if it is not."""

@@ -48,9 +48,9 @@ PATH = PruningPath(
     {"0": 64, "2": 64, "4": 32},
     {"0": 3.0, "2": 1.5, "4": 0.5},
     (
-        PathPoint(100, 700, 690, 2800, {"0": 60, "2": 50, "4": 30}, 97.9, True),
-        PathPoint(200, 400, 390, 1600, {"0": 50, "2": 40, "4": 20}, 97.4, False),
-        PathPoint(300, 500, 490, 2000, {"0": 55, "2": 45, "4": 25}, 97.8, True),
+        PathPoint(100, 700, 690, 2800, {"0": 64, "2": 63, "4": 30}, {"0": [], "2": [5], "4": [0, 31]}, 97.9, True),
+        PathPoint(200, 400, 390, 1600, {"0": 62, "2": 63, "4": 32}, {"0": [1, 2], "2": [9], "4": []}, 97.4, False),
+        PathPoint(300, 500, 490, 2000, {"0": 63, "2": 63, "4": 32}, {"0": [7], "2": [63], "4": []}, 97.8, True),
     ),
 )
 
@@ -92,6 +92,8 @@ def test_a_changed_file_is_refused(tmp_path: Path, old: str, new: str, text: str
         ({"rows": {"0": -1}}, "rows is"),
         ({"points": [{"step": 1}]}, "points: must have the fields"),
         ({"reference": None}, "reference is None"),
+        ({"points": [{**asdict(PATH)["points"][0], "gone": {"0": [64]}}]}, "gone has rows beyond those of a layer"),
+        ({"points": [{**asdict(PATH)["points"][0], "gone": {"0": 3}}]}, "gone is {'0': 3}"),
     ],
 )
 def test_another_file_is_refused_though_its_checksum_is_right(
@@ -118,6 +120,8 @@ def test_another_training_begins_where_the_path_allows() -> None:
 
     first = start(50.0, None).path
     assert first.rows == {"0": 64, "2": 64, "4": 32}
+    for point, flags in zip(first.points, first.removed(), strict=True):
+        assert {name: 64 - rows.sum() if name != "4" else 32 - rows.sum() for name, rows in flags.items()} == point.rows
     assert set(first.sensitivity) == {"0", "2", "4"}
     assert max(first.sensitivity.values()) > 1
     known = replace(first, points=(replace(PATH.points[0], weights=round(0.3 * first.weights), score=first.reference),))
@@ -125,7 +129,5 @@ def test_another_training_begins_where_the_path_allows() -> None:
     assert 0.27 < share <= 0.3
     with pytest.raises(tg.GrowlError, match="give the path of this network"):
         start(50.0, replace(first, rows={"0": 64}))
-    with pytest.raises(tg.GrowlError, match="path is for a target of accuracy_drop"):
-        tg.GrOWL(dense, target=tg.Target(weights=0.5), example_inputs=x, path=first)
     with pytest.raises(tg.GrowlError, match="path needs"):
         _ = tg.GrOWL(dense).path

@@ -2,5 +2,6 @@
 
 from torch_growl.networks.paths.accuracy_drop import DropControl
 from torch_growl.networks.paths.path import DropProgress, PruningPath
+from torch_growl.networks.paths.starting import control_of
 
-__all__ = ["DropControl", "DropProgress", "PruningPath"]
+__all__ = ["DropControl", "DropProgress", "PruningPath", "control_of"]

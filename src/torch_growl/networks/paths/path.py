@@ -16,6 +16,7 @@ from torch_growl.errors import FileFormatError, InvalidValueError
 from torch_growl.files import write_text
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets import Counter, Progress, RowsOf, without_rows
+from torch_growl.networks.wiring import Flags
 
 __all__ = ["DropProgress", "PathPoint", "PruningPath", "point_of", "sensitivities"]
 
@@ -30,6 +31,7 @@ class PathPoint:
         step: optimizer steps so far.
         weights, macs, bytes: what is left of the network.
         rows: for every penalised layer the rows that are not zero.
+        gone: for every penalised layer the numbers of the rows that are zero, in their order.
         score: what the validation function gave.
         good: whether that was within the accuracy drop.
     """
@@ -39,6 +41,7 @@ class PathPoint:
     macs: int
     bytes: int
     rows: Mapping[str, int]
+    gone: Mapping[str, Sequence[int]]
     score: float
     good: bool
 
@@ -85,7 +88,9 @@ class PruningPath:
     """The path of a training with an accuracy drop, ``growl.path``; another training can go on from it.
 
     ``GrOWL(model, target=Target(accuracy_drop=…), path=path)`` begins with the smallest network of the path whose
-    score was within the new drop, in place of one with 0.7 of the weights.
+    score was within the new drop, in place of one with 0.7 of the weights. With another target, such as ``macs=0.5``,
+    the rows that were zero at the nearest point of the path go first, from the first step on. The network must have
+    the weights that the path's training started from, or those of one of its networks.
 
     Attributes:
         weights: the dense network's.
@@ -115,6 +120,16 @@ class PruningPath:
         sign = 1 if self.higher_is_better else -1
         within = [p.weights / self.weights for p in self.points if sign * (self.reference - p.score) <= drop]
         return min(within, default=None)
+
+    def removed(self) -> list[dict[str, Flags]]:
+        """For every trial, by layer, a flag for each row: whether it was zero."""
+        found = []
+        for point in self.points:
+            flags = {name: np.zeros(count, dtype=np.bool_) for name, count in self.rows.items()}
+            for name, gone in point.gone.items():
+                flags[name][list(gone)] = True
+            found.append(flags)
+        return found
 
     def check_fits(self, rows: Mapping[str, int]) -> None:
         """Check that the path is one of a network with these layers.
@@ -147,6 +162,8 @@ class PruningPath:
         _check(values, cls, where)
         for point in values["points"]:
             _check(point, PathPoint, f"{where}: points")
+            if any(max(own, default=-1) >= values["rows"].get(name, 0) for name, own in point["gone"].items()):
+                raise FileFormatError(f"{where}: points: gone has rows beyond those of a layer")
         points = tuple(PathPoint(**point) for point in values.pop("points"))
         return cls(**values, points=points)
 
@@ -158,6 +175,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "score": lambda v: type(v) in (int, float),  # a network that diverged has none that is finite
     **dict.fromkeys(("higher_is_better", "good"), lambda v: type(v) is bool),
     "rows": lambda v: type(v) is dict and all(map(_INTEGER, v.values())),
+    "gone": lambda v: type(v) is dict and all(type(own) is list and all(map(_INTEGER, own)) for own in v.values()),
     "sensitivity": lambda v: type(v) is dict and all(type(each) in (int, float) for each in v.values()),
     "points": lambda v: type(v) is list,
 }
@@ -175,8 +193,9 @@ def _check(values: Any, kind: type[PruningPath] | type[PathPoint], where: str) -
 def point_of(counter: Counter, layers: Sequence[RowsOf], step: int, score: float, good: bool) -> PathPoint:
     """Describe a trial; the counter must have looked at the network."""
     left = counter.left()
-    rows = {layer.name: int((row_norms(layer.module) != 0).sum()) for layer in layers}
-    return PathPoint(step, left.weights, left.macs, left.bytes, rows, score, good)
+    zero = {layer.name: (row_norms(layer.module) == 0).nonzero().flatten().tolist() for layer in layers}
+    rows = {layer.name: len(layer.lam) - len(zero[layer.name]) for layer in layers}
+    return PathPoint(step, left.weights, left.macs, left.bytes, rows, zero, score, good)
 
 
 def sensitivities(model: nn.Module, layers: Sequence[RowsOf], lost: Callable[[nn.Module], float]) -> dict[str, float]:

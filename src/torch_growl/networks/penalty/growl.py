@@ -31,7 +31,7 @@ from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, user
 from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import Side, check_network, plain_model
 from torch_growl.networks.optimizers import kept_longer
-from torch_growl.networks.paths import DropControl, PruningPath
+from torch_growl.networks.paths import DropControl, PruningPath, control_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
 from torch_growl.networks.penalty.penalised_layers import (
@@ -83,7 +83,7 @@ class GrOWL(PenalisedNetwork):
             Without it, a step on a device copies all row norms to the host once, and the scales back.
         target: what is to be left, in place of a strength: :class:`torch_growl.Target`.
         example_inputs: with a target: inputs to run the network on, as for :func:`torch_growl.compact`.
-        path: with an accuracy drop: the :attr:`path` of an earlier training of this network, to go on from.
+        path: with a target: the :attr:`path` of an earlier training from the same weights, to go on from.
 
     Attributes:
         left_out: the layers that are not penalised, each with the reason.
@@ -175,12 +175,7 @@ class GrOWL(PenalisedNetwork):
                     "capturable=True: the rows that the target asks for shrink, whatever a strength is"
                 )
             rows = [RowsOf(name, p.info.module, p.lam.numpy(), self.min_rows) for name, p in self._layers.items()]
-            if isinstance(target, Target) and target.accuracy_drop is not None:
-                self._control = DropControl(self._model, target, example_inputs, rows, path)
-            elif path is not None:
-                raise InvalidValueError("path is for a target of accuracy_drop")
-            else:
-                self._control = Control(self._model, target, example_inputs, rows)
+            self._control = control_of(self._model, target, example_inputs, rows, path)
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 

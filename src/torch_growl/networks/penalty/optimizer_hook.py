@@ -68,8 +68,7 @@ class Schedule:
         """
         if step - self.period >= self.warmup:
             return 1.0
-        steps = range(step - self.period + 1, step + 1)
-        return sum(min(1.0, each / self.warmup) for each in steps) / self.period
+        return sum(min(1.0, each / self.warmup) for each in range(step - self.period + 1, step + 1)) / self.period
 
 
 class Penalty(Protocol):

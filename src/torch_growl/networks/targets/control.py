@@ -30,6 +30,7 @@ __all__ = ["Action", "Control", "Phase", "Progress", "Stretch"]
 Phase = Literal["free", "shrinking", "recovering", "holding"]
 
 _FREE, _SHRINKING_UNTIL = 0.1, 0.5  # of the steps; measured: docs/targets.md
+_KNOWN_UNTIL = 0.3  # of the steps, where rows are known that go first
 _SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
 _CHECKED = (0, 2, 10, 30, 60, 85)  # the solutions of the law whose network is made and measured
 LEAST_STEPS = 20
@@ -163,6 +164,8 @@ class Control:
         target: what is asked for.
         example_inputs: inputs to run a copy of the network on, as for :func:`torch_growl.compact`.
         layers: the layers whose rows may go.
+        known: networks of earlier trainings from the same weights: for every layer a flag for each row that is zero.
+            The rows of the nearest one go first, from the first step on.
 
     Raises:
         InvalidTypeError: ``target`` is no :class:`Target`, or the inputs are of another type.
@@ -170,10 +173,19 @@ class Control:
         CompactionError: the network cannot be copied or compacted.
     """
 
-    def __init__(self, model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[RowsOf]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        target: Target,
+        example_inputs: Any,
+        layers: Sequence[RowsOf],
+        known: Sequence[Mapping[str, Flags]] = (),
+    ) -> None:
         check_type("target", target, Target)
         self._model, self.target = model, target
         self._press = Press(Figure(model, example_inputs, target), layers)
+        self._press.begin_with(known)
+        self._free, self._shrinking_until = (0.0, _KNOWN_UNTIL) if known else (_FREE, _SHRINKING_UNTIL)
         self._stretch = Stretch(model, self._press)
         self.steps = 0
         self._short = False  # whether a missed target was warned of
@@ -197,7 +209,7 @@ class Control:
     @property
     def _free_until(self) -> int:
         """The last step before rows shrink."""
-        return round(_FREE * self.steps)
+        return round(self._free * self.steps)
 
     def after(self, step: int) -> Action:
         """Decide what is done after an optimizer step; steps are counted from 1.
@@ -211,7 +223,7 @@ class Control:
     def _decide(self, step: int) -> Action:
         if self._stretch.met or step <= self._free_until:
             return Action()
-        action = self._stretch.decide(step, self._free_until, round(_SHRINKING_UNTIL * self.steps))
+        action = self._stretch.decide(step, self._free_until, round(self._shrinking_until * self.steps))
         frozen = any(layer.frozen for layer in self._press.layers)  # a frozen layer may be trained again
         if not self._stretch.met and not self._short and (step >= self.steps or (action.gone and not frozen)):
             self._warn_of_missed_target(action.gone)
@@ -245,15 +257,17 @@ class Control:
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""
-        return self._stretch.state_dict()
+        return {**self._stretch.state_dict(), "goes_on": self._free == 0}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state.
 
         Raises:
-            InvalidValueError: it is the state of a target of another kind.
+            InvalidValueError: it is the state of a target of another kind, or of a training with another path.
         """
         if "held" not in state:
             raise InvalidValueError("the state is that of a target of another kind, an accuracy drop")
+        if state.get("goes_on", False) != (self._free == 0):
+            raise InvalidValueError("the state is that of a training that had path or had none; give GrOWL the same")
         self._stretch.load_state_dict(state)
         self._decided = (0, Action())

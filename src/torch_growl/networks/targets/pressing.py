@@ -9,7 +9,7 @@ have to go, except for rows that the target does not need after all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -88,6 +88,7 @@ class Press:
 
     Attributes:
         least: the least that can be left, with the least number of rows in every layer.
+        first: for each layer the rows that go first; empty: none.
 
     Raises:
         InvalidValueError: the target cannot be met, or is met by the dense network.
@@ -110,6 +111,19 @@ class Press:
         ]
         cost = np.maximum(1e-9, np.array(saved, dtype=np.float64)) / [max(1, rows.sum()) for rows in every.values()]
         self._balance = (cost / cost.mean()) ** _COST_POWER
+        self.first: list[Flags] = []
+
+    def begin_with(self, known: Sequence[Mapping[str, Flags]]) -> None:
+        """Let the rows go first that are zero in one of some networks: the smallest one that has as much as is asked.
+
+        Args:
+            known: for every network, by layer, a flag for each row. If all have less, the largest one is taken.
+        """
+        sizes = [self.figure.of(self.counter.left_of_dense(flags)) for flags in known]
+        enough = [size for size in sizes if size >= self.figure.asked]
+        if known:
+            nearest = known[sizes.index(min(enough) if enough else max(sizes))]
+            self.first = [nearest[layer.name] for layer in self.layers]
 
     def met(self, left: Left) -> bool:
         """Tell whether what is left is as little as is aimed at."""
@@ -140,7 +154,8 @@ class Press:
             np.where(stays | (rows == 0) | layer.frozen, np.inf, _importance(rows) / balance)
             for layer, rows, stays, balance in zip(self.layers, norms, kept, self._balance, strict=True)
         ])  # fmt: skip
-        order = np.argsort(scores, kind="stable")
+        later = ~np.concatenate(self.first) if self.first else flags
+        order = np.lexsort((scores, later))
         order = order[np.isfinite(scores[order])]
 
         def first(count: int) -> Flags:

@@ -1,0 +1,38 @@
+"""The start of a training with a target: its control, which goes on from a path if one is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from torch_growl.networks.paths.accuracy_drop import DropControl
+from torch_growl.networks.paths.path import PruningPath
+from torch_growl.networks.targets import Control, RowsOf, Target
+
+__all__ = ["control_of"]
+
+
+def control_of(
+    model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[RowsOf], path: PruningPath | None
+) -> Control | DropControl:
+    """Make the control of a target.
+
+    Args:
+        model: the network; held by reference.
+        target: what is asked for.
+        example_inputs: inputs to run a copy of the network on, as for :func:`torch_growl.compact`.
+        layers: the layers whose rows may go.
+        path: that of an earlier training from the same weights; None: the training begins anew.
+
+    Raises:
+        InvalidTypeError, InvalidValueError, CompactionError: as for :class:`Control` and :class:`DropControl`; the path
+            is another network's.
+    """
+    if isinstance(target, Target) and target.accuracy_drop is not None:
+        return DropControl(model, target, example_inputs, layers, path)
+    if path is None:
+        return Control(model, target, example_inputs, layers)
+    path.check_fits({layer.name: len(layer.lam) for layer in layers})
+    return Control(model, target, example_inputs, layers, path.removed())

@@ -12,8 +12,9 @@ from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.integrations.phases import Leave, Phases
+from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL
-from torch_growl.networks.targets import DropProgress, Progress, Target
+from torch_growl.networks.targets import Progress, Target
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer

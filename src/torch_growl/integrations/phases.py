@@ -21,8 +21,9 @@ from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import outside_inference_mode, plain_model
+from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL, unwrapped
-from torch_growl.networks.targets import DropProgress, Progress, Target
+from torch_growl.networks.targets import Progress, Target
 from torch_growl.networks.tying import HeldTying, Tying, find_tying
 
 __all__ = ["Leave", "Phases", "kept_random_state", "moved"]

@@ -22,9 +22,10 @@ from torch_growl.errors import FileFormatError, GrowlError, InvalidTypeError, In
 from torch_growl.files import write_text
 from torch_growl.integrations.phases import Leave, Phases, kept_random_state
 from torch_growl.networks.layers import plain_model
+from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL, unwrapped
 from torch_growl.networks.storage import load, save
-from torch_growl.networks.targets import DropProgress, Progress, Target
+from torch_growl.networks.targets import Progress, Target
 
 try:
     import transformers

@@ -9,7 +9,7 @@ OUT ?= runs/digits
 
 PYTEST := GROWL_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: run check test lint types fast tests clean
+.PHONY: run check test lint types fast tests docs clean
 run: $(VENV)/.installed
 	$(BIN)/growl run digits --out $(OUT) --resume
 
@@ -31,6 +31,11 @@ fast: $(VENV)/.installed
 tests: $(VENV)/.installed
 	$(PYTEST)
 
+# The site is built from nothing but this checkout; a warning or a broken link is an error.
+docs: $(VENV)/.installed
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+	$(BIN)/python -m docs_build.links site
+
 # Torch goes first: what follows must find the pinned CPU build, never look for a newer one.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,4 +44,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) runs dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,6 +6,13 @@ from tests.support.mutations import Mutation
 
 APPLICATION = [
     Mutation(
+        "growl names the packages that are installed",
+        "__main__.py",
+        "if not _installed(name)]",
+        "if _installed(name)]",
+        "house/test_light_library.py::test_growl_names_each_package_that_is_not_installed",
+    ),
+    Mutation(
         "settings of the command line are ignored",
         "application/recipes/loading.py",
         "        _set(fields, key, value)\n",

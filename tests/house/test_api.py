@@ -1,4 +1,4 @@
-"""The public names: none is lost, none is hidden by a module of its name, README's loop and the example run."""
+"""The public names: none is lost, none is hidden by a module of its name, and the example runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import types
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 import torch_growl as tg
-from tests.support.small_mlp import descend, two_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,39 +56,6 @@ def test_all_errors_are_one_family() -> None:
             assert issubclass(kind, ValueError)
         if "Type" in kind.__name__:
             assert issubclass(kind, TypeError)
-
-
-@pytest.mark.slow
-def test_the_loop_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    loop = text.split("## In your own training loop")[1].split("```python")[1].split("```")[0]
-
-    def build_model() -> nn.Module:
-        return nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3))
-
-    def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        for i in range(100):
-            descend(model, optimizer, *two_of(12, 32, seed=i))
-
-    def new_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(model.parameters(), lr=0.02)
-
-    model = build_model()
-    scope = {
-        "build_model": build_model,
-        "train": train,
-        "new_optimizer": new_optimizer,
-        "model": model,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
-        "example_inputs": torch.randn(4, 12),
-    }
-    exec(loop, scope)  # README's own code
-    small = scope["small"]
-    assert isinstance(small, nn.Module)
-    x = torch.randn(50, 12)
-    torch.testing.assert_close(small.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-5)
-    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in build_model().parameters())
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

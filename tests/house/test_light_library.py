@@ -46,7 +46,9 @@ model = build_model()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 example_inputs = torch.randn(4, 12)
 exec(sys.stdin.read())
-print(sum(p.numel() for p in small.parameters()), sum(p.numel() for p in model.parameters()))
+x = torch.randn(50, 12)
+torch.testing.assert_close(small.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+print(sum(p.numel() for p in small.parameters()), sum(p.numel() for p in build_model().parameters()))
 print(*sorted({name.split(".")[0] for name in sys.modules}))
 """
 

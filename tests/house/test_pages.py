@@ -51,7 +51,9 @@ def links(page: str, where: Path) -> Iterator[str]:
             continue
         path, _, anchor = target.partition("#")
         there = where.parent / path if path else where
-        if not there.exists():
+        if there.parent.resolve() == ROOT / "docs" / "api":  # made when the site is built
+            yield from ([] if there.stem in ("index", *tg.__all__) else [f"link to {target}"])
+        elif not there.exists():
             yield f"link to {target}"
         elif anchor and anchor not in anchors(page if there == where else there.read_text("utf-8")):
             yield f"heading {target}"
@@ -173,6 +175,7 @@ def test_the_pages_are_found() -> None:
     ("text", "fault"),
     [
         ("[x](nowhere.md)", "link to nowhere.md"),
+        ("[x](docs/api/prune.md)", "link to docs/api/prune.md"),
         ("![x](docs/images/nothing.png)", "link to docs/images/nothing.png"),
         ("[x](docs/format.md#no-such-heading)", "heading docs/format.md#no-such-heading"),
         ("# One\n[x](#two)", "heading #two"),

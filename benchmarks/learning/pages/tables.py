@@ -12,7 +12,7 @@ from benchmarks.harness.pages import DOCS, Page, where_measured
 from benchmarks.learning.pages import mnist_tables as mnist
 from benchmarks.learning.pages import network_tables as networks
 
-__all__ = ["PAGE", "main"]
+__all__ = ["PAGE", "TABLES", "main"]
 
 NAMES = (
     "table1",

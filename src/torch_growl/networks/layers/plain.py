@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch_growl.errors import CompactionError, GrowlWarning, first_line, users_stacklevel
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_
 from torch_growl.networks.layers.ready_networks import outside_inference_mode
+from torch_growl.networks.sharding import is_spread, whole_copy
 
 __all__ = [
     "clean_name",
@@ -90,7 +91,8 @@ def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     """A copy of the network inside any wrappers, with parametrized weights made plain parameters.
 
     Prune masks, old weight norms and old spectral norms, which are hooks, are made permanent in the copy. Activations
-    that a module keeps in an attribute are detached in the copy.
+    that a module keeps in an attribute are detached in the copy. Of a network that is spread over processes (FSDP2,
+    tensor parallel), every process gets a whole copy; all of them must call this.
 
     Args:
         model: the network; not modified.
@@ -104,7 +106,7 @@ def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     """
     with outside_inference_mode():
         plain = plain_model(model)
-        dense = _copied(plain, _shared(plain) if sharing else _empty(plain))
+        dense = whole_copy(plain) if is_spread(plain) else _copied(plain, _shared(plain) if sharing else _empty(plain))
         for parent in list(dense.modules()):
             for key, child in parent.named_children():
                 parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child

@@ -1,6 +1,13 @@
 """Weights that are spread over processes: one process's part, sums over all parts, FSDP2's modules."""
 
-from torch_growl.networks.sharding.exchange import Pending, Rate, differentiable_norms, part_of, summed
+from torch_growl.networks.sharding.exchange import (
+    Pending,
+    Rate,
+    differentiable_norms,
+    on_several_processes,
+    part_of,
+    summed,
+)
 from torch_growl.networks.sharding.shards import (
     Shard,
     gathered,
@@ -12,6 +19,7 @@ from torch_growl.networks.sharding.shards import (
     write_part_,
 )
 from torch_growl.networks.sharding.statistics import ShardedStatistic, part_of_whole, pending_length
+from torch_growl.networks.sharding.whole_copies import is_spread, whole_copy
 from torch_growl.networks.sharding.wrapped_types import is_flat, layer_type, reshard_, sharded_modules
 
 __all__ = [
@@ -23,8 +31,10 @@ __all__ = [
     "gathered",
     "is_flat",
     "is_sharded",
+    "is_spread",
     "layer_type",
     "local_of",
+    "on_several_processes",
     "part_of",
     "part_of_whole",
     "pending_length",
@@ -33,6 +43,7 @@ __all__ = [
     "sharded_modules",
     "summed",
     "unusable_placement",
+    "whole_copy",
     "whole_shaped",
     "write_part_",
 ]

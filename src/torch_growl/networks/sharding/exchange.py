@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from torch_growl.networks.sharding.shards import Shard
 
-__all__ = ["Part", "Pending", "Rate", "differentiable_norms", "part_of", "summed"]
+__all__ = ["Part", "Pending", "Rate", "differentiable_norms", "on_several_processes", "part_of", "summed"]
+
+
+def on_several_processes() -> bool:
+    """Tell whether this process is one of several of torch.distributed."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,6 @@ def summed(parts: Sequence[Part]) -> list[Tensor]:
     found = [part.values for part in parts]
     if not groups:
         return found
-    import torch.distributed as dist
-
     spread = [i for i, part in enumerate(parts) if part.dims]
     kind = parts[spread[0]].mesh.device_type
     if len(groups) > 1 and any(parts[i].mesh.size() == dist.get_world_size() for i in spread):
@@ -98,8 +102,6 @@ def _is_first(part: Part) -> bool:
 
 
 def _reduced(found: list[Tensor], places: list[int], values: list[Tensor], kind: str, group: Any) -> list[Tensor]:
-    import torch.distributed as dist
-
     together = torch.cat([each.to(kind) for each in values])
     dist.all_reduce(together, group=group)
     sums = together.split([len(each) for each in values])

@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.utils import parametrize
 
-__all__ = ["is_flat", "layer_type", "reshard_", "sharded_modules"]
+__all__ = ["is_flat", "is_made", "layer_type", "reshard_", "sharded_modules"]
 
 
 def _is_from(cls: type, name: str) -> bool:
@@ -20,7 +20,7 @@ def _is_from(cls: type, name: str) -> bool:
     return any(base.__name__ == name and base.__module__.startswith("torch.distributed.") for base in cls.__mro__)
 
 
-def _is_made(cls: type) -> bool:
+def is_made(cls: type) -> bool:
     """Tell whether a class is one that ``fully_shard`` made."""
     return len(cls.__bases__) == 2 and _is_from(cls.__bases__[0], "FSDPModule")
 
@@ -28,7 +28,7 @@ def _is_made(cls: type) -> bool:
 def layer_type(module: nn.Module) -> type[nn.Module]:
     """The class that a module had before it was parametrized and before ``fully_shard``."""
     cls: type = type(module)
-    while _is_made(cls) or (parametrize.is_parametrized(module) and cls.__name__.startswith("Parametrized")):
+    while is_made(cls) or (parametrize.is_parametrized(module) and cls.__name__.startswith("Parametrized")):
         cls = cls.__bases__[-1]
     return cls
 

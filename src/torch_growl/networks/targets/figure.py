@@ -20,6 +20,7 @@ from torch import nn
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import plain_copy, registered_layers, zero_rows_
+from torch_growl.networks.sharding import on_several_processes
 from torch_growl.networks.storage import save
 from torch_growl.networks.targets.counting import Counter, Left
 from torch_growl.networks.targets.layer_timings import Latency
@@ -90,7 +91,7 @@ class Figure:
         checked: whether real networks correct it.
 
     Raises:
-        InvalidValueError: the dense network meets the target.
+        InvalidValueError: the dense network meets the target, or a latency is asked for on several processes.
     """
 
     def __init__(self, model: nn.Module, example_inputs: Any, target: Target) -> None:
@@ -100,6 +101,11 @@ class Figure:
         if target.of == "file_bytes":
             self._source = FileSize(model, target.dtype)
         elif target.of == "latency_ms":
+            if on_several_processes():
+                raise InvalidValueError(
+                    "latency_ms is measured, and each process would measure another latency and remove other rows; on "
+                    "several processes, give a target of macs or weights"
+                )
             self._source = Latency(model, example_inputs, target.batch, target.runtime)
         self._points: list[tuple[float, float]] = []  # estimate and figure of real networks, both increasing
         self.checked = self._source is not None

@@ -28,10 +28,13 @@ from torch_growl.networks.layers import (
     outside_inference_mode,
     plain_model,
     plain_save_pretrained_,
+    row_norms,
     rows_of,
     warn_on_save_pretrained_,
     write_rows_,
 )
+from torch_growl.networks.sharding import is_sharded
+from torch_growl.networks.tying.averaging import SharedRows, average_after_, stop_averaging
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
 __all__ = ["TiedRows", "tie_", "untie_"]
@@ -99,12 +102,15 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
         tying: the tying, from :func:`torch_growl.find_tying`; layers that it does not name are left as they are.
         optimizer: one that trains the network already. Parameters keep their identity but change shape: SGD's momentum
             is converted exactly, the state of any other optimizer is cleared for the tied layers. If none is given,
-            build the optimizer afterwards.
+            build the optimizer afterwards. Needed for a weight that is spread over processes (FSDP2, tensor parallel):
+            it stays a parameter, and its tied rows are averaged after every step of the optimizer, which with SGD is
+            the same training.
 
     Raises:
         InvalidTypeError: ``model`` or ``tying`` is of the wrong type.
-        LayerError: a layer is unknown, not eligible, has another number of rows, or has NaN or infinite weights;
-            nothing is changed then.
+        LayerError: a layer is unknown, not eligible, has another number of rows, has NaN or infinite weights, or is
+            spread over processes and no optimizer is given, or one that averages its rows already; nothing is changed
+            then.
 
     Example:
         >>> import torch
@@ -126,7 +132,7 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
     """
     check_network("model", model)
     check_type("tying", tying, Tying)
-    todo = []
+    todo, spread = [], []
     for layer in tying:
         infos = inspect_layers(model, layer.side)
         info = next(info for info in matching(layer.name, infos) if info.name == layer.name)
@@ -137,10 +143,14 @@ def tie_(model: nn.Module, tying: Tying, optimizer: Optimizer | None = None) -> 
                 f"layer {layer.name!r} has {info.n_rows} rows of {info.row_length}, the tying "
                 f"{layer.partition.n_rows} of {layer.row_length}: it was made for another network"
             )
-        if not bool(torch.isfinite(cast(Tensor, info.module.weight)).all()):
+        if not bool(torch.isfinite(row_norms(info.module, layer.side)).all()):
             raise LayerError(f"layer {layer.name!r} has NaN or infinite weights; it cannot be tied")
+        if is_sharded(info.module.weight):
+            spread.append(SharedRows(layer.name, info.module, layer.partition, layer.side))
+            continue
         with outside_inference_mode():
             todo.append((info.module, TiedRows(info.module, layer)))
+    average_after_(model, spread, optimizer)
     with outside_inference_mode():
         for module, tied in todo:
             parametrize.register_parametrization(module, "weight", tied)
@@ -191,8 +201,11 @@ def untie_(model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         [[4.25, 4.25, 0.0, 5.0], [4.25, 4.25, 0.0, -5.0]]
     """
     tied = list(tied_layers(check_network("model", model)).items())
-    if not tied:
-        raise LayerError("no layer of this network is tied: there is nothing to untie")
+    if not stop_averaging(model, optimizer) and not tied:
+        raise LayerError(
+            "no layer of this network is tied: there is nothing to untie (of a network that is spread over processes, "
+            "give the optimizer that was given to tie_)"
+        )
     with outside_inference_mode():
         for _, (module, part) in tied:
             original = _parts(module).original

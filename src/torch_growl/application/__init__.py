@@ -9,8 +9,9 @@ Rooms in the order of their imports:
 * ``data``: digits, MNIST, CIFAR-10 and their splits
 * ``models``: the reference networks
 * ``runs``: the run folder, the stages, training, evaluation, the sweep
+* ``studies``: many runs with other settings, on Optuna's storage, by any number of workers
 * ``command``: the command ``growl``
 
 Third parties: accelerate, jinja2, matplotlib, numpy, pydantic, rich, safetensors, sklearn, torch, typer, yaml.
-Optional packages, imported in the functions that need them: tensorboard.
+Optional packages, imported in the functions that need them: optuna, tensorboard.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +18,9 @@ from torch_growl.application.command.shared_options import (
     SetOption,
     TargetOption,
 )
-from torch_growl.application.command.terminal import console, show_line, sweep_table
+from torch_growl.application.command.terminal import console, show_line, study_table, sweep_table
 from torch_growl.arguments import check_choice
+from torch_growl.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from torch_growl.application.command.progress import TerminalWatcher
@@ -84,10 +85,29 @@ def sweep(
     settings: SetOption = None,
     seed: SeedOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a sweep that was stopped.")] = False,
+    study: Annotated[
+        str,
+        typer.Option(
+            metavar="STORAGE", help="Search with Optuna in this journal file or database URL, which workers may share."
+        ),
+    ] = "",
+    trials: Annotated[int, typer.Option(metavar="N", help="With --study: trials of all workers together.")] = 30,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUES", help="With --study: a range such as growl.strength=0.1:4, or a list [0.6, 0.8]."
+        ),
+    ] = None,
+    drop: Annotated[
+        float, typer.Option(metavar="X", help="With --study: the best network is the smallest within this drop.")
+    ] = 1.0,
 ) -> None:
     """Draw the metric against size: one run for every strength, each from the weights of the one before.
 
     Example: growl sweep digits --strengths 0.3,0.6,1.2,2.4
+
+    With --study, Optuna chooses settings of --vary for each run; any number of workers share a study, and a worker that
+    was killed is started again. Example: growl sweep digits --study digits.journal --trials 40
 
     A recipe runs code of its writer, whatever it names: read a stranger's recipe first, as you would read a script.
     """
@@ -95,6 +115,14 @@ def sweep(
     from torch_growl.application.runs import DEFAULT_STRENGTHS, Sweep, parse_strengths
 
     chosen = _chosen(recipe, settings, seed=seed)
+    if study:
+        if strengths:
+            raise InvalidValueError("--strengths is not for --study; use --vary growl.strength=LOW:HIGH")
+        place = out or Path("runs") / f"{chosen.name}-study"
+        _study(place, study, lambda changes: _chosen(recipe, settings, seed=seed, **changes), vary, trials, drop, data)
+        return
+    if vary:
+        raise InvalidValueError("--vary needs --study")
     wanted = parse_strengths(strengths) if strengths else DEFAULT_STRENGTHS
     watcher = TerminalWatcher(console)
     path = Sweep(out or Path("runs") / f"{chosen.name}-sweep", chosen, wanted, data_dir=data, watcher=watcher)
@@ -138,6 +166,31 @@ def _chosen(recipe: str, settings: list[str] | None, target: list[str] | None = 
     options["target"] = parse_overrides(target) if target else None
     changes = {**parse_overrides(settings or []), **{key: value for key, value in options.items() if value is not None}}
     return load_recipe(recipe, changes)
+
+
+def _study(
+    folder: Path,
+    place: str,
+    make: Callable[[Mapping[str, Any]], Recipe],
+    vary: list[str] | None,
+    trials: int,
+    drop: float,
+    data: Path | None,
+) -> None:
+    """Run a worker of a study and show the Pareto front."""
+    from torch_growl.application.command.progress import TerminalWatcher
+    from torch_growl.application.studies import Study, parse_space
+
+    watcher = TerminalWatcher(console)
+    worker = Study(
+        folder, place, make, parse_space(vary or []), trials=trials, drop=drop, data_dir=data, watcher=watcher
+    )
+    try:
+        outcome = worker.run()
+    finally:
+        watcher.close()
+    console.print(study_table(outcome))
+    show_line(f"\nreport: {folder / 'study.html'}")
 
 
 def _stage(path: Path, data: Path | None, stage: str, again: bool) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "show_line",
     "show_warnings",
     "size_table",
+    "study_table",
     "sweep_table",
 ]
 
@@ -155,4 +156,22 @@ def sweep_table(result_file: Path) -> Table:
             in_words(macs, "fewer", "more"),
             point["run"],
         )
+    return table
+
+
+def study_table(outcome: dict[str, Any]) -> Table:
+    """The Pareto front of a study's ``study.json``; the best trial is marked."""
+    from torch_growl.application.tasks import metric_of
+
+    metric = metric_of(outcome)
+    of = outcome["trials"]
+    title = f"{outcome['recipe']}: {of['complete']} trials complete, {of['pruned']} stopped, {of['failed']} failed"
+    table = Table(title=f"{title}; Pareto front", title_justify="left")
+    for name in ("trial", f"{metric.name}, validation", "times smaller", "settings"):
+        table.add_column(name, justify="left" if name == "settings" else "right")
+    points = {point["number"]: point for point in outcome["points"]}
+    for number in outcome["front"]:
+        point = points[number]
+        mark = " (best)" if number == outcome["best"] else ""
+        table.add_row(f"{number}{mark}", metric.text(point["score"]), f"{point['compression']:.2f}", point["params"])
     return table

@@ -1,0 +1,54 @@
+"""Optuna's storages: a journal that a killed process left in the middle of a record, a database, what is refused."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from torch_growl.application.studies.storage import open_storage, waiting_lock
+from torch_growl.errors import InvalidValueError
+
+optuna = pytest.importorskip("optuna")
+pytestmark = pytest.mark.filterwarnings("ignore::optuna._experimental.ExperimentalWarning")
+
+
+def numbers(place: str) -> list[int]:
+    study = optuna.create_study(study_name="s", storage=open_storage(place), load_if_exists=True)
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING))
+    return [trial.number for trial in study.get_trials()]
+
+
+def test_a_record_that_was_not_written_whole_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "new" / "study.journal"
+    assert numbers(str(journal)) == [0]
+    whole = journal.read_bytes()
+    with open(journal, "ab") as file:
+        file.write(whole.splitlines()[-1][:20])
+    assert numbers(str(journal)) == [0, 1]
+    assert numbers(str(journal)) == [0, 1, 2]
+    assert journal.read_bytes().startswith(whole)
+
+
+def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with open(path, "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+    with waiting_lock(path):
+        pass
+
+
+@pytest.mark.slow
+def test_a_database_keeps_a_study(tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path}/study.db"
+    assert [numbers(place), numbers(place)] == [[0], [0, 1]]
+
+
+def test_a_file_of_another_kind_and_an_unknown_database_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("no journal\nat all", encoding="utf-8")
+    for place in (str(other), "nothing://here"):
+        with pytest.raises(InvalidValueError, match="cannot be opened"):
+            open_storage(place)
+    assert other.read_text("utf-8") == "no journal\nat all"

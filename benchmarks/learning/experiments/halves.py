@@ -9,11 +9,12 @@ in bfloat16, the last epoch counts. Torch-Pruning cannot follow padded shortcuts
 shortcuts are selections, written as 1×1 convolutions. Torch-Pruning's stay as they are and their multiply-adds are not
 counted; tg.shrink fits them like all layers, so that they are trained and counted.
 
-An interrupted training resumes from its last epoch.
+An interrupted training resumes from its last checkpoint, of which one is written every 50 steps.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, missing, options, workplace
-from benchmarks.learning.experiments.training_free import macs_without_selections, seeded, with_selections
+from benchmarks.learning.experiments.training_free import Selected, macs_without_selections, seeded, with_selections
 from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, file_name
 from benchmarks.learning.training.resuming import fit_resumed
 from torch_growl.application.data.datasets import load_cifar10
@@ -76,8 +77,8 @@ def _trained(method: str, seed: int, lr: float, splits: Splits, given: Any) -> d
     small = small.to(memory_format=torch.channels_last)
     started = time.perf_counter()
     path = given.work / f"{file_name(method)}-{seed}-{lr:g}-{given.epochs}.pt"
-    batch = 64 if given.quick else BATCH
-    fit_resumed(path, small, splits.train, Fit(given.epochs, lr, 5e-4, batch_size=batch), seed, wrap=Bfloat16)
+    how = Fit(given.epochs, lr, 5e-4, batch_size=64 if given.quick else BATCH)
+    fit_resumed(path, small, splits.train, how, seed, wrap=Bfloat16, steps_kept=50)
     return {
         "method": method,
         "seed": seed,
@@ -131,30 +132,38 @@ def _shrunk(dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: 
 def _pruned(
     dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float, *, taylor: bool = False
 ) -> tuple[nn.Module, int]:
-    """Prune globally in small steps until the target is met, as Torch-Pruning's documentation shows."""
+    """Prune globally in one step, as Torch-Pruning's documentation shows, with the least ratio that is enough."""
     import torch_pruning as tp  # type: ignore[import-not-found, unused-ignore]
 
-    example = xs[0][:1]
-    pruner = tp.pruner.BasePruner(
-        dense,
-        example,
-        importance=tp.importance.GroupTaylorImportance() if taylor else tp.importance.GroupMagnitudeImportance(p=2),
-        global_pruning=True,
-        pruning_ratio=0.95,
-        max_pruning_ratio=0.95,
-        iterative_steps=300,
-        ignored_layers=[cast(Any, dense).linear],
-    )
-    for _ in range(300):
-        if macs_without_selections(dense, example) <= most:
-            break
-        if taylor:
-            dense.zero_grad()
-            for x, y in zip(xs, ys, strict=True):
-                F.cross_entropy(dense(x), y).backward()
+    if taylor:  # reads gradients of all layers
+        dense.requires_grad_(requires_grad=True)
+        for x, y in zip(xs, ys, strict=True):
+            F.cross_entropy(dense(x), y).backward()
+    low, high, found = 0.0, 0.95, dense
+    while high - low > 1e-3:
+        ratio = (low + high) / 2
+        cut = copy.deepcopy(dense)
+        for theirs, mine in zip(dense.parameters(), cut.parameters(), strict=True):
+            mine.grad = None if theirs.grad is None else theirs.grad.clone()
+        pruner = tp.pruner.BasePruner(
+            cut,
+            xs[0][:1],
+            importance=tp.importance.GroupTaylorImportance() if taylor else tp.importance.GroupMagnitudeImportance(p=2),
+            global_pruning=True,
+            pruning_ratio=ratio,
+            max_pruning_ratio=0.95,
+            ignored_layers=[cast(Any, cut).linear],
+        )
         pruner.step()
-    dense.zero_grad()
-    return dense, macs_without_selections(dense, example)
+        if macs_without_selections(cut, xs[0][:1]) <= most:
+            high, found = ratio, cut
+        else:
+            low = ratio
+    found.zero_grad()
+    for block in found.modules():
+        if isinstance(block, Selected):
+            block.shortcut.requires_grad_(requires_grad=False)
+    return found, macs_without_selections(found, xs[0][:1])
 
 
 def _by_taylor(dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float) -> tuple[nn.Module, int]:

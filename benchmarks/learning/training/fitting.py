@@ -81,6 +81,7 @@ def fit(
     after_step: Callable[[int], bool | None] | None = None,
     after_epoch: Callable[[int, float], None] | None = None,
     first: int = 0,
+    skip: int = 0,
     state: dict[str, Any] | None = None,
     make_optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None,
 ) -> nn.Module:
@@ -97,6 +98,7 @@ def fit(
         after_step: called with the number of steps done; True ends the training.
         after_epoch: called with the number of epochs done and the mean loss.
         first: epochs done already.
+        skip: steps of the next epoch that are done already too; its batches are read, not trained on.
         state: the optimizer's, when some are.
         make_optimizer: another optimizer than SGD; its learning rate follows the schedule too.
     """
@@ -115,6 +117,8 @@ def fit(
         model.train()
         total = torch.zeros(())
         for i, (x, y) in enumerate(batches(train, how.batch_size, seed * 10_007 + epoch, drop_last=True)):
+            if epoch == first and i < skip:
+                continue
             for group in optimizer.param_groups:
                 group["lr"] = how.rate(epoch + i / steps)
             loss = _loss(model(x), x, y, how, teacher)
@@ -126,7 +130,7 @@ def fit(
                 return model.eval()
         if after_epoch is not None:
             model.eval()
-            after_epoch(epoch + 1, float(total) / steps)
+            after_epoch(epoch + 1, float(total) / (steps - (skip if epoch == first else 0)))
     return model.eval()
 
 

@@ -26,6 +26,7 @@ def fit_resumed(
     growl: tg.GrOWL | None = None,
     every: int = 1,
     keeps: Callable[[int], bool] = lambda epoch: True,
+    steps_kept: int | None = None,
     after_kept: Callable[[int, float], None] | None = None,
     **others: Any,
 ) -> nn.Module:
@@ -39,6 +40,7 @@ def fit_resumed(
         growl: the penalty, attached to the optimizer.
         every: steps from one application of the penalty to the next.
         keeps: called with the number of finished epochs; True writes the checkpoint.
+        steps_kept: the checkpoint is also written each time so many steps are done.
         after_kept: called after the checkpoint is written, with the number of epochs and the mean loss.
         others: further arguments of :func:`fit`.
     """
@@ -50,11 +52,20 @@ def fit_resumed(
         if growl is not None:
             growl.attach(optimizer, every=every)
 
+    def keep(epoch: int, step: int) -> None:
+        kept: dict[str, Any] = {"model": model.state_dict(), "optimizer": held[0].state_dict()}
+        kept |= {"epoch": epoch, "step": step}
+        keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
+
+    def after_step(step: int) -> bool | None:
+        if steps_kept is not None and not step % steps_kept:
+            keep(*divmod(step, len(train) // how.batch_size))
+        return None
+
     def after_epoch(epoch: int, loss: float) -> None:
         if not keeps(epoch):
             return
-        kept: dict[str, Any] = {"model": model.state_dict(), "optimizer": held[0].state_dict(), "epoch": epoch}
-        keep_state(path, kept | ({"growl": growl.state_dict()} if growl is not None else {}))
+        keep(epoch, 0)
         print(f"{path.stem}: {epoch} of {how.epochs} epochs, loss {loss:.4f}", flush=True)
         if after_kept is not None:
             after_kept(epoch, loss)
@@ -65,6 +76,8 @@ def fit_resumed(
             growl.load_state_dict(state["growl"])
     if state is None or state["epoch"] < how.epochs:
         first, optimizer = (state["epoch"], state["optimizer"]) if state else (0, None)
+        if steps_kept is not None:
+            others["after_step"] = after_step
         fit(
             wrap(model),
             train,
@@ -73,6 +86,7 @@ def fit_resumed(
             attach=attach,
             after_epoch=after_epoch,
             first=first,
+            skip=state.get("step", 0) if state else 0,
             state=optimizer,
             **others,
         )

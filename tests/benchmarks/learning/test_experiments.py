@@ -15,6 +15,7 @@ import torch_growl as tg
 from benchmarks.learning.experiments import (
     curve,
     decorrelated,
+    halves,
     latency_target,
     lenet5,
     one_strength,
@@ -156,6 +157,17 @@ def test_resnet20_runs_and_goes_on_from_what_is_there(
     (tmp_path / "quick" / "teacher.pt").unlink()  # nothing is left to be taught
     resnet20.main([*given, "--goal", "1.0"])
     assert not (tmp_path / "quick" / "teacher.pt").exists()
+
+
+def test_half_a_resnet_is_trained_beside_its_peers(cifar10: Path, tmp_path: Path) -> None:
+    given = ["--quick", "--data", str(cifar10), "--work", str(tmp_path), "--epochs", "1"]
+    for _ in range(2):  # the second time everything is there
+        halves.main(given)
+    done = json.loads((tmp_path / "quick" / "done.json").read_text())
+    assert done.keys() >= {"tg.shrink, seed 0, lr 0.05, 1 epochs"}
+    for one in done.values():
+        assert 0.3 < one["macs"] <= 0.5
+        assert one["accuracy"]["test"] == pytest.approx((one["accuracy"]["even"] + one["accuracy"]["odd"]) / 2)
 
 
 def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(

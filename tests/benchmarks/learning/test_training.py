@@ -13,6 +13,7 @@ import torch_growl as tg
 from benchmarks.learning.training.cutting import Order, cut_
 from benchmarks.learning.training.fitting import Bfloat16, Fit, fit
 from benchmarks.learning.training.on_device import DeviceSplit
+from benchmarks.learning.training.resuming import fit_resumed
 from benchmarks.learning.training.rising import Rise, press, ratios
 from benchmarks.learning.training.views import Views, answers_to
 from torch_growl.application.data.datasets import TensorSplit, load_cifar10, load_digits_splits
@@ -59,6 +60,40 @@ def test_training_goes_on_from_an_epoch_as_if_it_had_not_stopped() -> None:
     half.load_state_dict(states[0]["model"])  # type: ignore[arg-type]
     fit(half, train, how, 7, first=1, state=states[0]["optimizer"])  # type: ignore[arg-type]
     assert all(torch.equal(a, b) for a, b in zip(half.state_dict().values(), whole.state_dict().values(), strict=True))
+
+
+def test_training_goes_on_from_a_step_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    """Eleven steps of 128 digits are an epoch; a checkpoint is written every four."""
+    source = load_digits_splits().train
+    steps = len(source) // 128
+
+    class Ends(TensorSplit):
+        """A split whose images are shifted at random, and which cannot be read for ever."""
+
+        left = 10_000
+
+        def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+            if not self.left:
+                raise InterruptedError
+            self.left -= 1
+            x, y = super().batch(indices, generator)
+            return x + torch.rand(len(x), 1, generator=generator), y
+
+    def trained(file: Path, reads: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = digits_mlp()
+        train = Ends(source.x, source.y)  # type: ignore[attr-defined]
+        train.left = reads
+        return fit_resumed(file, model, train, Fit(2, 0.05), 7, steps_kept=4).state_dict()
+
+    whole = trained(tmp_path / "whole.pt", 10_000)
+    for reads in (6, steps + 3):  # after four steps; from there on, after as many steps as are a multiple of four
+        with pytest.raises(InterruptedError):
+            trained(tmp_path / "parts.pt", reads)
+    kept = torch.load(tmp_path / "parts.pt", weights_only=True)
+    assert (kept["epoch"], kept["step"]) == divmod((steps + 3) // 4 * 4, steps)
+    found = trained(tmp_path / "parts.pt", 10_000)
+    assert all(torch.equal(found[key], value) for key, value in whole.items())
 
 
 def _stored(state: dict[str, object]) -> io.BytesIO:

@@ -115,7 +115,6 @@ AT_SMALL_RATES: dict[str, tuple[Callable[[nn.Module], Optimizer], int]] = {
     "Adadelta": (lambda m: torch.optim.Adadelta(_all(m)), 1500),
     "Adagrad": (lambda m: torch.optim.Adagrad(_all(m), lr=1e-2), 1500),
     "Adafactor": (lambda m: torch.optim.Adafactor(_all(m), lr=1e-2), 1500),
-    **({"Muon": (OPTIMIZERS["Muon"], 1500)} if "Muon" in OPTIMIZERS else {}),
 }
 
 if __name__ == "__main__":

@@ -102,12 +102,17 @@ def test_the_formula_is_the_measured_displacement_along_a_steady_gradient(name: 
 
 
 @pytest.mark.skipif("Muon" not in OPTIMIZERS, reason="torch before 2.9 has no Muon")
-def test_a_strength_that_keeps_more_rows_with_muon_is_warned_of() -> None:
+def test_a_strength_that_keeps_more_rows_with_muon_is_refused() -> None:
     network = small_network()
-    with pytest.warns(
-        GrowlWarning, match=r"Muon keeps up to four times the rows of SGD at strengths below 0.9, got 0.5"
-    ):
-        tg.GrOWL(network, strength=0.5).attach(OPTIMIZERS["Muon"](network))
+    growl = tg.GrOWL(network, strength=0.5)
+    muon = OPTIMIZERS["Muon"](network)
+    message = (
+        r"Muon keeps up to four times the rows of SGD at strengths below 0.9, got 0.5; give 1 or more, or a target"
+    )
+    with pytest.raises(InvalidValueError, match=message):
+        growl.attach(muon)
+    growl.strength = 1.0
+    growl.attach(muon)
 
 
 def test_all_optimizers_of_torch_are_attached_without_a_warning() -> None:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 import torch_growl as tg
 from tests.support.optimizer_task import OPTIMIZERS, kept_rows
-from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
+from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.optimizers.schedule_free import carried_to_base
 
 schedulefree = pytest.importorskip("schedulefree", reason="needs the package schedulefree")
@@ -98,7 +98,7 @@ def test_the_wrapper_of_schedulefree_is_no_optimizer() -> None:
         tg.GrOWL(network).attach(wrapped)
 
 
-def test_an_average_that_forgets_slowly_is_warned_of() -> None:
+def test_an_average_that_forgets_slowly_is_refused() -> None:
     network, _, _ = problem()
-    with pytest.warns(GrowlWarning, match="AdamWScheduleFree with r=0 keeps more than twice the rows of SGD"):
+    with pytest.raises(InvalidValueError, match="AdamWScheduleFree with r=0 keeps more than twice the rows of SGD"):
         tg.GrOWL(network).attach(schedulefree.AdamWScheduleFree(network.parameters(), lr=1e-3))

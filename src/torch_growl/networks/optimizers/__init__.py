@@ -1,7 +1,7 @@
 """The lengths of an optimizer's steps, refused and schedule-free optimizers, checkpoints and pauses of a training."""
 
 from torch_growl.networks.optimizers.checkpoint import Checkpoint
-from torch_growl.networks.optimizers.formulas import is_schedule_free, kept_longer
+from torch_growl.networks.optimizers.formulas import check_strength_of, is_schedule_free
 from torch_growl.networks.optimizers.pauses import SlowerStep, paused
 from torch_growl.networks.optimizers.schedule_free import base_of, carried_to_base
 from torch_growl.networks.optimizers.step_lengths import Rate, StepLengths
@@ -13,7 +13,7 @@ __all__ = [
     "StepLengths",
     "base_of",
     "carried_to_base",
+    "check_strength_of",
     "is_schedule_free",
-    "kept_longer",
     "paused",
 ]

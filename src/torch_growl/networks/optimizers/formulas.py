@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.sharding import ShardedStatistic
 
-__all__ = ["Formula", "formula_of", "groups_of", "is_schedule_free", "kept_longer", "sgd"]
+__all__ = ["Formula", "check_strength_of", "formula_of", "groups_of", "is_schedule_free", "sgd"]
 
 Length = float | Tensor
 Formula = Callable[[dict[str, Any], dict[str, Any], Tensor], Length]  # of a group, a weight's state, the weight
@@ -173,23 +173,26 @@ def _schedule_free(group: dict[str, Any], state: dict[str, Any], weight: Tensor)
     return _over(lr, mean.sqrt() + float(group["eps"]), group)
 
 
-def kept_longer(optimizer: Optimizer, strength: float) -> str:
-    """Say why a strength keeps more than twice the rows that it keeps with SGD; empty where it does not.
+def check_strength_of(optimizer: Optimizer, strength: float) -> None:
+    """Refuse an optimizer that keeps more than twice the rows of SGD at a strength.
 
     Measured with ``python -m tests.support.optimizer_task``.
+
+    Raises:
+        InvalidValueError: the optimizer is Muon and the strength is below 0.9, or it is a schedule-free Adam with
+            ``r=0``.
     """
     if formula_of(optimizer) is _muon and 0 < strength < _LEAST_OF_MUON:
-        return (
+        raise InvalidValueError(
             f"Muon keeps up to four times the rows of SGD at strengths below {_LEAST_OF_MUON:g}, got {strength:g}; "
-            "give 1 or more"
+            "give 1 or more, or a target"
         )
     groups = optimizer.param_groups
-    if is_schedule_free(optimizer) and any("betas" in group and not group.get("r", 1) for group in groups):
-        return (
+    if is_schedule_free(optimizer) and strength and any("betas" in each and not each.get("r", 1) for each in groups):
+        raise InvalidValueError(
             f"{type(optimizer).__name__} with r=0 keeps more than twice the rows of SGD, since its average forgets "
-            "early weights slowly; give it r=2"
+            "early weights slowly; give it r=2, or GrOWL a target"
         )
-    return ""
 
 
 @cache

@@ -30,7 +30,7 @@ from torch_growl.arguments import check_choice, check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import Side, check_network, plain_model
-from torch_growl.networks.optimizers import kept_longer
+from torch_growl.networks.optimizers import check_strength_of
 from torch_growl.networks.paths import DropControl, PruningPath, control_of
 from torch_growl.networks.penalty.capturable_step import CapturableStep
 from torch_growl.networks.penalty.optimizer_hook import Schedule, StepHooks, unwrapped
@@ -256,12 +256,10 @@ class GrOWL(PenalisedNetwork):
 
         Raises:
             InvalidValueError, InvalidTypeError: this penalty, or another one on the same layers, is attached to the
-                optimizer already, the optimizer cannot be followed by a proximal step, an argument is outside its
-                range or of the wrong type, or ``warmup`` is given with ``capturable``.
+                optimizer already, the optimizer cannot be followed by a proximal step or keeps more than twice the
+                rows of SGD at this strength, an argument is outside its range or of the wrong type, or ``warmup`` is
+                given with ``capturable``.
             LayerError: a penalised layer is trained by no optimizer or by several, or has been tied since.
-
-        Warns:
-            GrowlWarning: the strength keeps more rows with this optimizer than with SGD.
         """
         optimizers = [unwrapped(each) for each in (optimizer if isinstance(optimizer, Sequence) else [optimizer])]
         check_type("optimizer", optimizer if not optimizers else optimizers[0], Optimizer)
@@ -275,13 +273,11 @@ class GrOWL(PenalisedNetwork):
             raise InvalidValueError(
                 "warmup cannot be combined with capturable=True; raise growl.strength step by step instead"
             )
+        for each in optimizers if self._scale_free and self._control is None else []:
+            check_strength_of(each, self.strength)
         if self._control is not None and steps is not None:
             self._control.start(steps, anew=not self._hooks.continues)
-        handle = self._hooks.attach(self, optimizers, schedule)
-        slow = [kept_longer(each, self.strength) for each in optimizers if self._scale_free and self._control is None]
-        for reason in filter(None, slow):
-            warnings.warn(reason, GrowlWarning, stacklevel=users_stacklevel())
-        return handle
+        return self._hooks.attach(self, optimizers, schedule)
 
     def average_(self, model: nn.Module) -> None:
         """Set the pruned rows to zero in a running average of the network, which never reaches zero by itself.

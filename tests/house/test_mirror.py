@@ -15,6 +15,10 @@ APART = ("house", "benchmarks", "support", "distributed")  # folders of tests th
 
 SUBJECTS = {  # test file → the modules that it tests, beside the test files of their names
     "application/recipes/test_builtin_recipes.py": ["application/recipes/loading.py"],
+    "application/reports/test_pages_in_chromium.py": [
+        "application/reports/comparison.py",
+        "application/reports/report.py",
+    ],
     "application/runs/test_damaged_runs.py": ["application/runs/run_folder.py", "application/runs/stages.py"],
     "application/runs/test_task_examples.py": ["application/runs/evaluation.py", "application/runs/training.py"],
     "application/runs/test_tying_in_steps.py": ["application/runs/stages.py", "application/runs/run.py"],

@@ -84,6 +84,15 @@ def make_run(tmp_path: Path) -> Path:
             },
             {"layer": "last", "form": "none", "rows": [99, 99], "outputs": [10, 10], "reason": None},
         ],
+        "layer_costs": [
+            {
+                "name": name,
+                "type": "Conv2d" if name == "features.3" else "Linear",
+                "weights": {"dense": 60_000 // (i + 1), "compact": 4_000 // (i + 1)},
+                "macs": {"dense": 90_000 // (i + 1), "compact": 9_000 // (i + 1)},
+            }
+            for i, name in enumerate(LAYERS)
+        ],
         "checks": {"rows_bit_equal": True, "predictions_differ": 0},
         "seconds": {"dense": 12.34, "train": 4567.8},
         "environment": {"torch": "2.13.0+cpu", "processor": "A Processor"},

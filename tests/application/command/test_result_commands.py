@@ -27,6 +27,22 @@ def test_report_makes_the_same_page_again(capsys: pytest.CaptureFixture[str], fi
 
 
 @pytest.mark.slow
+def test_several_runs_are_compared_on_one_page(
+    capsys: pytest.CaptureFixture[str], finished_run: Run, finished_folder: Path, tmp_path: Path
+) -> None:
+    runs = [str(finished_run.folder.path), str(finished_folder)]
+    page = tmp_path / "two.html"
+    status, out, err = growl(capsys, "report", *runs, "--out", str(page))
+    assert (status, err) == (0, "")
+    assert f"comparison: {page}" in out
+    assert "B: finished" in page.read_text(encoding="utf-8")
+    status, _, err = growl(capsys, "report", runs[0], "--out", str(page))
+    assert (status, "--out is for several runs" in err) == (2, True)
+    status, _, err = growl(capsys, "report", runs[0], runs[0])
+    assert (status, "is given twice" in err) == (2, True)
+
+
+@pytest.mark.slow
 def test_bench_times_every_runtime_and_batch_size(capsys: pytest.CaptureFixture[str], finished_folder: Path) -> None:
     asked = ["--batch", "4", "--repeats", "3", "--runtime", "eager", "--runtime", "onnxruntime"]
     status, out, _ = growl(capsys, "bench", str(finished_folder), *asked)

@@ -30,7 +30,7 @@ def test_a_target_that_is_not_reached_stands_out_on_the_page_with_the_reason(run
     edit(run, lambda result: result.update(with_target(left=700, pruned=700, reached=False, why="rows are kept")))
     found = page(run)
     line = "target not reached: 700 of 1,000 MACs are left (70.0 %), at most 500 (50.0 %) were asked; rows are kept"
-    assert f'<p class="worse">{line}</p>' in found.source
+    assert f'<p class="target missed">{line}</p>' in found.source
 
 
 def test_an_accuracy_drop_is_said_in_points() -> None:

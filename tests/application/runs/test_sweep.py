@@ -38,6 +38,7 @@ def test_every_point_is_a_whole_run_and_the_path_is_warm(swept: Sweep) -> None:
     first, second = (Run(swept.folder(s)) for s in STRENGTHS)
     for run in (first, second):
         assert {"model.safetensors", "result.json", "report.html"} <= {p.name for p in run.folder.path.iterdir()}
+        assert "the runs of the sweep" in run.folder.report_file.read_text(encoding="utf-8")
     given = second.folder.given_weights(second.recipe)
     assert all(torch.equal(given[key], value) for key, value in first.trained("train").state_dict().items())
     dense = (run.trained("dense").state_dict() for run in (first, second))

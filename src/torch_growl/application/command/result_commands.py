@@ -26,11 +26,28 @@ if TYPE_CHECKING:
 __all__ = ["bench", "doctor", "export", "recipes", "report", "show_result"]
 
 
-def report(run: RunArgument) -> None:
-    """Make report.html and its figures again from the files of a run."""
+def report(
+    run: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="The folder of a run; several: one page that compares them.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="The page of several runs.  \\[default: comparison.html]", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Make report.html and its figures again from the files of a run, or one page that compares several runs."""
     from torch_growl.application.runs import RunFolder
 
-    folder = RunFolder(run)
+    if len(run) > 1:
+        from torch_growl.application.reports import make_comparison
+
+        show_line(f"comparison: {make_comparison(run, out or Path('comparison.html'))}")
+        return
+    if out is not None:
+        raise InvalidValueError("--out is for several runs; the report of one run lies in its folder")
+    folder = RunFolder(run[0])
     with folder.locked():
         show_result(folder)
 

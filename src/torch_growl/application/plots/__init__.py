@@ -5,13 +5,14 @@ from torch_growl.application.plots.group_figures import layer_bars_figure, pixel
 from torch_growl.application.plots.notebook_figures import plot_curve, plot_groups, plot_rows
 from torch_growl.application.plots.scale import PERCENT, Scale
 from torch_growl.application.plots.similarity_figures import similarity_figure, similarity_histograms_figure
-from torch_growl.application.plots.training_figures import progress_figure, row_norms_figure
+from torch_growl.application.plots.training_figures import metric_limits, progress_figure, row_norms_figure
 
 __all__ = [
     "PERCENT",
     "Scale",
     "curve_figure",
     "layer_bars_figure",
+    "metric_limits",
     "pixels_figure",
     "plot_curve",
     "plot_groups",

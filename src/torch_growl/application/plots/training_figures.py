@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["progress_figure", "row_norms_figure"]
+__all__ = ["metric_limits", "progress_figure", "row_norms_figure"]
 
 _MOST_LINES = 80  # for each kind of row
 
@@ -64,7 +64,7 @@ def progress_figure(
     right.set_ylim(0, 1.15 * max(compression))
     left.plot(epochs, metric.factor * np.asarray(train), color=ORANGE, linewidth=1.2, marker=marker)
     left.plot(epochs, metric.factor * np.asarray(validation), color=BLUE, linewidth=1.8, marker=marker)
-    left.set_ylim(*_limits(metric.factor * np.asarray([*train, *validation]), metric))
+    left.set_ylim(*metric_limits(metric.factor * np.asarray([*train, *validation]), metric))
     left.set(xlabel="epoch, all stages in order", ylabel=metric.label, xlim=(0.5, len(stages) + 0.5))
     left.grid(axis="y", color=LIGHT)
     starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
@@ -81,8 +81,13 @@ def progress_figure(
     return figure
 
 
-def _limits(values: Array, metric: Scale) -> tuple[float, float]:
-    """The limits of the metric's axis, which leave out the few worst epochs, such as the first ones."""
+def metric_limits(values: Array, metric: Scale) -> tuple[float, float]:
+    """Choose the limits of the metric's axis, without the few worst epochs, such as the first ones.
+
+    Args:
+        values: one for each epoch, as they are shown.
+        metric: the scale.
+    """
     if metric.higher_is_better:
         lowest, highest = float(np.percentile(values, 5)), float(values.max())
     else:

@@ -17,9 +17,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from torch_growl.application.pages import render
 from torch_growl.application.plots import (
     layer_bars_figure,
     pixels_figure,
@@ -29,6 +29,8 @@ from torch_growl.application.plots import (
     similarity_histograms_figure,
 )
 from torch_growl.application.recipes import ACCURACIES
+from torch_growl.application.reports.layer_parts import CostLine, cost_lines, groups_data, short
+from torch_growl.application.reports.run_charts import size_view, training_view
 from torch_growl.application.reports.run_files import ReportInput, TiedLayer, read_run
 from torch_growl.application.reports.summary import comparisons, count, headline, percent
 from torch_growl.application.reports.target_notes import target_line
@@ -40,6 +42,7 @@ from torch_growl.networks.measurement import in_words
 __all__ = ["make_report"]
 
 _MOST_MAPS = 6  # similarity maps on one page
+_SHOWN = ("row-norms", "similarity")  # figures whose place no chart of the page takes
 
 
 @dataclass(frozen=True)
@@ -231,28 +234,52 @@ def _tied_rows(layer: TiedLayer) -> int:
 
 
 def _page(given: ReportInput, drawn: list[_Drawn], missing: list[str]) -> str:
-    environment = Environment(
-        loader=PackageLoader("torch_growl.application.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "in_words": in_words, "count": count}
     facts = given.facts
     cuts = {cut.layer: cut for cut in facts.cuts}
     regularised = {layer.name for layer in facts.layers}
-    return environment.get_template("report.html.j2").render(
+    metric = metric_of(given.result)
+    costs = cost_lines(facts)
+    widest = (
+        max((each.weights[0] for each in costs[:-1]), default=0),
+        max((each.macs[0] for each in costs[:-1]), default=0),
+    )
+    groups, left_out = groups_data(given)
+    return render(
+        "torch_growl.application.reports",
+        "report.html.j2",
+        {"percent": percent, "in_words": in_words, "count": count, "short": short},
         facts=facts,
+        script="groups.js",
+        sections=[
+            ("size", f"{metric.title} against size"),
+            ("numbers", "Dense and compact"),
+            ("where", "Weights and MACs"),
+            ("training", "Training"),
+            *([("groups", "Groups")] if groups else []),
+            ("figures", "Figures"),
+            ("settings", "Settings"),
+        ],
         headline=headline(given.result).replace(" %", "\u00a0%"),
         target=target_line(given.result),
         comparisons=comparisons(given.result),
-        metric=metric_of(given.result),
+        metric=metric,
         scores=[(stage, scores_of(given.result).get(stage)) for stage in ACCURACIES],
+        size=size_view(given),
+        swept=bool(given.sweep),
+        training=training_view(given),
+        costs=[(line, line.shares(widest) if line is not costs[-1] else _whole(line)) for line in costs],
         layers=[(layer, cuts.get(layer.name)) for layer in facts.layers],
         others=[cut for cut in facts.cuts if cut.layer not in regularised],
-        figures=drawn,
-        missing=missing,
+        groups=groups,
+        pixels=next((figure for figure in drawn if figure.file == "pixels.png"), None),
+        figures=[figure for figure in drawn if figure.file.startswith(_SHOWN)],
+        missing=[*left_out, *missing],
         recipe=given.recipe,
         chain=given.chain,
+        ties=given.ties,
     )
+
+
+def _whole(line: CostLine) -> list[tuple[float, float]]:
+    """The bars of the whole network, on their own scale."""
+    return line.shares((line.weights[0], line.macs[0]))

@@ -18,7 +18,7 @@ from torch_growl.application.recipes import read_mapping
 from torch_growl.checksums import check_text, check_whole, header_place, parse_json, read_front
 from torch_growl.errors import FileFormatError, RecipeError, RunFolderError, first_line
 
-__all__ = ["Epoch", "ReportInput", "Result", "TiedLayer", "read_run"]
+__all__ = ["Epoch", "ReportInput", "Result", "SweepPoint", "TiedLayer", "read_run"]
 
 BatchSize = Annotated[str, Field(pattern=r"^[0-9]+$")]
 Model = TypeVar("Model", bound=BaseModel)
@@ -37,6 +37,11 @@ class _Open(BaseModel):
 class _Pair(_Open):
     dense: float | None
     compact: float | None
+
+
+class _Counts(_Open):
+    dense: int = Field(ge=0)
+    compact: int = Field(ge=0)
 
 
 class _Dataset(_Open):
@@ -61,6 +66,13 @@ class _Cut(_Open):
     rows: tuple[int, int]
     outputs: tuple[int, int]
     reason: str | None = None
+
+
+class _LayerCost(_Open):
+    name: str
+    type: str = ""
+    weights: _Counts
+    macs: _Counts
 
 
 class _Compression(_Open):
@@ -115,6 +127,7 @@ class Result(_Open):
     measure: dict[str, dict[str, Any]] | None = None
     file_bytes: _Pair | None = None
     cuts: list[_Cut] = []
+    layer_costs: list[_LayerCost] = []
     notes: list[str] = []
     bytes_held: _Pair | None = None
     checks: dict[str, Any] | None = None
@@ -140,12 +153,38 @@ class _Tying(_Open):
     layers: list[TiedLayer]
 
 
+class SweepPoint(_Open):
+    strength: float
+    run: str
+    score: dict[str, float | None] = Field(validation_alias=AliasChoices("score", "accuracy"))
+    compression: _Compression
+
+
+class _Sweep(_Open):
+    points: list[SweepPoint]
+
+
+class _Rows(_Open):
+    rows: int = Field(ge=0)
+    nonzero: int = Field(ge=0)
+    distinct: int = Field(ge=0)
+
+
+class _Left(_Open):
+    of: str
+    asked: float
+    left: float | None
+    dense: float = Field(gt=0)
+
+
 class Epoch(_Open):
     stage: str
     epoch: int
     train_score: float = Field(validation_alias=AliasChoices("train_score", "train_accuracy"))
     validation_score: float = Field(validation_alias=AliasChoices("validation_score", "validation_accuracy"))
     compression: float
+    layers: dict[str, _Rows] = {}
+    target: _Left | None = None
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +202,9 @@ class ReportInput:
         norms: row norms by layer, ``(n_recorded, n_rows)``; None when there is no such file.
         rows: rows views by ``layer|stage``, ``(n_rows, row_length)``; None when there is no such file.
         recipe: the text of ``recipe.yaml``.
-        chain: whether the compression of the layers also counts filters that zero rows remove.
+        chain: whether the compression of the layers also counts filters that zero rows remove, as the paper's for VGG.
+        ties: whether the recipe ties rows.
+        sweep: the points of the sweep that the run belongs to; empty if it belongs to none.
     """
 
     result: dict[str, Any]
@@ -174,6 +215,8 @@ class ReportInput:
     rows: Arrays | None
     recipe: str
     chain: bool
+    ties: bool
+    sweep: list[SweepPoint]
 
 
 def read_run(run: Path) -> ReportInput:
@@ -193,6 +236,7 @@ def read_run(run: Path) -> ReportInput:
                 f"result.json, found {len(labels.get(record.name, ()))}; make both again with `growl tie RUN --again`"
             )
     recipe = _text(run / "recipe.yaml", "put back the recipe that the run was started with")
+    settings = _tying(run / "recipe.yaml", recipe)
     return ReportInput(
         result=parse_json(text, "result.json"),
         facts=facts,
@@ -201,7 +245,9 @@ def read_run(run: Path) -> ReportInput:
         norms=_arrays(run / "checkpoints" / "row_norms.safetensors", labels, axis=1),
         rows=_arrays(run / "checkpoints" / "rows.safetensors", labels, axis=0),
         recipe=recipe,
-        chain=_chain(run / "recipe.yaml", recipe),
+        chain=bool(settings.get("chain")),
+        ties=settings.get("method") != "none",
+        sweep=_sweep(run.resolve()),
     )
 
 
@@ -263,11 +309,20 @@ def _arrays(path: Path, labels: dict[str, list[int]], axis: int) -> Arrays | Non
     return arrays
 
 
-def _chain(path: Path, text: str) -> bool:
-    """Tell whether a zero row also counts as the removal of the filter that makes it, as the paper counts for VGG."""
+def _sweep(run: Path) -> list[SweepPoint]:
+    """The points of ``sweep.json`` in the folder above, if it names the run."""
+    path = run.parent / "sweep.json"
+    if not path.is_file():
+        return []
+    points = _parse(path, None, _Sweep, "delete it to make a report without the sweep's curve").points
+    return points if run.name in {point.run for point in points} else []
+
+
+def _tying(path: Path, text: str) -> dict[str, Any]:
+    """The settings of the recipe's tying; empty if it has none."""
     try:
         check_text(text.encode(), "its text")
         tying = read_mapping(text, "its text").get("tying")
     except (FileFormatError, RecipeError) as error:
         raise RunFolderError(f"{path}: {error}; put back the recipe that the run was started with") from None
-    return bool(tying.get("chain")) if isinstance(tying, dict) else False
+    return tying if isinstance(tying, dict) else {}

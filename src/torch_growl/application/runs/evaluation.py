@@ -21,7 +21,7 @@ from torch_growl.errors import GrowlError
 from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.execution import call, difference, tensors_in
 from torch_growl.networks.layers import rows_of
-from torch_growl.networks.measurement import Comparison, compare_latency, measure
+from torch_growl.networks.measurement import Comparison, compare_latency, layer_costs, measure
 from torch_growl.networks.storage import packed_bytes
 from torch_growl.networks.tying import tie_, untie_
 
@@ -115,6 +115,7 @@ def make_result(run: Run) -> dict[str, Any]:
         "measure": {"dense": before.to_dict(), "compact": after.to_dict()},
         "latency_ms": latency,
         "cuts": cuts.to_records(),
+        "layer_costs": _layer_costs(dense, small, example),
         "checks": {"rows_bit_equal": True, "pruned_rows_zero": True, **agreement.checks},
         "seconds": stages,
         "environment": environment_record(run.device),
@@ -162,6 +163,20 @@ def _compare(run: Run, retrained: nn.Module, small: nn.Module) -> _Agreement:
             )
     found.retrained, found.compact = task.score(sums[0]), task.score(sums[1])
     return found
+
+
+def _layer_costs(dense: nn.Module, small: nn.Module, example: Any) -> list[dict[str, Any]]:
+    """The weights and multiply-adds of every layer before and after, in the dense network's order."""
+    before, after = layer_costs(dense, example), layer_costs(small, example)
+    return [
+        {
+            "name": name,
+            "type": cost.type_name,
+            "weights": {"dense": cost.weights, "compact": after[name].weights if name in after else 0},
+            "macs": {"dense": cost.macs, "compact": after[name].macs if name in after else 0},
+        }
+        for name, cost in before.items()
+    ]
 
 
 def _length(split: Any) -> int | None:

@@ -118,8 +118,6 @@ class Sweep:
                 if i:
                     self._copy_weights(self.strengths[i - 1], strength)
                 do_stages(run)
-                if not folder.report_file.is_file():
-                    make_report(folder.path)
             result = folder.result()
             points.append(
                 {
@@ -129,6 +127,10 @@ class Sweep:
                 }
             )
             self._write(points, metric_of(result))
+        for folder in (self.folder(strength) for strength in self.strengths):  # last: each shows the whole curve
+            if not folder.report_file.is_file():
+                with folder.locked():
+                    make_report(folder.path)
         return points
 
     def _check(self, resume: bool) -> None:

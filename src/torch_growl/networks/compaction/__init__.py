@@ -7,7 +7,7 @@ from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.expanding import expand_
 from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
 from torch_growl.networks.compaction.planning import fixed_modules
-from torch_growl.networks.compaction.shrinking import shrink_
+from torch_growl.networks.compaction.shrinking import FedLayer, shrink_
 from torch_growl.networks.compaction.structure import (
     SIZES_OF_PARAMETERS,
     AttributeChange,
@@ -23,6 +23,7 @@ from torch_growl.networks.compaction.training_state import compact_like, compact
 __all__ = [
     "SIZES_OF_PARAMETERS",
     "AttributeChange",
+    "FedLayer",
     "LayerCut",
     "ModuleCut",
     "ParameterCut",

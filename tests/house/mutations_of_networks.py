@@ -111,6 +111,20 @@ NETWORKS = [
         "networks/penalty/test_optimizer_hook.py::test_the_strength_rises_evenly_over_the_warmup",
     ),
     Mutation(
+        "filters of a removed channel stay",
+        "networks/channels/channel_step.py",
+        "                own.zero_(self._pruned[mine])",
+        "                pass",
+        "networks/channels/test_channel_step.py::test_it_is_the_prox_of_the_rows_of_all_readers[lasso]",
+    ),
+    Mutation(
+        "channels are not coupled with those that need them",
+        "networks/channels/coupling.py",
+        "connected_classes(wiring.count, [torch.from_numpy(free)])",
+        "connected_classes(wiring.count, [])",
+        "networks/channels/test_coupling.py::test_a_padded_shortcut_s_channels_are_one_with_those_that_it_reads",
+    ),
+    Mutation(
         "pruned rows revive between applications",
         "networks/penalty/optimizer_hook.py",
         "            self.penalty._zero_pruned(optimizer)  # momentum",

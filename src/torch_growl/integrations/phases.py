@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.compaction import compact
-from torch_growl.networks.layers import outside_inference_mode, plain_model
+from torch_growl.networks.layers import Side, outside_inference_mode, plain_model
 from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL, unwrapped
 from torch_growl.networks.targets import Progress, Target
@@ -159,7 +159,8 @@ class Phases:
         if step - self._before >= round(self.tie_from * self.steps):
             plain = plain_model(model)
             with kept_random_state(), outside_inference_mode():
-                self._tie(plain, find_tying(plain, self.growl.layers, preference=self.tie, side=self.growl.side))
+                side: Side = "output" if self.growl.side == "output" else "input"  # rows that read channels are inputs
+                self._tie(plain, find_tying(plain, self.growl.layers, preference=self.tie, side=side))
 
     def _tie(self, plain: nn.Module, tying: Tying) -> None:
         """Hold a tying in place of the penalty."""

@@ -14,6 +14,7 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``measurement``: weights, bytes, MACs and latency
 * ``targets``: what is to be left, counting what would be left, and the rows that have to go for it
 * ``paths``: the smallest network within an accuracy drop, by trials whose path is kept
+* ``channels``: whole channels as rows: everything that reads a channel and everything that makes it
 * ``shrinking``: a smaller network without training: which channels go, what the rest takes over
 * ``penalty``: the GrOWL penalty and its step after the optimizer's
 * ``diagnosis``: which layers can shrink, what can be reached and what a strength does, before training

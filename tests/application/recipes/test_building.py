@@ -40,6 +40,17 @@ def test_without_a_penalty_the_layers_are_those_it_would_be_on() -> None:
     assert (row_side(none), row_side(load_recipe("digits", {"growl.side": "output"}))) == ("input", "output")
 
 
+@pytest.mark.parametrize("target", [None, {"weights": 0.5}])
+def test_channels_are_penalised_and_rows_of_inputs_are_tied(target: dict[str, float] | None) -> None:
+    changes = {"growl.side": "channel", "growl.layers": None, "target": target}
+    recipe = load_recipe("digits", changes if target is None else {**changes, "growl.strength": None})
+    penalty = build_penalty(network(), recipe, torch.zeros(8, 12))
+    assert penalty is not None
+    assert penalty.nonzero() == {"0": 9, "2": 8}
+    assert recipe_layers(network(), recipe) == (("0", "2") if target is None else ("0", "2", "4"))
+    assert row_side(recipe) == "input"
+
+
 def test_a_layer_that_the_network_does_not_have_is_named() -> None:
     with pytest.raises(LayerError, match="unknown layer '7'"):
         recipe_layers(network(), load_recipe("digits", {"growl.layers": ["7"]}))

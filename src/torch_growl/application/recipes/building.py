@@ -26,7 +26,7 @@ def build_penalty(
     Args:
         model: the network; not modified.
         recipe: any.
-        example_inputs: with a target: inputs to run the network on, on its device.
+        example_inputs: with a target or channels as rows: inputs to run the network on, on its device.
         judge: with an accuracy drop: ``validate`` and what goes with it in :class:`torch_growl.Target`.
 
     Returns:
@@ -36,7 +36,8 @@ def build_penalty(
         GrowlError: a layer, an override or the sequence does not fit the network, or the target cannot be met.
     """
     if recipe.target is None:
-        return _penalty(model, recipe)
+        of_channels = recipe.growl is not None and recipe.growl.side == "channel"
+        return _penalty(model, recipe, **({"example_inputs": example_inputs} if of_channels else {}))
     given = {**recipe.target, **(judge or {})}
     if recipe.accuracy_drop is not None and recipe.tying.method != "none":
         given["accuracy_drop"] *= _OF_PRUNING
@@ -71,8 +72,8 @@ def _penalty(model: nn.Module, recipe: Recipe, **how: Any) -> GrOWL | None:
 
 
 def row_side(recipe: Recipe) -> Side:
-    """The side of the rows that the recipe penalises and ties."""
-    return recipe.growl.side if recipe.growl else "input"
+    """The side of the rows that the recipe ties: with channels as rows, inputs."""
+    return "output" if recipe.growl and recipe.growl.side == "output" else "input"
 
 
 def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
@@ -81,6 +82,9 @@ def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
     Raises:
         GrowlError: a layer, an override or the sequence does not fit the network.
     """
+    if recipe.growl is not None and recipe.growl.side == "channel":
+        wanted = recipe.growl.layers
+        return tuple(info.name for info in choose_layers(model, wanted, last=recipe.target is not None))
     how: dict[str, Any] = {}  # the target itself is left out, since counting takes seconds
     if recipe.target is not None and recipe.growl is not None and recipe.growl.layers is None:
         how["layers"] = [info.name for info in choose_layers(model, None, row_side(recipe), last=True)]

@@ -89,8 +89,10 @@ class Growl(Settings):
         default=1, description="Optimizer steps between two proximal steps, or 'epoch'."
     )
     warmup_epochs: float = Field(default=0, ge=0, description="Epochs over which the strength rises linearly from 0.")
-    side: Literal["input", "output"] = Field(
-        default="input", description="input: a row is the weights of one input; output: a row is one neuron or filter."
+    side: Literal["input", "output", "channel"] = Field(
+        default="input",
+        description="input: a row is the weights of one input; output: one neuron or filter; channel: all that reads "
+        "and makes a channel, found on the network itself.",
     )
     layers: list[str] | None = Field(
         default=None,
@@ -109,11 +111,19 @@ class Growl(Settings):
             raise ValueError("must be a whole number ≥ 1 or 'epoch'")
         return value
 
+    @model_validator(mode="after")
+    def _channels_have_no_overrides(self) -> Growl:
+        if self.side == "channel" and self.overrides:
+            raise ValueError(
+                "growl.overrides cannot be combined with growl.side=channel, whose rows are of many layers"
+            )
+        return self
+
     def check_with_target(self) -> None:
         """Raise ValueError if a field cannot be combined with a target."""
         neutral = {"strength": None, "form": "scale-free", "balance": None, "every": 1, "warmup_epochs": 0}
         wrong = [f"growl.{name}" for name, value in neutral.items() if getattr(self, name) != value]
-        wrong += ["growl.side"] if self.side != "input" else []
+        wrong += ["growl.side"] if self.side == "output" else []
         wrong += [
             f"growl.overrides.{key}.strength" for key, each in self.overrides.items() if each.strength is not None
         ]

@@ -24,7 +24,7 @@ from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.optimizers import Checkpoint, paused
 from torch_growl.networks.paths.path import DropProgress, PathPoint, PruningPath, point_of, sensitivities
 from torch_growl.networks.paths.trials import Trials
-from torch_growl.networks.targets import Action, Figure, Phase, Press, RowsOf, Stretch, Target
+from torch_growl.networks.targets import Action, Figure, Phase, Press, Rows, Stretch, Target
 
 __all__ = ["DropControl"]
 
@@ -60,7 +60,7 @@ class DropControl:
         model: nn.Module,
         target: Target,
         example_inputs: Any,
-        layers: Sequence[RowsOf],
+        layers: Sequence[Rows],
         path: PruningPath | None = None,
     ) -> None:
         assert target.accuracy_drop is not None

@@ -14,8 +14,7 @@ from torch import nn
 from torch_growl.checksums import parse_json, sealed_json
 from torch_growl.errors import FileFormatError, InvalidValueError
 from torch_growl.files import write_text
-from torch_growl.networks.layers import row_norms
-from torch_growl.networks.targets import Counter, Progress, RowsOf, without_rows
+from torch_growl.networks.targets import Counter, Progress, Rows, without_rows
 from torch_growl.networks.wiring import Flags
 
 __all__ = ["DropProgress", "PathPoint", "PruningPath", "point_of", "sensitivities"]
@@ -190,15 +189,15 @@ def _check(values: Any, kind: type[PruningPath] | type[PathPoint], where: str) -
             raise FileFormatError(f"{where}: {name} is {value!r}, which is not what is saved")
 
 
-def point_of(counter: Counter, layers: Sequence[RowsOf], step: int, score: float, good: bool) -> PathPoint:
+def point_of(counter: Counter, layers: Sequence[Rows], step: int, score: float, good: bool) -> PathPoint:
     """Describe a trial; the counter must have looked at the network."""
     left = counter.left()
-    zero = {layer.name: (row_norms(layer.module) == 0).nonzero().flatten().tolist() for layer in layers}
+    zero = {layer.name: np.flatnonzero(layer.norms() == 0).tolist() for layer in layers}
     rows = {layer.name: len(layer.lam) - len(zero[layer.name]) for layer in layers}
     return PathPoint(step, left.weights, left.macs, left.bytes, rows, zero, score, good)
 
 
-def sensitivities(model: nn.Module, layers: Sequence[RowsOf], lost: Callable[[nn.Module], float]) -> dict[str, float]:
+def sensitivities(model: nn.Module, layers: Sequence[Rows], lost: Callable[[nn.Module], float]) -> dict[str, float]:
     """Measure for each layer what is lost if the smaller half of its rows is zero.
 
     Args:
@@ -208,8 +207,8 @@ def sensitivities(model: nn.Module, layers: Sequence[RowsOf], lost: Callable[[nn
     """
     found = {}
     for layer in layers:
-        norms = row_norms(layer.module).double().cpu().numpy()
+        norms = layer.norms()
         gone = np.zeros(len(norms), dtype=np.bool_)
         gone[np.argsort(norms, kind="stable")[: len(norms) // 2]] = True
-        found[layer.name] = lost(without_rows(model, {layer.name: gone}))
+        found[layer.name] = lost(without_rows(model, layer.by_layer(gone)))
     return found

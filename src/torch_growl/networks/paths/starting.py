@@ -9,13 +9,13 @@ from torch import nn
 
 from torch_growl.networks.paths.accuracy_drop import DropControl
 from torch_growl.networks.paths.path import PruningPath
-from torch_growl.networks.targets import Control, RowsOf, Target
+from torch_growl.networks.targets import Control, Rows, Target
 
 __all__ = ["control_of"]
 
 
 def control_of(
-    model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[RowsOf], path: PruningPath | None
+    model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[Rows], path: PruningPath | None
 ) -> Control | DropControl:
     """Make the control of a target.
 

@@ -18,7 +18,6 @@ Group lasso is the same with a constant sequence; "+ ℓ2" is the optimizer's we
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -27,8 +26,9 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_choice, check_count, check_type
-from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
+from torch_growl.errors import InvalidValueError
 from torch_growl.mathematics.owl import LambdaSequence
+from torch_growl.networks.channels import ChannelLayers, ChannelStep, choose_channels
 from torch_growl.networks.layers import Side, check_network, plain_model
 from torch_growl.networks.optimizers import check_strength_of
 from torch_growl.networks.paths import DropControl, PruningPath, control_of
@@ -38,15 +38,16 @@ from torch_growl.networks.penalty.penalised_layers import (
     DEFAULT_SEQUENCE,
     Balance,
     Override,
+    Overrides,
     check_sequence,
     choose_penalised,
-    zero_pruned_,
+    power_of,
 )
-from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork
+from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork, RowSide
 from torch_growl.networks.penalty.row_step import RowStep
-from torch_growl.networks.penalty.step_layers import ProximalStep, StepLayers
+from torch_growl.networks.penalty.step_layers import StepLayers
 from torch_growl.networks.sharding import Rate, reshard_
-from torch_growl.networks.targets import Control, RowsOf, Target
+from torch_growl.networks.targets import Control, Target
 
 __all__ = ["GrOWL"]
 
@@ -70,7 +71,9 @@ class GrOWL(PenalisedNetwork):
             by name, each a dict with any of ``strength``, ``sequence`` and ``skip``. A name takes precedence over a
             pattern, a pattern over a type, a type over the arguments above.
         form: ``"scale-free"`` or ``"paper"``, see the module.
-        side: ``"input"``: a row is an input with its outgoing weights (the paper's); ``"output"``: a neuron or filter.
+        side: ``"input"``: a row is an input with its outgoing weights (the paper's); ``"output"``: a neuron or filter;
+            ``"channel"``: a channel of the network: everything that reads it is shrunk, and everything that makes it
+            (filters, normalisations, gates) becomes zero with it. The channels are found on ``example_inputs``.
         balance: ``"weights"``: the strength of a layer is multiplied by √(its weights / all penalised weights); a
             strength in ``overrides`` is used as it is. ``"none"``: all layers have the same strength. A number in
             [0, 2]: the power of that share in place of ½; larger ones shrink small layers less. None: ``"weights"``
@@ -82,7 +85,8 @@ class GrOWL(PenalisedNetwork):
             afterwards what the step would otherwise at once; in a graph, a learning rate must be a tensor to change.
             Without it, a step on a device copies all row norms to the host once, and the scales back.
         target: what is to be left, in place of a strength: :class:`torch_growl.Target`.
-        example_inputs: with a target: inputs to run the network on, as for :func:`torch_growl.compact`.
+        example_inputs: with a target or channels as rows: inputs to run the network on, as for
+            :func:`torch_growl.compact`.
         path: with a target: the :attr:`path` of an earlier training from the same weights, to go on from.
 
     Attributes:
@@ -122,7 +126,7 @@ class GrOWL(PenalisedNetwork):
         layers: Iterable[str] | None = None,
         overrides: Mapping[str | type[nn.Module], Override | Mapping[str, Any]] | None = None,
         form: Form = "scale-free",
-        side: Side = "input",
+        side: RowSide = "input",
         balance: Balance | float | None = None,
         min_rows: int = 4,
         capturable: bool = False,
@@ -138,44 +142,56 @@ class GrOWL(PenalisedNetwork):
         by_form: Balance = "weights" if form == "scale-free" else "none"
         self.balance: Balance | float = by_form if balance is None else balance
         self.form: Form = form
-        self.side: Side = side
+        self.side: RowSide = side
         self.steps = 0
         self.floored: set[str] = set()
         self._model = plain_model(model)
-        penalised, self.left_out = choose_penalised(
-            self._model,
-            layers,
-            overrides or {},
-            self.sequence,
-            side=side,
-            balance=self.balance,
-            last=target is not None,
-        )
-        self._layers = {layer.info.name: layer for layer in penalised}
-        self._step: ProximalStep = (CapturableStep if capturable else RowStep)(
-            StepLayers(
-                self.layers,
-                tuple(layer.info.module for layer in penalised),
-                tuple(layer.lam for layer in penalised),
-                side,
-                self.min_rows,
-            ),
-            [layer.zero_at_start(side) for layer in penalised],
-        )
+        check_choice("side", side, ("input", "output", "channel"))
+        if side == "channel":
+            if overrides or capturable or example_inputs is None:
+                raise InvalidValueError(
+                    "side='channel' needs example_inputs, which show what is coupled, and takes neither overrides nor "
+                    "capturable=True"
+                )
+            self._of_channels(example_inputs, layers)
+        else:
+            self._of_layers(layers, overrides or {}, side, capturable=capturable, last=target is not None)
         self._capturable = capturable
         self._hooks = StepHooks()
         self._control: Control | DropControl | None = None
-        if target is None and (example_inputs is not None or path is not None):
-            raise InvalidValueError("example_inputs are for a target; give target=Target(…) too, or leave them out")
+        if target is None and ((example_inputs is not None and side != "channel") or path is not None):
+            raise InvalidValueError(
+                "example_inputs are for a target or side='channel'; give target=Target(…) too, or leave them out"
+            )
         if target is not None:
-            fits = strength == 1.5 and balance is None and form == "scale-free" and side == "input" and not capturable
-            if not fits or any(p.own_strength is not None for p in penalised):
+            fits = strength == 1.5 and balance is None and form == "scale-free" and side != "output" and not capturable
+            if not fits or any(p.own_strength is not None for p in self._layers.values()):
                 raise InvalidValueError(
                     "target cannot be combined with a strength, a balance, form='paper', side='output' or "
                     "capturable=True: the rows that the target asks for shrink, whatever a strength is"
                 )
-            rows = [RowsOf(name, p.info.module, p.lam.numpy(), self.min_rows) for name, p in self._layers.items()]
+            rows = [p.as_rows(self.min_rows) for p in self._layers.values()]
             self._control = control_of(self._model, target, example_inputs, rows, path)
+
+    def _of_channels(self, example_inputs: Any, layers: Iterable[str] | None) -> None:
+        power = power_of(self.balance)
+        chosen, self.left_out = choose_channels(self._model, example_inputs, layers, self.sequence, power)
+        self._layers = {own.name: own for own in chosen}
+        rows, lams = tuple(own.rows for own in chosen), tuple(own.lam for own in chosen)
+        self._step = ChannelStep(ChannelLayers(rows, lams, self.min_rows))
+
+    def _of_layers(
+        self, layers: Iterable[str] | None, overrides: Overrides, side: Side, *, capturable: bool, last: bool
+    ) -> None:
+        penalised, self.left_out = choose_penalised(
+            self._model, layers, overrides, self.sequence, side=side, balance=self.balance, last=last
+        )
+        self._layers = {layer.name: layer for layer in penalised}
+        modules, lams = (tuple(layer.info.module for layer in penalised), tuple(layer.lam for layer in penalised))
+        self._step = (CapturableStep if capturable else RowStep)(
+            StepLayers(tuple(self._layers), modules, lams, side, self.min_rows),
+            [layer.zero_at_start() for layer in penalised],
+        )
 
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,35 +208,17 @@ class GrOWL(PenalisedNetwork):
                 ``capturable=True``, :meth:`check` raises it.
             InvalidValueError: a learning rate is negative or not finite.
         """
-        self._shrink(lr if isinstance(lr, Mapping) else dict.fromkeys(self._layers, lr))
+        self._shrink(lr if isinstance(lr, Mapping) else dict.fromkeys(self.layers, lr))
         self.steps += 1
 
     def _shrink(self, rates: Mapping[str, Rate]) -> None:
         """Make the proximal step of :meth:`prox_` on some layers, each with its learning rate; it is not counted."""
         reshard_(self._sharded)
-        strengths = [0.0 if p.frozen or name not in rates else self._strength_of(p) for name, p in self._layers.items()]
-        lrs = [rates.get(name, 0.0) for name in self._layers]
+        names = [p.readers[0] for p in self._layers.values()]  # channels go at the rate of the first layer
+        layers = zip(names, self._layers.values(), strict=True)
+        strengths = [0.0 if p.frozen or name not in rates else self._strength_of(p) for name, p in layers]
+        lrs = [rates.get(name, 0.0) for name in names]
         self._warn(self._step(lrs, strengths, self._scale_free))
-
-    def check(self) -> None:
-        """Raise or warn about problems in earlier steps with ``capturable=True``; waits for the device.
-
-        :meth:`state_dict` does this too.
-
-        Raises:
-            LayerError: a weight was NaN or infinite in a step since the last check; such steps changed nothing.
-        """
-        self._warn(self._step.check())
-
-    def _warn(self, floored: list[str]) -> None:
-        if floored and not self.floored:
-            warnings.warn(
-                f"layer {', '.join(map(repr, floored))} would have been emptied by the penalty; its largest rows, at "
-                f"most {self.min_rows}, are kept. The strength is too high; growl.floored names all such layers.",
-                GrowlWarning,
-                stacklevel=users_stacklevel(),
-            )
-        self.floored.update(floored)
 
     def attach(
         self,
@@ -278,60 +276,3 @@ class GrOWL(PenalisedNetwork):
         if self._control is not None and steps is not None:
             self._control.start(steps, anew=not self._hooks.continues)
         return self._hooks.attach(self, optimizers, schedule)
-
-    def average_(self, model: nn.Module) -> None:
-        """Set the pruned rows to zero in a running average of the network, which never reaches zero by itself.
-
-        Call this after the average was updated, before it is evaluated, tied or compacted.
-
-        Args:
-            model: the average, for instance torch's ``AveragedModel`` (EMA, SWA); modified in place.
-
-        Raises:
-            LayerError: it lacks a penalised layer, or that layer has other rows; nothing is changed then.
-        """
-        pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
-        zero_pruned_(plain_model(model), pruned, self.side)
-
-    # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs: pruned rows, counters, strength; tensors and plain values only."""
-        self.check()
-        return {
-            "steps": self.steps,
-            "count": self._hooks.count,
-            "strength": self.strength,
-            "floored": sorted(self.floored),
-            "target": None if self._control is None else self._control.state_dict(),
-            "dead": {name: self._step.pruned(i).cpu().clone() for i, name in enumerate(self._layers)},
-            "owed": {name: self._step.owed(i).cpu().clone() for i, name in enumerate(self._layers)},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state, before or after :meth:`attach`; the layers must be those of the state.
-
-        Raises:
-            InvalidValueError: it is no state of a GrOWL; nothing is changed then.
-            LayerError: the layers or their numbers of rows differ; nothing is changed then.
-        """
-        parts = ("dead", "steps", "count", "strength", "floored")
-        if missing := [key for key in parts if not isinstance(state, Mapping) or key not in state]:
-            raise InvalidValueError(f"state must be what GrOWL.state_dict() returned; it has no {missing[0]!r}")
-        pruned = state["dead"]
-        if set(pruned) != set(self._layers):
-            raise LayerError(f"the state is of layers {sorted(pruned)}, not of {sorted(self._layers)}")
-        own = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
-        for name, rows in own.items():
-            if pruned[name].shape != rows.shape:
-                raise LayerError(f"layer {name!r}: the state has {pruned[name].numel()} rows, not {rows.numel()}")
-        for i, (name, rows) in enumerate(own.items()):
-            rows.copy_(pruned[name])
-            if "owed" in state:  # states of older versions have none
-                self._step.owed(i).copy_(state["owed"][name])
-        self.steps = int(state["steps"])
-        self._hooks.load_count(int(state["count"]))
-        self.strength = float(state["strength"])
-        self.floored = set(state["floored"])
-        if self._control is not None and state.get("target") is not None:
-            self._control.load_state_dict(state["target"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_growl.arguments import check_number, did_you_mean
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.mathematics.owl import LambdaSequence, pld
+from torch_growl.networks.channels import PenalisedChannels
 from torch_growl.networks.layers import (
     LayerInfo,
     Side,
@@ -21,17 +22,25 @@ from torch_growl.networks.layers import (
     matching,
     nonzero_rows,
     registered_kind,
+    rows_of,
+    scale_rows_,
+    shard_rows,
     warn_of_adapters,
     zero_rows_,
 )
+from torch_growl.networks.sharding import differentiable_norms
+from torch_growl.networks.targets import RowsOf
 
 __all__ = [
     "DEFAULT_SEQUENCE",
     "Balance",
     "Override",
+    "Overrides",
+    "Penalised",
     "PenalisedLayer",
     "check_sequence",
     "choose_penalised",
+    "power_of",
     "resolve_overrides",
     "zero_pruned_",
 ]
@@ -121,12 +130,29 @@ class PenalisedLayer:
         own_strength: its strength; None: the global one times ``share``.
         lam: its λ, ``(n_rows,)`` float64 on the CPU.
         share: the factor of the global strength that ``balance`` gives.
+        side: which side's rows.
     """
 
     info: LayerInfo
     own_strength: float | None
     lam: Tensor
     share: float = 1.0
+    side: Side = "input"
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.info.name
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The layers that its rows are of."""
+        return (self.info.name,)
+
+    @property
+    def text(self) -> str:
+        """Its type and the size of its rows."""
+        return f"({self.info.type_name}): {self.info.n_rows} rows of {self.info.row_length}"
 
     @property
     def weight(self) -> Tensor:
@@ -144,10 +170,33 @@ class PenalisedLayer:
         weight = self.info.module._parameters.get("weight")
         return weight is not None and not weight.requires_grad
 
-    def zero_at_start(self, side: Side) -> Tensor:
+    def zero_at_start(self) -> Tensor:
         """The rows that are zero already and stay zero; none if all are: that is an initialisation, not a pruning."""
-        zero = ~nonzero_rows([self.info.module], side)[0]
+        zero = ~nonzero_rows([self.info.module], self.side)[0]
         return torch.zeros_like(zero) if bool(zero.all()) else zero
+
+    def norms(self) -> Tensor:
+        """The norms of its rows, differentiable."""
+        if (shard := shard_rows(self.info.module, self.side)) is not None:
+            return differentiable_norms(shard, self.weight)
+        norms: Tensor = torch.linalg.vector_norm(rows_of(self.info.module, self.side), dim=1)
+        return norms
+
+    def scale_(self, factors: Tensor) -> None:
+        """Multiply its rows, in place."""
+        scale_rows_(self.info.module, factors.to(self.weight.device), self.side, self.weight.detach())
+
+    def zero_base_(self, pruned: Tensor, base_of: Callable[[Tensor], Tensor | None]) -> None:
+        """Set pruned rows to zero in a tensor that an optimizer keeps for its weight, if it does."""
+        if (base := base_of(self.weight)) is not None:
+            scale_rows_(self.info.module, (~pruned).to(base.device, base.dtype), self.side, base)
+
+    def as_rows(self, least: int) -> RowsOf:
+        """Its rows for a target."""
+        return RowsOf(self.name, self.info.module, self.lam.numpy(), least)
+
+
+Penalised = PenalisedLayer | PenalisedChannels
 
 
 def choose_penalised(
@@ -170,7 +219,7 @@ def choose_penalised(
         InvalidValueError: ``balance`` or a field of an override is not allowed.
         LayerError: an unknown or ineligible layer is named, or no layer is left.
     """
-    power = _power(balance)
+    power = power_of(balance)
     infos = inspect_layers(model, side)
     chosen = choose_layers(model, layers, side, last=last)
     warn_of_adapters([info.name for info in chosen])
@@ -185,7 +234,7 @@ def choose_penalised(
         if info.name not in skipped:
             setting = settings.get(info.name, Override())
             lam = (setting.sequence or sequence)(info.n_rows, row_length=info.row_length)
-            penalised.append(PenalisedLayer(info, setting.strength, lam))
+            penalised.append(PenalisedLayer(info, setting.strength, lam, side=side))
     if not penalised:
         raise LayerError("every chosen layer is skipped by an override: there is nothing to penalise")
     total = sum(layer.n_weights for layer in penalised)
@@ -223,7 +272,7 @@ def zero_pruned_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> No
         zero_rows_(infos[name].module, zero, side)
 
 
-def _power(balance: Balance | float) -> float:
+def power_of(balance: Balance | float) -> float:
     """The power of a layer's share of the weights that its strength is multiplied by."""
     if balance == "weights" or balance == "none":
         return 0.5 if balance == "weights" else 0.0

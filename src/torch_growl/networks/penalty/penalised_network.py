@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from functools import cached_property
-from typing import Literal
+import warnings
+from collections.abc import Collection, Mapping
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torch_growl.arguments import check_number
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
-from torch_growl.networks.layers import Side, nonzero_rows, rows_of, scale_rows_, shard_rows
+from torch_growl.networks.channels import ChannelRows, PenalisedChannels
+from torch_growl.networks.layers import Side, nonzero_rows, plain_model
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
-from torch_growl.networks.penalty.penalised_layers import PenalisedLayer
+from torch_growl.networks.penalty.penalised_layers import Penalised, zero_pruned_
 from torch_growl.networks.penalty.step_layers import ProximalStep
-from torch_growl.networks.sharding import differentiable_norms, reshard_, sharded_modules
+from torch_growl.networks.sharding import reshard_, sharded_modules
 from torch_growl.networks.targets import Control, Progress
 
-__all__ = ["Form", "PenalisedNetwork"]
+__all__ = ["Form", "PenalisedNetwork", "RowSide"]
 
 Form = Literal["scale-free", "paper"]
+RowSide = Side | Literal["channel"]
 _TINY = 1e-30
 
 
@@ -33,11 +36,14 @@ class PenalisedNetwork:
     """The penalised layers of a network and their settings; :class:`torch_growl.GrOWL` describes the attributes."""
 
     form: Form
-    side: Side
+    side: RowSide
+    min_rows: int
+    steps: int
+    floored: set[str]
     sequence: LambdaSequence
     _model: nn.Module
     left_out: dict[str, str]
-    _layers: dict[str, PenalisedLayer]
+    _layers: dict[str, Penalised]
     _step: ProximalStep
     _hooks: StepHooks
     _control: Control | DropControl | None
@@ -51,7 +57,7 @@ class PenalisedNetwork:
     def strength(self, value: float) -> None:
         self._strength = check_number("strength", value, least=0)
 
-    def _strength_of(self, p: PenalisedLayer) -> float:
+    def _strength_of(self, p: Penalised) -> float:
         if self._control is not None:  # it gives every layer a rate of its own
             return 1.0
         return self.strength * p.share if p.own_strength is None else p.own_strength
@@ -63,8 +69,9 @@ class PenalisedNetwork:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the penalised layers, in the network's order."""
-        return tuple(self._layers)
+        """Names of the penalised layers, in the network's order; with channels as rows, of all that read them."""
+        found = {name for p in self._layers.values() for name in p.readers}
+        return tuple(name for name, _ in self._model.named_modules() if name in found)
 
     @cached_property
     def _sharded(self) -> list[nn.Module]:
@@ -80,20 +87,21 @@ class PenalisedNetwork:
         reshard_(self._sharded)
         self._step.zero_pruned()
         for i, p in enumerate(self._layers.values()):
-            if (base := base_of(optimizer, p.weight)) is not None:
-                scale_rows_(p.info.module, (~self._step.pruned(i)).to(base.device, base.dtype), self.side, base)
+            p.zero_base_(self._step.pruned(i), partial(base_of, optimizer))
 
     def nonzero(self) -> dict[str, int]:
-        """The number of rows that are not all zero, for every penalised layer."""
+        """The number of rows that are not all zero, for every penalised layer or sort of channels."""
         reshard_(self._sharded)
-        rows = nonzero_rows([p.info.module for p in self._layers.values()], self.side)
-        return {name: int(own.sum()) for name, own in zip(self._layers, rows, strict=True)}
+        if self.side == "channel":
+            return {name: p.nonzero() for name, p in self._layers.items() if isinstance(p, PenalisedChannels)}
+        modules = [p.info.module for p in self._layers.values() if not isinstance(p, PenalisedChannels)]
+        return {name: int(own.sum()) for name, own in zip(self._layers, nonzero_rows(modules, self.side), strict=True)}
 
     def __repr__(self) -> str:
         given = f"strength={self.strength:g}" if self._control is None else f"target={self._control.target}"
         lines = [f"GrOWL({given}, sequence={self.sequence}, form={self.form!r}, side={self.side!r}"]
         for name, p in self._layers.items():
-            lines.append(f"  {name} ({p.info.type_name}): {p.info.n_rows} rows of {p.info.row_length}")
+            lines.append(f"  {name} {p.text}")
         lines += [f"  {name or '(root)'}: left out, {reason}" for name, reason in self.left_out.items()]
         return "\n".join([*lines, ")"])
 
@@ -102,14 +110,10 @@ class PenalisedNetwork:
         reshard_(self._sharded)
         terms = []
         for p in self._layers.values():
-            shard = shard_rows(p.info.module, self.side)
-            if shard is None:
-                norms = torch.linalg.vector_norm(rows_of(p.info.module, self.side), dim=1)  # (n_rows,)
-            else:
-                norms = differentiable_norms(shard, p.weight)
+            norms = p.norms()  # (n_rows,)
             value = owl_norm(norms, p.lam.to(norms.device)) * self._strength_of(p)
             if self._scale_free:
-                value = value / (math.sqrt(p.info.n_rows) * torch.linalg.vector_norm(norms)).clamp_min(_TINY)
+                value = value / (math.sqrt(len(norms)) * torch.linalg.vector_norm(norms)).clamp_min(_TINY)
             terms.append(value)
         device = terms[0].device
         return torch.stack([term.to(device) for term in terms]).sum()
@@ -120,11 +124,10 @@ class PenalisedNetwork:
             return
         action = self._control.after(step)
         for i, layer in enumerate(self._layers.values()):
-            if action.gone and layer.info.name in names:
+            if action.gone and layer.readers[0] in names:
                 self._step.pruned(i)[torch.from_numpy(action.gone[i])] = True
-            if action.shrinking and layer.info.name in names:
-                factors = action.factors(i).to(layer.weight.device)
-                scale_rows_(layer.info.module, factors, self.side, layer.weight.detach())
+            if action.shrinking and layer.readers[0] in names:
+                layer.scale_(action.factors(i))
         if action.gone:
             self._step.zero_pruned()
 
@@ -157,3 +160,86 @@ class PenalisedNetwork:
         if isinstance(self._control, DropControl):
             owed = [own for i in range(len(self._layers)) for own in (self._step.pruned(i), self._step.owed(i))]
             self._control.finish(self._hooks.finished, self._hooks.optimizers, owed)
+
+    def check(self) -> None:
+        """Raise or warn about problems in earlier steps with ``capturable=True``; waits for the device.
+
+        :meth:`state_dict` does this too.
+
+        Raises:
+            LayerError: a weight was NaN or infinite in a step since the last check; such steps changed nothing.
+        """
+        self._warn(self._step.check())
+
+    def _warn(self, floored: list[str]) -> None:
+        if floored and not self.floored:
+            warnings.warn(
+                f"layer {', '.join(map(repr, floored))} would have been emptied by the penalty; its largest rows, at "
+                f"most {self.min_rows}, are kept. The strength is too high; growl.floored names all such layers.",
+                GrowlWarning,
+                stacklevel=users_stacklevel(),
+            )
+        self.floored.update(floored)
+
+    def average_(self, model: nn.Module) -> None:
+        """Set the pruned rows to zero in a running average of the network, which never reaches zero by itself.
+
+        Call this after the average was updated, before it is evaluated, tied or compacted.
+
+        Args:
+            model: the average, for instance torch's ``AveragedModel`` (EMA, SWA); modified in place.
+
+        Raises:
+            LayerError: it lacks a penalised layer, or that layer has other rows; nothing is changed then.
+        """
+        pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
+        average = plain_model(model)
+        if self.side != "channel":
+            zero_pruned_(average, pruned, self.side)
+            return
+        for name, p in self._layers.items():
+            if isinstance(p, PenalisedChannels):
+                ChannelRows(average, p.rows.channels).zero_(pruned[name].numpy())
+
+    # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs: pruned rows, counters, strength; tensors and plain values only."""
+        self.check()
+        return {
+            "steps": self.steps,
+            "count": self._hooks.count,
+            "strength": self.strength,
+            "floored": sorted(self.floored),
+            "target": None if self._control is None else self._control.state_dict(),
+            "dead": {name: self._step.pruned(i).cpu().clone() for i, name in enumerate(self._layers)},
+            "owed": {name: self._step.owed(i).cpu().clone() for i, name in enumerate(self._layers)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a state, before or after :meth:`attach`; the layers must be those of the state.
+
+        Raises:
+            InvalidValueError: it is no state of a GrOWL; nothing is changed then.
+            LayerError: the layers or their numbers of rows differ; nothing is changed then.
+        """
+        parts = ("dead", "steps", "count", "strength", "floored")
+        if missing := [key for key in parts if not isinstance(state, Mapping) or key not in state]:
+            raise InvalidValueError(f"state must be what GrOWL.state_dict() returned; it has no {missing[0]!r}")
+        pruned = state["dead"]
+        if set(pruned) != set(self._layers):
+            raise LayerError(f"the state is of layers {sorted(pruned)}, not of {sorted(self._layers)}")
+        own = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
+        for name, rows in own.items():
+            if pruned[name].shape != rows.shape:
+                raise LayerError(f"layer {name!r}: the state has {pruned[name].numel()} rows, not {rows.numel()}")
+        for i, (name, rows) in enumerate(own.items()):
+            rows.copy_(pruned[name])
+            if "owed" in state:  # states of older versions have none
+                self._step.owed(i).copy_(state["owed"][name])
+        self.steps = int(state["steps"])
+        self._hooks.load_count(int(state["count"]))
+        self.strength = float(state["strength"])
+        self.floored = set(state["floored"])
+        if self._control is not None and state.get("target") is not None:
+            self._control.load_state_dict(state["target"])

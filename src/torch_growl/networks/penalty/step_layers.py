@@ -81,13 +81,22 @@ class StepLayers:
         return weight
 
 
+class Weights(Protocol):
+    """The part of a step's layers that others use."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by layer name."""
+
+
 class ProximalStep(Protocol):
     """One proximal step on some layers, in place, with the memory of which rows are pruned.
 
     A row that reaches zero is pruned: it is zero after every later step too.
     """
 
-    layers: StepLayers
+    @property
+    def layers(self) -> Weights:
+        """What it shrinks."""
 
     def __call__(self, lrs: Sequence[Rate], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows.

@@ -3,7 +3,7 @@
 from torch_growl.networks.targets.control import Action, Control, Phase, Progress, Stretch
 from torch_growl.networks.targets.counting import Counter, Left, zero_half_
 from torch_growl.networks.targets.figure import Figure, FileSize, without_rows
-from torch_growl.networks.targets.pressing import Press, RowsOf
+from torch_growl.networks.targets.pressing import Press, Rows, RowsOf
 from torch_growl.networks.targets.target import Target, as_text
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Phase",
     "Press",
     "Progress",
+    "Rows",
     "RowsOf",
     "Stretch",
     "Target",

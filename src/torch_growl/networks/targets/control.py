@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
-from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf
+from torch_growl.networks.targets.pressing import Press, Pressure, Rows
 from torch_growl.networks.targets.target import Target, as_text
 from torch_growl.networks.wiring import Flags
 
@@ -121,7 +120,7 @@ class Stretch:
         if since < every and not (last and self._solved_at + every < end):
             return Action()
         self.press.counter.look(self._model)
-        norms = [row_norms(layer.module).double().cpu().numpy() for layer in self.press.layers]
+        norms = [layer.norms() for layer in self.press.layers]
         found = self._solution(norms, last)
         self._solved_at = step
         if found.met or last:
@@ -178,7 +177,7 @@ class Control:
         model: nn.Module,
         target: Target,
         example_inputs: Any,
-        layers: Sequence[RowsOf],
+        layers: Sequence[Rows],
         known: Sequence[Mapping[str, Flags]] = (),
     ) -> None:
         check_type("target", target, Target)

@@ -12,18 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.networks.layers import registered_kind
+from torch_growl.networks.layers import registered_kind, row_norms
 from torch_growl.networks.targets.counting import Left
 from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.wiring import Flags
+from torch_growl.networks.wiring import Flags, Wiring
 
-__all__ = ["Press", "RowsOf"]
+__all__ = ["Press", "Rows", "RowsOf"]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +32,43 @@ _COST_POWER = 0.5  # of what a layer's row saves
 _CORRECTIONS = {True: 6, False: 2}  # at most, by real networks, of the final solution and of others
 _CLOSE = 0.99  # of what is aimed at: what is left between it and the target is near enough
 _TRIES = 40  # counts at most, to give back rows that the target does not need
+
+
+class Rows(Protocol):
+    """Rows that may go: those of one layer, or whole channels."""
+
+    @property
+    def name(self) -> str:
+        """Their name."""
+
+    @property
+    def lam(self) -> Floats:
+        """Their λ."""
+
+    @property
+    def groups(self) -> int:
+        """The number of groups, each of which keeps as many rows."""
+
+    @property
+    def least_of_group(self) -> int:
+        """The least number of rows that stay in each group."""
+
+    @property
+    def all_but_least(self) -> Flags:
+        """Flags of all rows but the least number that stay."""
+
+    @property
+    def frozen(self) -> bool:
+        """Tell whether they have been frozen since; they stay then."""
+
+    def norms(self) -> Floats:
+        """The norm of every row now."""
+
+    def by_layer(self, gone: Flags) -> Mapping[str, Flags]:
+        """Flags of rows, by the layers that have them."""
+
+    def classes(self, wiring: Wiring) -> NDArray[np.int64] | None:
+        """The channel that each row reads; None where it is not known, or where a row is a channel itself."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +103,18 @@ class RowsOf:
         weight = self.module._parameters.get("weight")
         return weight is not None and not weight.requires_grad
 
+    def norms(self) -> Floats:
+        """The norm of every row now."""
+        return row_norms(self.module).double().cpu().numpy()
+
+    def by_layer(self, gone: Flags) -> Mapping[str, Flags]:
+        """Flags of its rows, by the layer that has them."""
+        return {self.name: gone}
+
+    def classes(self, wiring: Wiring) -> NDArray[np.int64] | None:
+        """The channel that each row reads; None where the wiring is not known."""
+        return wiring.inputs.get(self.name)
+
 
 @dataclass(frozen=True)
 class Pressure:
@@ -94,10 +144,10 @@ class Press:
         InvalidValueError: the target cannot be met, or is met by the dense network.
     """
 
-    def __init__(self, figure: Figure, layers: Sequence[RowsOf]) -> None:
+    def __init__(self, figure: Figure, layers: Sequence[Rows]) -> None:
         self.figure, self.counter, self.layers = figure, figure.counter, list(layers)
         every = {layer.name: layer.all_but_least for layer in self.layers}
-        self.least = figure.check(every)
+        self.least = figure.check(self.by_name(list(every.values())))
         if self.least > figure.asked:
             target, whole = figure.target, figure.whole
             raise InvalidValueError(
@@ -106,8 +156,8 @@ class Press:
                 f"each stay, and what other layers hold); asked were {target.text(figure.asked)}"
             )
         saved = [
-            figure.of(self.counter.dense) - figure.of(self.counter.left_of_dense({name: rows}))
-            for name, rows in every.items()
+            figure.of(self.counter.dense) - figure.of(self.counter.left_of_dense(layer.by_layer(layer.all_but_least)))
+            for layer in self.layers
         ]
         cost = np.maximum(1e-9, np.array(saved, dtype=np.float64)) / [max(1, rows.sum()) for rows in every.values()]
         self._balance = (cost / cost.mean()) ** _COST_POWER
@@ -119,11 +169,11 @@ class Press:
         Args:
             known: for every network, by layer, a flag for each row. If all have less, the largest one is taken.
         """
-        sizes = [self.figure.of(self.counter.left_of_dense(flags)) for flags in known]
+        gone = [[flags[layer.name] for layer in self.layers] for flags in known]
+        sizes = [self.figure.of(self.counter.left_of_dense(self.by_name(flags))) for flags in gone]
         enough = [size for size in sizes if size >= self.figure.asked]
         if known:
-            nearest = known[sizes.index(min(enough) if enough else max(sizes))]
-            self.first = [nearest[layer.name] for layer in self.layers]
+            self.first = gone[sizes.index(min(enough) if enough else max(sizes))]
 
     def met(self, left: Left) -> bool:
         """Tell whether what is left is as little as is aimed at."""
@@ -185,7 +235,7 @@ class Press:
         same channels as another layer's, stay together, so that they hold as few channels as possible."""
         wiring = self.counter.wiring
         strength = np.zeros(wiring.count)
-        classes = [wiring.inputs.get(layer.name) for layer in self.layers]
+        classes = [layer.classes(wiring) for layer in self.layers]
         for own, rows in zip(classes, norms, strict=True):
             if own is not None:
                 np.add.at(strength, own, np.square(rows) / max(np.square(rows).mean(), 1e-30))
@@ -234,8 +284,12 @@ class Press:
         return self.figure.of(self.counter.left(self.by_name(gone)))
 
     def by_name(self, gone: Sequence[Flags]) -> dict[str, Flags]:
-        """Rows of all layers, by the layers' names."""
-        return {layer.name: rows for layer, rows in zip(self.layers, gone, strict=True)}
+        """Rows of all layers, by the layers' names; those of several sorts of channels together."""
+        found: dict[str, Flags] = {}
+        for layer, own in zip(self.layers, gone, strict=True):
+            for name, rows in layer.by_layer(own).items():
+                found[name] = found[name] | rows if name in found else rows
+        return found
 
 
 def _importance(norms: Floats) -> Floats:

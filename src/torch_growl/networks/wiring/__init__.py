@@ -1,6 +1,7 @@
 """The wiring of a network: channels that can only be removed together, found by recording one run; those needed."""
 
 from torch_growl.networks.wiring.constants import folds_into_bias
+from torch_growl.networks.wiring.identities import connected_classes
 from torch_growl.networks.wiring.needed import Flags, bundles, connections, needed_among, needed_channels
 from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of
 
@@ -8,6 +9,7 @@ __all__ = [
     "Flags",
     "Wiring",
     "bundles",
+    "connected_classes",
     "connections",
     "folds_into_bias",
     "needed_among",

@@ -51,6 +51,14 @@ def test_channels_are_penalised_and_rows_of_inputs_are_tied(target: dict[str, fl
     assert row_side(recipe) == "input"
 
 
+def test_a_target_gets_the_run_s_batches() -> None:
+    batches = [torch.zeros(4, 12), torch.ones(4, 12)]
+    for given, text in ((True, "compensate=2 batches"), (False, "Target(weights=0.5)")):
+        recipe = load_recipe("digits", {"target": {"weights": 0.5, "compensate": given}})
+        judge = {"compensate": batches} if given else None
+        assert text in repr(build_penalty(network(), recipe, batches[0], judge))
+
+
 def test_a_layer_that_the_network_does_not_have_is_named() -> None:
     with pytest.raises(LayerError, match="unknown layer '7'"):
         recipe_layers(network(), load_recipe("digits", {"growl.layers": ["7"]}))

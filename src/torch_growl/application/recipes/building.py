@@ -27,7 +27,8 @@ def build_penalty(
         model: the network; not modified.
         recipe: any.
         example_inputs: with a target or channels as rows: inputs to run the network on, on its device.
-        judge: with an accuracy drop: ``validate`` and what goes with it in :class:`torch_growl.Target`.
+        judge: with an accuracy drop: ``validate`` and what goes with it in :class:`torch_growl.Target`; with
+            ``compensate: true`` its batches.
 
     Returns:
         The penalty, not attached yet; None when the recipe has none, or one of strength 0.
@@ -38,7 +39,7 @@ def build_penalty(
     if recipe.target is None:
         of_channels = recipe.growl is not None and recipe.growl.side == "channel"
         return _penalty(model, recipe, **({"example_inputs": example_inputs} if of_channels else {}))
-    given = {**recipe.target, **(judge or {})}
+    given = {**recipe.target, "compensate": None, **(judge or {})}
     if recipe.accuracy_drop is not None and recipe.tying.method != "none":
         given["accuracy_drop"] *= _OF_PRUNING
     if "file_bytes" in given:

@@ -141,11 +141,17 @@ def checked_target(value: dict[str, Any]) -> dict[str, Any]:
         ValueError: :class:`torch_growl.Target` does not take them.
     """
     known = [each.name for each in fields(Target) if each.name not in _OF_THE_RUN]
+    compensate = value.get("compensate", False)
+    if type(compensate) is not bool:
+        raise ValueError(
+            f"compensate must be true or false, for which the run takes training batches; got {compensate}"
+        )
     for name in value:
         if name not in known:
             raise ValueError(f"unknown measure {name!r}; {did_you_mean(name, known)}")
     try:
-        Target(**value, validate=(lambda _: 0.0) if value.get("accuracy_drop") is not None else None)
+        given = {**value, "compensate": [0, 0] if compensate else None}  # the batches are the run's
+        Target(**given, validate=(lambda _: 0.0) if value.get("accuracy_drop") is not None else None)
     except GrowlError as error:
         raise ValueError(str(error)) from error
     return value

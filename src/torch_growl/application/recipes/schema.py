@@ -184,7 +184,8 @@ class Recipe(Settings):
     train: TrainPhase = Field(description="Training with the penalty.")
     target: dict[str, Any] | None = Field(
         default=None,
-        description="What is to be left, in place of growl.strength: one of tg.Target's arguments, such as macs: 0.5.",
+        description="What is to be left, in place of growl.strength: one of tg.Target's arguments, such as macs: 0.5; "
+        "with compensate: true the rows go in one step, and the rest takes over.",
     )
     growl: Growl | None = Field(default=None, description="The penalty; null: none.")
     tying: Tying = Field(default_factory=Tying, description="Settings of the grouping of rows.")

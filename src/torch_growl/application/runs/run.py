@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from torch_growl.application.data import Reading, check_labels, first_examples, load_data, steps_in
+from torch_growl.application.data import Reading, batches, check_labels, first_examples, load_data, steps_in
 from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
@@ -24,6 +25,8 @@ from torch_growl.networks.storage import load
 from torch_growl.networks.tying import Tying, tie_, untie_
 
 __all__ = ["Run"]
+
+_FITTED = 8  # training batches on which the rows that stay take over, with target.compensate
 
 
 class Run:
@@ -133,6 +136,8 @@ class Run:
             dense: the trained dense network, for a target of an accuracy drop, which is measured against it.
         """
         judge: dict[str, Any] | None = None
+        if (self.recipe.target or {}).get("compensate"):
+            judge = {"compensate": self._training_inputs(_FITTED)}
         if self.recipe.accuracy_drop is not None:
             judge = {
                 "validate": self.validation_score,
@@ -141,6 +146,11 @@ class Run:
                 "standard_error": None if dense is None else self._standard_error(dense),
             }
         return build_penalty(model, self.recipe, self.example(), judge)
+
+    def _training_inputs(self, count: int) -> list[Any]:
+        """Batches of inputs of the training split, on the run's device; the same for the same seed."""
+        found = batches(self.splits.train, self.recipe.train.batch_size, self.recipe.seed, reading=self.reading)
+        return [self.task.read(batch).to(self.device).example_inputs for batch in islice(found, count)]
 
     def validation_score(self, model: nn.Module) -> float:
         """Compute the metric on the validation split as it is shown: in per cent where it is a share."""

@@ -273,6 +273,8 @@ class GrOWL(PenalisedNetwork):
             )
         for each in optimizers if self._scale_free and self._control is None else []:
             check_strength_of(each, self.strength)
+        if self._control is not None and self._control.target.compensate is not None and len(optimizers) > 1:
+            raise InvalidValueError("a target with compensate takes one optimizer, which trains all layers")
         if self._control is not None and steps is not None:
             self._control.start(steps, anew=not self._hooks.continues)
         return self._hooks.attach(self, optimizers, schedule)

@@ -16,13 +16,14 @@ from torch_growl.arguments import check_number
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
 from torch_growl.networks.channels import ChannelRows, PenalisedChannels
-from torch_growl.networks.layers import Side, nonzero_rows, plain_model
+from torch_growl.networks.layers import Side, nonzero_rows, plain_copy, plain_model
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import Penalised, zero_pruned_
 from torch_growl.networks.penalty.step_layers import ProximalStep
 from torch_growl.networks.sharding import reshard_, sharded_modules
+from torch_growl.networks.shrinking import compensate_
 from torch_growl.networks.targets import Control, Progress
 
 __all__ = ["Form", "PenalisedNetwork", "RowSide"]
@@ -123,6 +124,7 @@ class PenalisedNetwork:
         if self._control is None:
             return
         action = self._control.after(step)
+        before = plain_copy(self._model) if action.at_once else None
         for i, layer in enumerate(self._layers.values()):
             if action.gone and layer.readers[0] in names:
                 self._step.pruned(i)[torch.from_numpy(action.gone[i])] = True
@@ -130,6 +132,9 @@ class PenalisedNetwork:
                 layer.scale_(action.factors(i))
         if action.gone:
             self._step.zero_pruned()
+        if before is not None:
+            compensate_(self._model, before, self._control.target.compensate)
+            self._step.zero_pruned()  # the fit gives filters of removed channels new values
 
     @property
     def progress(self) -> Progress | DropProgress:

@@ -77,11 +77,13 @@ class Action:
         gone: for each layer the rows to set to zero now; empty: none.
         shrinking: for each layer the rows to shrink now; empty: none.
         factor: what they are multiplied by.
+        at_once: whether the rows that go had not shrunk before, so that the rest takes over what they carried.
     """
 
     gone: Sequence[Flags] = ()
     shrinking: Sequence[Flags] = ()
     factor: float = 1.0
+    at_once: bool = False
 
     def factors(self, layer: int) -> Tensor:
         """For every row of a layer what it is multiplied by."""
@@ -106,6 +108,14 @@ class Stretch:
         self._solved_at = 0
         self._solutions = 0
 
+    def at_once(self, step: int) -> Action:
+        """Decide for the rows that have to go that they go after this step; later ones are for what is missing."""
+        self.press.counter.look(self._model)
+        found = self._solution([layer.norms() for layer in self.press.layers], True)
+        self._solved_at = step
+        self.met = self.press.left_without(found.gone) <= self.press.figure.asked
+        return Action(gone=found.gone, at_once=True)
+
     def decide(self, step: int, first: int, end: int) -> Action:
         """Decide what is done after a step.
 
@@ -127,6 +137,11 @@ class Stretch:
             self.met = self.press.left_without(found.gone) <= self.press.figure.asked
             return Action(gone=found.gone)
         return Action(shrinking=found.gone, factor=(end - step) / (end - step + since))
+
+    @property
+    def untouched(self) -> bool:
+        """Tell whether no row has shrunk or gone yet."""
+        return self._solutions == 0
 
     def _solution(self, norms: Sequence[NDArray[np.float64]], last: bool) -> Pressure:
         """Solve the law; where a count is not exact, real networks correct some solutions, and the last one."""
@@ -222,7 +237,10 @@ class Control:
     def _decide(self, step: int) -> Action:
         if self._stretch.met or step <= self._free_until:
             return Action()
-        action = self._stretch.decide(step, self._free_until, round(self._shrinking_until * self.steps))
+        if self.target.compensate is not None and self._stretch.untouched:
+            action = self._stretch.at_once(step)
+        else:
+            action = self._stretch.decide(step, self._free_until, round(self._shrinking_until * self.steps))
         frozen = any(layer.frozen for layer in self._press.layers)  # a frozen layer may be trained again
         if not self._stretch.met and not self._short and (step >= self.steps or (action.gone and not frozen)):
             self._warn_of_missed_target(action.gone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from torch import nn
@@ -53,6 +53,11 @@ class Target:
         standard_error: with an accuracy drop: the standard error of a score, in its unit, ≥ 0; of an accuracy p in per
             cent on n examples 100 √(p (1 − p) / n). A trial whose score is within one standard error beyond the drop
             does not end the search, since chance decides there. None: 0.
+        compensate: a list of at least two batches of inputs on the network's device, as for
+            :func:`torch_growl.compensate_`, a few hundred examples without labels. The rows that have to go then become
+            zero in one step, once the free tenth of the training is over, and those that stay take over what they
+            carried; all steps that are left are for recovery. Not with an accuracy drop. In a distributed training
+            every process must be given the same batches.
 
     Raises:
         InvalidValueError: not exactly one measure is given, it is not above 0, or something is given that does not go
@@ -82,6 +87,7 @@ class Target:
     higher_is_better: bool = True
     reference: float | None = None
     standard_error: float | None = None
+    compensate: Sequence[Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         given = self._given()
@@ -111,6 +117,12 @@ class Target:
             check_number("reference", self.reference)
         if self.standard_error is not None:
             check_number("standard_error", self.standard_error, least=0)
+        batches = self.compensate
+        if batches is not None and (judged or not isinstance(batches, list | tuple) or len(batches) < 2):
+            raise InvalidValueError(
+                "Target: compensate takes a list of at least two batches of inputs, one to fit and one held out, and "
+                "no accuracy_drop, whose rows go in many trials"
+            )
 
     def _given(self) -> list[Measure]:
         return [name for name in MEASURES if getattr(self, name) is not None]
@@ -192,4 +204,5 @@ class Target:
     def __repr__(self) -> str:
         others = [("dtype", None), ("batch", 1), ("runtime", "eager")]
         said = "".join(f", {name}={found!r}" for name, usual in others if (found := getattr(self, name)) != usual)
+        said += f", compensate={len(self.compensate)} batches" if self.compensate is not None else ""
         return f"Target({self.of}={self.value:g}{said})"

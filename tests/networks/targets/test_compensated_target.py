@@ -1,0 +1,152 @@
+"""A target with compensation: rows go in one step, and those that stay take over what they carried."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import torch_growl as tg
+from tests.support.channel_networks import network
+from torch_growl.errors import GrowlWarning, InvalidValueError
+
+STEPS = 40  # the free ones are 4
+
+
+def redundant() -> tuple[nn.Module, list[Tensor]]:
+    """A network whose 24 hidden channels are linear functions of 6 inputs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 24), nn.Linear(24, 12), nn.Tanh(), nn.Linear(12, 3))
+    return model, [torch.randn(40, 6) for _ in range(8)]
+
+
+def still(model: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer that moves nothing."""
+    return torch.optim.SGD(model.parameters(), lr=0.0)
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
+    optimizer.zero_grad()
+    model(x).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("side", ["input", "channel"])
+def test_rows_go_in_one_step_and_the_rest_takes_over(side: Any) -> None:
+    model, batches = redundant()
+    dense = copy.deepcopy(model)
+    target = tg.Target(weights=0.5, compensate=batches)
+    growl = tg.GrOWL(model, side=side, layers=["1"], target=target, example_inputs=batches[0], min_rows=6)
+    optimizer = still(model)
+    growl.attach(optimizer, steps=STEPS)
+    for number in range(1, 7):
+        step(model, optimizer, batches[0])
+        whole = number <= STEPS // 10
+        assert growl.progress.phase == ("free" if whole else "holding")
+        assert growl.progress.reached is not whole
+        torch.testing.assert_close(model(batches[1]), dense(batches[1]), rtol=1e-3, atol=1e-3)
+    assert sum(growl.nonzero().values()) < 24
+    gone = (model[1].weight == 0).all(0)
+    assert int(gone.sum()) == 24 - sum(growl.nonzero().values())
+    if side == "channel":
+        assert not model[0].weight[gone].any()
+        assert not model[0].bias[gone].any()
+
+
+def test_without_compensation_the_same_rows_going_at_once_would_change_the_outputs() -> None:
+    model, batches = redundant()
+    dense = copy.deepcopy(model)
+    growl = tg.GrOWL(model, layers=["1"], target=tg.Target(weights=0.5, compensate=batches), example_inputs=batches[0])
+    optimizer = still(model)
+    growl.attach(optimizer, steps=STEPS)
+    for _ in range(5):
+        step(model, optimizer, batches[0])
+    plain = copy.deepcopy(dense)
+    with torch.no_grad():
+        plain[1].weight[:, (model[1].weight == 0).all(0)] = 0
+        assert (plain(batches[1]) - dense(batches[1])).abs().max() > 0.05
+
+
+def test_a_training_reaches_the_target_and_a_resumed_one_is_the_same() -> None:
+    runs = []
+    for interrupted in (False, True):
+        model, x, y = network("plain CNN")
+        batches = [torch.randn(16, 3, 10, 10, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+        given: dict[str, Any] = {
+            "side": "channel",
+            "example_inputs": x[:2],
+            "target": tg.Target(macs=0.5, compensate=batches),
+        }
+        growl = tg.GrOWL(model, **given)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        growl.attach(optimizer, steps=STEPS)
+        for number in range(STEPS):
+            if interrupted and number == STEPS // 2:
+                state = copy.deepcopy((model.state_dict(), optimizer.state_dict(), growl.state_dict()))
+                model, *_ = network("plain CNN")
+                optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+                growl = tg.GrOWL(model, **given)
+                model.load_state_dict(state[0])
+                optimizer.load_state_dict(state[1])
+                growl.load_state_dict(state[2])
+                growl.attach(optimizer, steps=STEPS)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        assert growl.progress.reached
+        runs.append(model)
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
+
+
+def test_a_fit_that_would_be_worse_is_refused_and_the_rows_go_all_the_same() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh())
+    batches = [torch.randn(30, 4) for _ in range(4)]
+    for x in batches:
+        x[:, 3] = x[:, 0]
+        x[:, 2] = x[:, 1]
+    batches[-1][:, 3] = -3 * batches[-1][:, 0]
+    batches[-1][:, 2] = -3 * batches[-1][:, 1]
+    with torch.no_grad():
+        model[0].weight[:, 2:] *= 0.1
+    growl = tg.GrOWL(
+        model, layers=["0"], min_rows=1, target=tg.Target(weights=0.6, compensate=batches), example_inputs=batches[0]
+    )
+    optimizer = still(model)
+    growl.attach(optimizer, steps=STEPS)
+    with pytest.warns(GrowlWarning, match="compensation would make the outputs worse"):
+        for _ in range(5):
+            step(model, optimizer, batches[0])
+    assert growl.progress.reached
+    assert growl.nonzero() == {"0": 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"macs": 0.5, "compensate": [1]}, "a list of at least two batches"),
+        ({"macs": 0.5, "compensate": torch.zeros(4, 2)}, "a list of at least two batches"),
+        ({"accuracy_drop": 1.0, "validate": len, "compensate": [1, 2]}, "and no accuracy_drop"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        tg.Target(**given)
+
+
+def test_several_optimizers_are_refused() -> None:
+    model, batches = redundant()
+    growl = tg.GrOWL(model, target=tg.Target(macs=0.5, compensate=batches), example_inputs=batches[0])
+    parts = [torch.optim.SGD(list(layer.parameters()), lr=0.1) for layer in (model[0], model[1:])]
+    with pytest.raises(InvalidValueError, match="compensate takes one optimizer"):
+        growl.attach(parts, steps=STEPS)
+
+
+def test_the_batches_are_no_part_of_what_a_target_is() -> None:
+    batches = [torch.zeros(2, 3), torch.ones(2, 3)]
+    assert tg.Target(macs=0.5, compensate=batches) == tg.Target(macs=0.5)
+    assert repr(tg.Target(macs=0.5, compensate=batches)) == "Target(macs=0.5, compensate=2 batches)"

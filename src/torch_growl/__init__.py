@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from torch_growl.networks.measurement import measure
     from torch_growl.networks.paths import PruningPath
     from torch_growl.networks.penalty import GrOWL
+    from torch_growl.networks.recovery import recalibrate_
     from torch_growl.networks.shrinking import compensate_, shrink
     from torch_growl.networks.storage import load, load_dense, load_program, save
     from torch_growl.networks.targets import Target
@@ -94,6 +95,7 @@ __all__ = [
     "plot_rows",
     "prox_growl",
     "prox_owl",
+    "recalibrate_",
     "register_layer",
     "row_similarity",
     "save",
@@ -126,6 +128,7 @@ _HOME = {
     "networks.diagnosis": ["doctor"],
     "networks.measurement": ["measure"],
     "networks.penalty": ["GrOWL"],
+    "networks.recovery": ["recalibrate_"],
     "networks.shrinking": ["compensate_", "shrink"],
     "networks.storage": ["load", "load_dense", "load_program", "save"],
     "networks.paths": ["PruningPath"],

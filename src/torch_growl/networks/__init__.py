@@ -17,6 +17,7 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``channels``: whole channels as rows: everything that reads a channel and everything that makes it
 * ``shrinking``: a smaller network without training: which channels go, what the rest takes over
 * ``penalty``: the GrOWL penalty and its step after the optimizer's
+* ``recovery``: normalisations estimated anew, an average of the weights, features as a guide
 * ``diagnosis``: which layers can shrink, what can be reached and what a strength does, before training
 
 Third parties: numpy, safetensors, scipy, torch.

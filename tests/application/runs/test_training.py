@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +70,7 @@ def trainer(settings: Phase, saved: list[Any], logged: list[Any], **more: Any) -
         settings,
         0,
         Accelerator(cpu=True),
-        save=saved.append,
+        save=lambda state: saved.append(copy.deepcopy(state)),
         log=logged.append,
         progress=lambda *_: None,
         layers=("0", "2"),
@@ -124,6 +125,48 @@ def test_distillation_mixes_both_losses_by_its_weight() -> None:
     assert torch.equal(
         trainer(phase(), [], [], teacher=teacher)._loss(output, Batch(((x,), {}), y)), F.cross_entropy(output, y)
     )
+
+
+def with_norm() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+RECOVERY: dict[str, dict[str, Any]] = {
+    "average": {"average": 0.9},
+    "recalibrate": {"recalibrate": True},
+    "features": {"distill_features": 2.0},
+    "all": {"average": 0.9, "recalibrate": True, "distill_features": 2.0, "distill": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", RECOVERY)
+def test_options_of_recovery_change_a_training_and_a_resumed_one_is_the_same(name: str) -> None:
+    ends = []
+    for settings, first in ((phase(), 0), (phase(**RECOVERY[name]), 0), (phase(**RECOVERY[name]), 2)):
+        teacher = with_norm().eval()
+        saved: list[Any] = []
+        logged: list[Any] = []
+        made = trainer(settings, saved, logged, teacher=teacher)
+        made.fit(with_norm(), split(), split())
+        if first:
+            state = saved[first - 1]
+            saved = []
+            made = trainer(settings, saved, logged, teacher=with_norm().eval())
+            made.fit(with_norm(), split(), split(), state=state)
+        assert not teacher[0]._forward_hooks
+        ends.append(saved[-1]["model"])
+    plain, once, resumed = ends
+    assert all(torch.equal(once[key], resumed[key]) for key in once)
+    assert any(not torch.equal(plain[key], once[key]) for key in once)
+    weights = [key for key in once if key.endswith("weight")]
+    if name == "recalibrate":
+        assert all(torch.equal(plain[key], once[key]) for key in weights)
+        data = split()
+        model = with_norm()
+        model.load_state_dict(once)
+        seen = torch.stack([x.mean(0) for x in model[0](data.x).split(50)]).mean(0).detach()
+        torch.testing.assert_close(once["1.running_mean"], seen, atol=0.2, rtol=0.2)
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_names_the_rate() -> None:

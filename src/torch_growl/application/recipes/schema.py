@@ -58,6 +58,22 @@ class Phase(Settings):
         "labels has 1 minus this weight.",
     )
     temperature: float = Field(default=2.0, gt=0, description="Temperature of the distillation loss.")
+    distill_features: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the distance from the dense network's features, the outputs of the network's children "
+        "where their shapes are the same; added to the loss.",
+    )
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay of a running average of the weights after each step, which replaces them at the end of the "
+        "training, such as 0.999; 0: none.",
+    )
+    recalibrate: bool = Field(
+        default=False, description="Estimate batch normalisations anew on 50 training batches at the end."
+    )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Phase:
@@ -238,9 +254,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Recipe:
-        if self.dense.distill:
+        if self.dense.distill or self.dense.distill_features:
             raise ValueError(
-                "dense.distill must be 0: the dense network is the teacher; set distill in a later training"
+                "dense.distill and dense.distill_features must be 0: the dense network is the teacher; set them in a "
+                "later training"
             )
         merges = self.tying.steps > 1 or self.tying_drop is not None
         if self.merge is not None and not merges:
@@ -293,6 +310,10 @@ class Recipe(Settings):
         fields["compact"] = {"full": self.compact.full}
         if self.tying.drop is None:  # as in checkpoints of earlier versions
             del fields["tying"]["drop"]
+        for phase in ("dense", "train", "merge", "retrain"):
+            for name in ("distill_features", "average", "recalibrate"):  # checkpoints of earlier versions have none
+                if fields[phase] is not None and not fields[phase][name]:
+                    del fields[phase][name]
         if training != "retrain":
             fields["retrain"] = {"form": self.retrain.form}
         if training in ("dense", "train", "given"):

@@ -1,4 +1,4 @@
-"""Those who follow a run: watchers, which show its progress, and TensorBoard's event files."""
+"""Those who follow a run: watchers, which show its progress, TensorBoard's event files, a target's record."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Silent", "Watcher", "event_log"]
+from torch_growl.networks.paths import DropProgress
+from torch_growl.networks.targets import Progress
 
+__all__ = ["Silent", "Watcher", "event_log", "target_record"]
 
 _SCORES = ("train_score", "validation_score", "train_accuracy", "validation_accuracy")  # the last two: classification
 _SCALARS = ("loss", "penalty", *_SCORES, "lr", "compression")
@@ -78,3 +80,12 @@ def event_log(folder: Path, stage: str, epochs_done: int) -> Iterator[Callable[[
         yield log
     finally:
         writer.close()
+
+
+def target_record(progress: Progress | DropProgress) -> dict[str, Any]:
+    """The state of a training with a target, for an epoch's record."""
+    names = ["of", "asked", "left", "dense", "phase", "reached"]
+    if isinstance(progress, DropProgress):
+        names += ["reference", "score", "why"]
+    found = {name: getattr(progress, name) for name in names}
+    return {name: None if value != value else value for name, value in found.items()}  # NaN: not known yet

@@ -195,7 +195,7 @@ def _fit(
             layers=run.layers,
             side=run.side,
             counts=counts,
-            teacher=run.trained("dense") if phase.distill else None,
+            teacher=run.trained("dense") if phase.distill or phase.distill_features else None,
             task=run.task,
             reading=run.reading,
             test_size=run.testing["size"],

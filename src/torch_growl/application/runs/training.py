@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -20,16 +21,18 @@ from torch.utils.data import Dataset, IterableDataset
 
 from torch_growl.application.data import IN_PROCESS, Reading, batches, steps_in
 from torch_growl.application.recipes import Phase, training_seed
+from torch_growl.application.runs.listeners import target_record
 from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task
 from torch_growl.errors import DataError, GrowlError, first_line
 from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
-from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL
-from torch_growl.networks.targets import Progress
+from torch_growl.networks.recovery import FeatureDistance, WeightAverage, recalibrate_
 from torch_growl.networks.tying import existing_tying
 
 __all__ = ["Trainer", "evaluate", "standard_error"]
+
+_RECALIBRATED = 50  # training batches at most
 
 
 _PARTS = 20  # of a split, for the standard error of a metric
@@ -155,6 +158,8 @@ class Trainer:
     reading: Reading = IN_PROCESS
     test_size: int = 500
     norms: dict[str, list[Tensor]] = field(default_factory=dict)
+    _average: WeightAverage | None = field(default=None, init=False)
+    _features: FeatureDistance | None = field(default=None, init=False)
 
     def fit(
         self,
@@ -185,8 +190,13 @@ class Trainer:
             growl.attach(optimizer, steps=self.phase.epochs * steps)
         elif growl is not None:
             growl.attach(optimizer, every=cast(Any, every), steps_per_epoch=steps, warmup=math.ceil(warmup * steps))
+        self._average = WeightAverage(model, self.phase.average) if self.phase.average else None
+        if self.phase.distill_features and self.teacher is not None:
+            self._features = FeatureDistance(model, self.teacher)
         first = 0
         if state is not None:
+            if self._average is not None:
+                self._average.load_state_dict(state["average"])
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             if growl is not None:
@@ -204,6 +214,8 @@ class Trainer:
                     f"stage {self.stage}: the loss is {loss} in epoch {epoch + 1}; lower {self.stage}.lr "
                     f"(now {self.phase.lr:g}) or growl.strength"
                 )
+            if epoch + 1 == self.phase.epochs:
+                self._finish(model, growl, self._batches(train, size, self.seed, steps))
             self._record_norms(model)
             seconds += time.perf_counter() - started
             # First the log: a kill between the two leaves one record too many, which resuming deletes.
@@ -216,7 +228,7 @@ class Trainer:
                     **self._scores(score, model, validation),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
-                    **({"target": _target_record(growl.progress)} if growl is not None and target else {}),
+                    **({"target": target_record(growl.progress)} if growl is not None and target else {}),
                     **(existing_tying(model, self.layers, self.side).counts() if self.counts is None else self.counts),
                 }
             )
@@ -226,6 +238,7 @@ class Trainer:
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "growl": None if growl is None else growl.state_dict(),
+                    **({} if self._average is None else {"average": self._average.state_dict()}),
                     "norms": self.norms,
                     "seconds": seconds,
                 }
@@ -262,12 +275,26 @@ class Trainer:
             wrapped.zero_grad()
             self.accelerator.backward(loss)
             wrapped.step()
+            if self._average is not None:
+                self._average.update()
             total += loss.detach()
             with torch.no_grad():
                 sums = sums + self.task.sums(output, batch.labels)
             if step % 20 == 0 or step + 1 == steps:
                 self.progress(epoch + 1, step + 1, steps, float(total) / (step + 1))
         return float(total) / steps, self.task.score(sums)
+
+    def _finish(self, model: nn.Module, growl: GrOWL | None, train: Iterator[Any]) -> None:
+        """Replace the weights by their average, and estimate batch normalisations anew, if that is asked for."""
+        if self._average is not None:
+            self._average.write_()
+            if growl is not None:
+                growl.average_(model)
+        if self.phase.recalibrate:
+            some = [self.task.read(found).to(self.accelerator.device) for found in islice(train, _RECALIBRATED)]
+            recalibrate_(model, [batch.example_inputs for batch in some])
+        if self._features is not None:
+            self._features.remove()
 
     def _batches(self, train: Dataset[Any], size: int, seed: int, steps: int) -> Iterator[Any]:
         """Yield the batches of an epoch; an iterable dataset that ends before the last step begins again."""
@@ -301,14 +328,13 @@ class Trainer:
                 f"{self.task.classes(output)} outputs: {first_line(error)}"
             ) from error
         share, temperature = self.phase.distill, self.phase.temperature
-        if not share or self.teacher is None:
+        if self.teacher is None:
             return loss
         with torch.no_grad():
             wanted = self.task.output(call(self.teacher, batch.inputs))
-        distance = self.task.distance(output, wanted, temperature)
-        return (
-            1 - share
-        ) * loss + share * temperature**2 * distance  # the squared temperature keeps the scale of gradients
+        if share:  # the squared temperature keeps the scale of gradients
+            loss = (1 - share) * loss + share * temperature**2 * self.task.distance(output, wanted, temperature)
+        return loss if self._features is None else loss + self.phase.distill_features * self._features.value()
 
     def _record_norms(self, model: nn.Module) -> None:
         if self.stage != "train":
@@ -316,11 +342,3 @@ class Trainer:
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
                 self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
-
-
-def _target_record(progress: Progress | DropProgress) -> dict[str, Any]:
-    names = ["of", "asked", "left", "dense", "phase", "reached"]
-    if isinstance(progress, DropProgress):
-        names += ["reference", "score", "why"]
-    found = {name: getattr(progress, name) for name in names}
-    return {name: None if value != value else value for name, value in found.items()}  # NaN: not known yet

@@ -1,0 +1,80 @@
+"""The distance of a network's features from those of a teacher, in the parts whose outputs have the same shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.layers import plain_model
+
+__all__ = ["FeatureDistance"]
+
+
+class FeatureDistance:
+    """Compares the outputs of a network's parts, its children, with those of the parts of the same names in a teacher.
+
+    Parts whose outputs are no tensors, or of other shapes in the two networks, and the last part, whose outputs are
+    the network's, are left out. Every example's features are scaled to length 1, so that parts count alike.
+
+    Args:
+        student: the network that is trained.
+        teacher: the network whose features are wanted; it is to be called on the same inputs.
+
+    Raises:
+        InvalidValueError: the networks have no two parts of the same name.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        mine, theirs = dict(plain_model(student).named_children()), dict(plain_model(teacher).named_children())
+        names = [name for name in mine if name in theirs][:-1]
+        if not names:
+            raise InvalidValueError(
+                "the network and its teacher have no two parts (children) of the same names, whose features could be "
+                "compared"
+            )
+        self._found: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        self._handles: list[RemovableHandle] = []
+        for found, parts in zip(self._found, (mine, theirs), strict=True):
+            for name in names:
+                self._handles.append(parts[name].register_forward_hook(_keeping(found, name)))
+
+    def value(self) -> Tensor:
+        """The mean squared distance in the last calls of both networks; 0 ≤ value ≤ 4.
+
+        Raises:
+            InvalidValueError: no part has outputs of the same shape in both networks.
+        """
+        mine, theirs = self._found
+        terms = [
+            (_directions(own) - _directions(theirs[name])).square().sum(1).mean()
+            for name, own in mine.items()
+            if name in theirs and own.shape == theirs[name].shape
+        ]
+        mine.clear()
+        theirs.clear()
+        if not terms:
+            raise InvalidValueError("no part of the network has features of the same shape as its teacher's")
+        return torch.stack(terms).mean()
+
+    def remove(self) -> None:
+        """Take the hooks off both networks."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _keeping(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1:
+            found[name] = output
+
+    return keep
+
+
+def _directions(features: Tensor) -> Tensor:
+    return F.normalize(features.flatten(1).float(), dim=1)

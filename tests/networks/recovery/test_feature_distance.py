@@ -1,0 +1,65 @@
+"""Features are compared where their shapes allow it, example by example, whatever their scale."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.recovery import FeatureDistance
+
+
+def networks() -> tuple[nn.Sequential, nn.Sequential, torch.Tensor]:
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 6), nn.Linear(6, 3))
+    teacher = nn.Sequential(nn.Linear(4, 7), nn.Linear(7, 6), nn.Linear(6, 3))
+    return student, teacher, torch.randn(8, 4)
+
+
+def test_it_is_the_mean_squared_distance_of_directions_where_shapes_are_the_same() -> None:
+    student, teacher, x = networks()
+    distance = FeatureDistance(student, teacher)
+    student(x)
+    teacher(x)
+    mine, theirs = (F.normalize(net[1](net[0](x)), dim=1) for net in (student, teacher))
+    wanted = (mine - theirs).square().sum(1).mean()
+    student(x)
+    teacher(x)
+    found = distance.value()
+    torch.testing.assert_close(found, wanted)
+    found.backward()
+    assert student[1].weight.grad is not None
+    assert student[2].weight.grad is None, "the last part's outputs are the network's"
+
+
+def test_a_network_has_no_distance_from_itself_scaled() -> None:
+    student, _, x = networks()
+    teacher = copy.deepcopy(student)
+    with torch.no_grad():
+        teacher[0].weight.mul_(3)
+        teacher[0].bias.mul_(3)
+    distance = FeatureDistance(student, teacher)
+    student(x)
+    teacher(x)
+    found = distance.value()
+    assert 0 <= found < 0.5
+    distance.remove()
+    assert not student[0]._forward_hooks
+    assert not teacher[1]._forward_hooks
+
+
+def test_networks_without_common_features_are_refused() -> None:
+    student, teacher, x = networks()
+    with pytest.raises(InvalidValueError, match="no two parts"):
+        FeatureDistance(nn.Linear(4, 3), teacher)
+    other = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 9), nn.Linear(9, 3))
+    distance = FeatureDistance(student, other)
+    with torch.no_grad():
+        student(x[:4])
+        other(x)
+    with pytest.raises(InvalidValueError, match="features of the same shape"):
+        distance.value()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import torch_growl as tg
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.recovery import FeatureDistance
 
@@ -50,6 +51,24 @@ def test_a_network_has_no_distance_from_itself_scaled() -> None:
     distance.remove()
     assert not student[0]._forward_hooks
     assert not teacher[1]._forward_hooks
+
+
+def test_of_a_compact_network_the_channels_that_were_kept_are_compared() -> None:
+    torch.manual_seed(0)
+    teacher, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 4)).eval(), torch.randn(5, 3, 4, 4)
+    with torch.no_grad():
+        teacher[2].weight[:, 4:12] = 0  # all that reads channels 1 and 2
+    student = tg.compact(teacher, x)
+    assert student[0].out_channels == 6
+    distance = FeatureDistance(student, teacher)
+    with torch.no_grad():
+        student(x)
+        teacher(x)
+        assert distance.value() < 1e-6
+        student[0].weight[3] += 1
+        student(x)
+        teacher(x)
+        assert distance.value() > 1e-3
 
 
 def test_networks_without_common_features_are_refused() -> None:

@@ -96,7 +96,7 @@ class ProximalStep(Protocol):
 
     @property
     def layers(self) -> Weights:
-        """What it shrinks."""
+        """The layers that it shrinks."""
 
     def __call__(self, lrs: Sequence[Rate], strengths: Sequence[float], scale_free: bool) -> list[str]:
         """Shrink the rows.

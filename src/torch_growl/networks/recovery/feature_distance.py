@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.errors import InvalidValueError
-from torch_growl.networks.layers import plain_model
+from torch_growl.networks.compaction import recorded
+from torch_growl.networks.layers import plain_model, registered_kind
 
 __all__ = ["FeatureDistance"]
 
@@ -20,7 +21,8 @@ class FeatureDistance:
     """Compares the outputs of a network's parts, its children, with those of the parts of the same names in a teacher.
 
     Parts whose outputs are no tensors, or of other shapes in the two networks, and the last part, whose outputs are
-    the network's, are left out. Every example's features are scaled to length 1, so that parts count alike.
+    the network's, are left out. Of a compact network's layers, the teacher's channels that were kept are compared.
+    Every example's features are scaled to length 1, so that parts count alike.
 
     Args:
         student: the network that is trained.
@@ -38,11 +40,16 @@ class FeatureDistance:
                 "the network and its teacher have no two parts (children) of the same names, whose features could be "
                 "compared"
             )
+        structure = recorded(plain_model(student))
+        kept = {cut.name: cut.kept for cut in (structure.layers if structure else ()) if cut.kept is not None}
         self._found: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         self._handles: list[RemovableHandle] = []
-        for found, parts in zip(self._found, (mine, theirs), strict=True):
-            for name in names:
-                self._handles.append(parts[name].register_forward_hook(_keeping(found, name)))
+        for name in names:
+            keep = _keeping(self._found[0], name)
+            self._handles.append(mine[name].register_forward_hook(keep))
+            dim = registered_kind(theirs[name]).channel_dim if name in kept else 0
+            keep = _keeping(self._found[1], name, dim, kept.get(name))
+            self._handles.append(theirs[name].register_forward_hook(keep))
 
     def value(self) -> Tensor:
         """The mean squared distance in the last calls of both networks; 0 ≤ value ≤ 4.
@@ -68,10 +75,13 @@ class FeatureDistance:
             handle.remove()
 
 
-def _keeping(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+def _keeping(
+    found: dict[str, Tensor], name: str, dim: int = 0, kept: Sequence[int] | None = None
+) -> Callable[[nn.Module, Any, Any], None]:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1:
-            found[name] = output
+            index = None if kept is None else torch.tensor(list(kept), device=output.device)
+            found[name] = output if index is None else output.index_select(dim, index)
 
     return keep
 

@@ -58,6 +58,10 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/penalty/capturable_step.py",
     ],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],
+    "networks/targets/test_compensated_target.py": [
+        "networks/targets/control.py",
+        "networks/penalty/penalised_network.py",
+    ],
     "networks/targets/test_every_loop.py": ["networks/targets/control.py"],
 }
 

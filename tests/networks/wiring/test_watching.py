@@ -114,3 +114,19 @@ def test_the_outputs_of_a_module_that_pads_read_its_inputs() -> None:
     pairs = {tuple(pair) for pair in found.reads.tolist()}
     assert {(own, place) for own, place in zip(made.tolist(), read[1:5].tolist(), strict=True)} <= pairs
     assert found.numbered["between"].outputs.tolist() == read.tolist()
+
+
+class PadsInside(nn.Module):
+    """A block with a layer that pads its shortcut in its own forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, 1, 1))[:, [0, 5, 0, 5, 0, 5]] + self.layer(x)
+
+
+def test_code_that_pads_in_a_module_with_layers_is_named() -> None:
+    found = wired(nn.Sequential(nn.Conv2d(2, 4, 1), PadsInside(), nn.Conv2d(6, 3, 1)), 2, 2, 3, 3)
+    assert found.reasons["1.layer"].endswith("must stay as it is; 1 pads channels: write this as a module of its own")

@@ -83,6 +83,7 @@ class Recording:
         pins: identities that must stay, and why.
         resizes: tensors that modules shaped themselves.
         numbered: modules without parameters that pad or slice channels by number.
+        padded: modules with parameters that pad channels in code of their own.
         group_norms: group normalisations by name: identities of their channels, and the number of groups.
         normalised: normalisations of torch without parameters and buffers by name: identities of their channels; None
             where they differ between calls.
@@ -104,6 +105,7 @@ class Recording:
     pins: list[tuple[Tensor, str]] = field(default_factory=list)
     resizes: list[Resize] = field(default_factory=list)
     numbered: dict[str, NumberedChannels] = field(default_factory=dict)
+    padded: list[str] = field(default_factory=list)
     group_norms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     normalised: dict[str, Tensor | None] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)

@@ -166,6 +166,7 @@ class Watch(TorchDispatchMode):
             Identities for the new channels; None where they must stay.
         """
         if self.module not in self._bare:
+            self.recording.padded += [self.place] * bool(new)
             return None
         self._by_number.setdefault(self.module, []).append(ids := self.recording.fresh(new))
         return ids

@@ -175,7 +175,8 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
             reasons[name] = "it is not called (unused, or its weight is read by other code)"
         elif pinned[outputs[name]].all():
             known = (why[c] for c in outputs[name].tolist() if c in why)
-            reasons[name] = next(known, "its output meets a tensor that must stay as it is")
+            padded = f"; {found.padded[0]} pads channels: write this as a module of its own" if found.padded else ""
+            reasons[name] = next(known, f"its output meets a tensor that must stay as it is{padded}")
     reads = torch.cat([torch.empty((0, 2), dtype=torch.int64), *found.reads])
     return Wiring(
         count,

@@ -19,6 +19,7 @@ from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.measurement import measure
+from torch_growl.networks.targets import layer_timings
 
 AIMED: dict[str, Any] = {
     "dense.epochs": 1,
@@ -108,6 +109,38 @@ def test_the_command_takes_a_target_and_says_what_is_left_with_and_without_ties(
     assert f"; {target['pruned']:,} (" in said
     assert "before tying" in said
     assert "% left, 38.3 % asked" in said
+    table = shown[: shown.index("dense ")].splitlines()  # before the first training
+    assert table[0].split() == ["can", "be", "left", "at", "least", "at", "most,", "below"]
+    assert [line.split()[0] for line in table[1:5]] == ["weights", "macs", "bytes", "file_bytes"]
+    assert table[3].split()[-1] == f"{target['dense']:,}"
+    assert int(table[3].split()[1].replace(",", "")) < 1_000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the target is not reached")  # on a busy machine
+def test_the_command_takes_a_latency_and_times_the_compact_network_at_the_end(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_timings, "_SECONDS", 0.03)  # of each measurement
+    few = [
+        "dense.epochs=1",
+        "train.epochs=2",
+        "retrain.epochs=1",
+        "tying.method=none",
+        "model.options.hidden=[600,300]",
+    ]
+    settings = [part for setting in (*few, "measure.repeats=3", "threads=1") for part in ("--set", setting)]
+    out, asked = tmp_path / "run", ["--target", "latency_ms=0.5", "--target", "batch=256"]
+    status, shown, err = growl(capsys, "run", "digits", "--out", str(out), *asked, *settings)
+    assert status == 0, err
+    target = RunFolder(out).result()["target"]
+    assert (target["of"], target["dense"] * 0.5) == ("latency_ms", pytest.approx(target["asked"], rel=1e-3))
+    assert 0.5 < target["left"] / target["asked"] < 1.5  # a busy machine's times
+    assert target["reached"] == (target["left"] <= 1.05 * target["asked"])
+    assert "ms are left" in " ".join(shown.split())
+    status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "small"), "--target", "latency_ms=0.01")
+    assert (status, len(err.strip().splitlines())) == (2, 1)
+    assert "latency_ms are left" in err
 
 
 def test_a_target_that_cannot_be_met_is_refused_before_anything_is_written(

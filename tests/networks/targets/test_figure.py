@@ -59,13 +59,22 @@ def test_the_bytes_that_are_counted_are_those_of_the_dense_file(net: Net, dtype:
 
 def test_a_real_network_replaces_those_that_contradict_it_and_those_that_are_near() -> None:
     figure = Figure(network(), X, Target(file_bytes=0.5))
-    figure.load_state([(100, 50), (200, 80), (300, 120)])
+    figure.load_state({"whole": 200, "points": [(100, 50), (200, 80), (300, 120)]})
     figure._add(250, 70)  # less than at 200
-    assert figure.state() == [(100, 50), (250, 70), (300, 120)]
+    assert figure.state()["points"] == [(100, 50), (250, 70), (300, 120)]
     figure._add(252, 75)
-    assert figure.state() == [(100, 50), (252, 75), (300, 120)]
+    assert figure.state()["points"] == [(100, 50), (252, 75), (300, 120)]
     figure._add(400, 100)
-    assert figure.state() == [(100, 50), (252, 75), (400, 100)]
+    assert figure.state()["points"] == [(100, 50), (252, 75), (400, 100)]
+
+
+def test_a_resumed_training_asks_for_a_share_of_the_time_that_was_measured_first() -> None:
+    first, again = (Figure(network(), X, Target(latency_ms=0.99, batch=512)) for _ in range(2))
+    again.whole *= 1.5  # the machine is slower now
+    again.load_state(first.state())
+    assert (again.whole, again.asked, again.aim) == (first.whole, first.asked, first.aim)
+    assert again._source is not None
+    assert again._source.whole == first.whole
 
 
 def test_a_target_that_the_dtype_alone_meets_is_refused() -> None:

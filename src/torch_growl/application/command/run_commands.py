@@ -66,6 +66,8 @@ def run(
     watcher = TerminalWatcher(console)
     made = Run(folder, chosen, data_dir=data, watcher=watcher)
     made.check_task()
+    if chosen.target is not None:
+        show_line("\n".join(made.reach()))
     with folder.claimed(chosen, resume=resume):
         _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
 

@@ -20,6 +20,7 @@ from torch_growl.application.runs.training import evaluate, standard_error
 from torch_growl.application.tasks import Batch, build_task
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
+from torch_growl.networks.diagnosis import doctor
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.storage import load
 from torch_growl.networks.tying import Tying, tie_, untie_
@@ -127,6 +128,14 @@ class Run:
                 f"train.epochs = {phase.epochs} and train.batch_size = {phase.batch_size} make {steps} optimizer "
                 f"steps, which do not fit the target: {error}"
             ) from error
+
+    def reach(self) -> list[str]:
+        """The least and the most that a target of this network can ask for, as the lines of a table."""
+        growl, target = self.recipe.growl, self.recipe.target or {}
+        timed = "latency_ms" in target and (target.get("batch", 1), target.get("runtime", "eager")) == (1, "eager")
+        least = growl.min_rows if growl else 1
+        how: dict[str, Any] = {"layers": self.layers, "side": self.side, "min_rows": least, "latency": timed}
+        return doctor(self.network(), self.example(), **how).feasibility.table()
 
     def penalty(self, model: nn.Module, dense: nn.Module | None = None) -> GrOWL | None:
         """Build the recipe's penalty on a network on CPU; None if the recipe has none.

@@ -70,7 +70,15 @@ class Feasibility:
     obstacle: str = ""
 
     def lines(self) -> list[str]:
-        """The table, and a sentence for each holder; a line of the table has at most 80 columns."""
+        """The table, and a sentence for each holder."""
+        return self.table() + [
+            f"{holder.layer or '(root)'} holds {holder.weight_share:.0%} of the least weights and "
+            f"{holder.mac_share:.0%} of the least MACs: {holder.reason}"
+            for holder in self.holders
+        ]
+
+    def table(self) -> list[str]:
+        """The lines of the table, each of at most 80 columns."""
         if self.obstacle:
             return [f"What can be left is not known: {self.obstacle}"]
         rows = [
@@ -79,14 +87,9 @@ class Feasibility:
         ]
         titles = ("can be left", "at least", "", "at most, below")
         widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(4)]
-        lines = [
+        return [
             f"{of:<{widths[0]}}  {least:>{widths[1]}}  {share:>{widths[2]}}  {dense:>{widths[3]}}"
             for of, least, share, dense in (titles, *rows)
-        ]
-        return lines + [
-            f"{holder.layer or '(root)'} holds {holder.weight_share:.0%} of the least weights and "
-            f"{holder.mac_share:.0%} of the least MACs: {holder.reason}"
-            for holder in self.holders
         ]
 
 

@@ -169,13 +169,17 @@ class Figure:
         ]
         self._points = sorted([*self._points, (estimate, real)])
 
-    def state(self) -> list[tuple[float, float]]:
-        """The real networks so far, for a resumed run: plain values."""
-        return list(self._points)
+    def state(self) -> dict[str, Any]:
+        """The dense network's figure and the real networks so far, for a resumed run: plain values."""
+        return {"whole": self.whole, "points": list(self._points)}
 
-    def load_state(self, state: list[tuple[float, float]]) -> None:
-        """Load a state."""
-        self._points = [(float(estimate), float(figure)) for estimate, figure in state]
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Load a state; a share asked for is one of the dense network's figure then, which may be another time now."""
+        self._points = [(float(estimate), float(figure)) for estimate, figure in state["points"]]
+        if self._source is not None:
+            self.whole = self._source.whole = float(state["whole"])
+            self.asked = self.target.amount(self.whole)
+            self.aim = self.asked * self._source.aim
 
 
 def without_rows(model: nn.Module, gone: Mapping[str, Flags]) -> nn.Module:

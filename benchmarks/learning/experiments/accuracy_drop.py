@@ -5,13 +5,14 @@ kept. ``--task mnist`` is the same on MNIST, with a result of its own.
 
 For each seed a network is trained. From its weights start 20 trainings with fixed targets, of as many steps each, and
 one training with the accuracy drop, of twice as many: a tenth of the grid's steps. SGD, random batches of 64, a
-learning rate on a cosine to 0, one CPU thread. Scores are per cent of the validation split, which no training sees; the
-test split is only read at the end.
+learning rate on a cosine to 0, one CPU thread. Scores are per cent of the validation split, which no training sees, and
+the search has their standard error; the test split is only read at the end.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,12 +122,14 @@ def to_share(task: Task, share: float, seed: int, folder: Path) -> dict[str, Any
 def searched(task: Task, seed: int, folder: Path) -> dict[str, Any]:
     """Search from the dense network for the smallest network within the drop."""
     splits, model = task.load(folder), copy.deepcopy(dense(task, seed, folder))
-    target = tg.Target(accuracy_drop=task.drop, validate=lambda network: points(network, splits))
+    p, n = points(model, splits) / 100, len(splits.validation)  # type: ignore[arg-type]
+    error = 100 * math.sqrt(p * (1 - p) / n)
+    target = tg.Target(accuracy_drop=task.drop, validate=lambda network: points(network, splits), standard_error=error)
     growl = tg.GrOWL(model, target=target, example_inputs=example_of(splits), min_rows=2)
     train(model, splits, 2 * task.steps, seed + 100, growl)
     found: Any = growl.progress
     trials = [[point.step, point.weights, point.score, point.good] for point in found.points]
-    said = {"reference": found.reference, "reached": found.reached, "why": found.why}
+    said = {"standard_error": error, "reference": found.reference, "reached": found.reached, "why": found.why}
     return {"steps": 2 * task.steps, "trials": trials, **said, **outcome(model, splits)}
 
 

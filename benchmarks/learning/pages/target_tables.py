@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, spread
 from benchmarks.harness.pages import DOCS, Page, where_measured
+from benchmarks.learning.experiments.latency_target import middle
 
 __all__ = ["PAGE", "main"]
 
@@ -116,6 +117,40 @@ def drops() -> str:
     return markdown(["", "weights", "validation %", "test %", "steps"], rows)
 
 
+def latencies() -> str:
+    """Return the time of the compact network of every training to half of the dense one's."""
+    rows = []
+    for one in results.load("latency_target")["trainings"]:
+        name = f"{one['network']}, {one['runtime']}, {one['batch']} at a time"
+        if "refused" in one:
+            rows.append([name, *4 * ["–"], "refused: it takes longer with the least rows"])
+            continue
+        share = middle(one)
+        off = f"{100 * (share / one['asked'] - 1):+.1f} %".replace("-", "−")
+        ms = [f"{one[key]:.3f}" for key in ("dense_ms", "compact_ms")]
+        rows.append([name, f"{one['counted']:.1%}", *ms, f"{share:.1%}", off])
+    head = [
+        "half of the time of",
+        "at the training's end",
+        "dense, ms",
+        "compact, ms",
+        "afterwards",
+        "off what was asked",
+    ]
+    return markdown(head, rows)
+
+
+def from_path() -> str:
+    """Return the accuracy of trainings that begin anew, or with the path of a search."""
+    found = results.load("from_path")["trainings"]
+    rows = []
+    for steps in dict.fromkeys(one["steps"] for one in found):
+        of = {way: [one["test"] for one in found if (one["way"], one["steps"]) == (way, steps)] for way in _PATHS}
+        rows.append([f"{steps} steps", *(spread(of[way], 2) for way in _PATHS)])
+    return markdown(["test %", *_PATHS.values()], rows)
+
+
+_PATHS = {"anew": "anew", "path": "with the path", "path and network": "with the path, from the search's network"}
 _START = {"scratch": "from scratch", "trained": "from trained weights"}
 
 
@@ -138,6 +173,10 @@ PAGE = Page(
         "beside": beside,
         "where-drops": lambda: where_measured(results.load("accuracy_drop-mnist")),
         "drops": drops,
+        "latencies": latencies,
+        "where-latencies": lambda: where_measured(results.load("latency_target")),
+        "from-path": from_path,
+        "where-from-path": lambda: where_measured(results.load("from_path")),
     },
 )
 

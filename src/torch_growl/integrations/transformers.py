@@ -205,7 +205,7 @@ def _own_forward(model: nn.Module) -> Iterator[None]:
 def save_pretrained(small: nn.Module, folder: str | os.PathLike[str], *, dtype: str | None = None) -> None:
     """Write a compact network of transformers as a folder that :func:`from_pretrained` loads.
 
-    The folder holds the network's own config, its generation config and the compact file ``growl.safetensors``; save
+    The folder has the network's own config, its generation config and the compact file ``growl.safetensors``; save
     the tokenizer beside them as ever. transformers' own ``from_pretrained`` refuses the folder with an error that names
     this module's.
 

@@ -31,8 +31,9 @@ __all__ = [
 
 _PRETRAINED = (
     "the layers of a compact network have other sizes than its class makes, so from_pretrained does not load what "
-    "save_pretrained writes; use torch_growl.save(small, path) and load(path, model) onto a network built from its "
-    "config, or load_dense(path, model).save_pretrained(folder) for the original sizes"
+    "save_pretrained writes; use torch_growl.integrations.transformers.save_pretrained(small, folder) and its "
+    "from_pretrained(folder), or torch_growl.save(small, path) and load(path, model), or for the original sizes "
+    "load_dense(path, model).save_pretrained(folder)"
 )
 Form = Literal["full", "local", "none"]
 RECORD = "_growl_structure"

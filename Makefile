@@ -33,7 +33,7 @@ tests: $(VENV)/.installed
 
 # The site is built from nothing but this checkout; a warning or a broken link is an error.
 docs: $(VENV)/.installed
-	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 	$(BIN)/python -m docs_build.links site
 
 # Torch goes first: what follows must find the pinned CPU build, never look for a newer one.

@@ -16,6 +16,9 @@ PAGES = sorted(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore", "error::torch_growl.errors.GrowlWarning"
+)  # the trainers have warnings of their own
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -49,6 +49,16 @@ exec(sys.stdin.read())
 x = torch.randn(50, 12)
 torch.testing.assert_close(small.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-5)
 print(sum(p.numel() for p in small.parameters()), sum(p.numel() for p in build_model().parameters()))
+for name in tg.__all__:
+    getattr(tg, name)
+for shown in (tg.doctor(model, x), tg.structure_of(small), tg.measure(small, x)):
+    assert str(shown)
+try:
+    tg.plot_rows(build_model())
+except tg.GrowlError as error:
+    assert "matplotlib" in str(error) and "\\n" not in str(error)
+else:
+    raise AssertionError("there is no matplotlib")
 print(*sorted({name.split(".")[0] for name in sys.modules}))
 """
 

@@ -219,3 +219,27 @@ def test_networks_made_under_inference_mode_can_be_trained(name: str, built_insi
     small(example()).sum().backward()
     torch.optim.SGD(small.parameters(), lr=0.1).step()
     assert all(parameter.grad is not None for parameter in small.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torchao", "ignore::UserWarning:torchao")
+def test_quantized_weights_are_refused_by_name_where_their_values_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 3))
+    quantize_(model, Int8WeightOnlyConfig())
+    before = dict(model.named_parameters())
+    calls: list[Callable[[], object]] = [
+        lambda: tg.compact(model, example()),
+        lambda: tg.measure(model, example()),
+        lambda: tg.save(model, tmp_path / "f"),
+        lambda: tg.shrink(model, [example(), example()], tg.Target(macs=0.5)),
+    ]
+    for call in calls:
+        with pytest.raises(
+            LayerError, match=r"layer '0' of \w+ \(Linear\) has its weight .* Int8Tensor.*quantize the result"
+        ):
+            call()
+    assert all(value is before[name] for name, value in model.named_parameters())
+    assert not (tmp_path / "f").exists()

@@ -93,7 +93,7 @@ def compact(
         >>> torch.allclose(small(x), model(x), atol=1e-6)
         True
     """
-    check_network("model", model)
+    check_network("model", model, values=True)
     check_number("tolerance", tolerance, above=0, below=1)
     check_count("round_to", round_to)
     examples = split_examples(example_inputs)

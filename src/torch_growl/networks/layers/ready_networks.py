@@ -12,12 +12,12 @@ from torch.nn.parameter import is_lazy
 
 from torch_growl.arguments import check_type
 from torch_growl.errors import InvalidTypeError, LayerError
-from torch_growl.networks.sharding import is_flat, reshard_, sharded_modules
+from torch_growl.networks.sharding import is_flat, is_sharded, reshard_, sharded_modules
 
 __all__ = ["check_network", "outside_inference_mode"]
 
 
-def check_network(name: str, model: Any) -> nn.Module:
+def check_network(name: str, model: Any, *, values: bool = False) -> nn.Module:
     """Check that an argument is a network of Python modules whose parameters and buffers have values.
 
     Weights that FSDP2 has gathered for a run are given back: the shards are the parameters.
@@ -25,11 +25,12 @@ def check_network(name: str, model: Any) -> nn.Module:
     Args:
         name: the argument, as the user knows it.
         model: what was given; not modified.
+        values: whether the values of its weights are read, which quantized weights do not show.
 
     Raises:
         InvalidTypeError: it is no module, or a part of it is TorchScript.
         LayerError: a parameter or buffer is not initialised yet, or is on the meta device, or the network is wrapped
-            in FSDP1.
+            in FSDP1; with ``values``, a weight is quantized.
     """
     check_type(name, model, nn.Module)
     for where, module in model.named_modules():
@@ -54,6 +55,11 @@ def check_network(name: str, model: Any) -> nn.Module:
                 raise LayerError(
                     f"{place} ({kind}) has its {key} on the meta device, without values; give it memory with "
                     "model.to_empty(device=...) and load its weights before this"
+                )
+            if values and hasattr(value, "__tensor_flatten__") and not is_sharded(value):
+                raise LayerError(
+                    f"{place} ({kind}) has its {key} in another tensor, of type {type(value).__name__}, as quantized "
+                    "networks have; compact, measure and save the network first, and quantize the result"
                 )
     reshard_(sharded_modules(model))
     return model  # type: ignore[no-any-return]

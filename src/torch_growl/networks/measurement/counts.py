@@ -120,7 +120,7 @@ def measure(
     sizes = [check_count("batch_sizes", size) for size in batch_sizes]
     check_count("repeats", repeats)
     check_count("warmup", warmup, least=0)
-    network = plain_copy(check_network("model", model)).eval()
+    network = plain_copy(check_network("model", model, values=True)).eval()
     parameters = {id(p): p for p in network.parameters()}
     buffers = {id(b): b for b in network.buffers()}
     times: dict[str, float] = {}

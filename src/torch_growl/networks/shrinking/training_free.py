@@ -67,7 +67,7 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0)
         >>> sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in model.parameters())
         True
     """
-    check_network("model", model)
+    check_network("model", model, values=True)
     check_type("target", target, Target)
     check_choice("target", target.of, _COUNTED)
     check_number("least", least, least=0, below=1)

@@ -83,7 +83,7 @@ def save(
         ...     dense.stat().st_size > 2 * compact.stat().st_size
         True
     """
-    check_network("small", small)
+    check_network("small", small, values=True)
     if dtype is not None:
         check_choice("dtype", dtype, FILE_DTYPES)
     small = plain_model(small)

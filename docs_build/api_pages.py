@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch_growl as tg
 
@@ -14,6 +13,7 @@ __all__ = ["MODULES", "api_pages", "navigation", "overview"]
 TITLES = {
     "networks.penalty": "The penalty",
     "networks.targets": "Targets",
+    "networks.paths": "A target's path",
     "networks.diagnosis": "Before training",
     "networks.tying": "Tied rows",
     "networks.compaction": "The compact network",
@@ -30,10 +30,7 @@ TITLES = {
 }
 
 # Modules that users import by path, each a page.
-MODULES = sorted(
-    f"torch_growl.integrations.{path.stem}"
-    for path in (Path(inspect.getfile(tg)).parent / "integrations").glob("[a-z]*.py")
-)
+MODULES = ["torch_growl.integrations.lightning", "torch_growl.integrations.transformers"]
 
 
 def groups() -> Iterator[tuple[str, list[str]]]:

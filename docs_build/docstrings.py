@@ -13,8 +13,12 @@ __all__ = ["PublicDocstrings", "as_markdown"]
 
 
 def as_markdown(text: str) -> str:
-    """Return a docstring with ``:func:`name``` as a link where the name is public, and as code otherwise."""
+    """Return a docstring as Markdown of the API pages.
+
+    ``:func:`name``` becomes a link where the name is public, code otherwise; ``docs/page.md`` becomes a link.
+    """
     text = re.sub(r"^(\s*)Example:$", r"\1Examples:", text, flags=re.MULTILINE)
+    text = re.sub(r"``docs/([\w-]+)\.md``|(?<![\w/`])docs/([\w-]+)\.md", r"[docs/\1\2.md](../\1\2.md)", text)
     return re.sub(r":(?:func|class|mod|meth|attr|exc):`~?([^`]+)`", _link, text)
 
 

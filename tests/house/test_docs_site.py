@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +60,9 @@ def test_roles_in_docstrings_are_links() -> None:
         "docs_build.docstrings", reason="the extra docs is not installed", exc_type=ImportError
     )
     text = docstrings.as_markdown(
-        "See :func:`compact`, :meth:`GrOWL.attach`, :func:`torch.cat`.\n\nExample:\n    >>> 1\n"
+        "See :func:`compact`, :meth:`GrOWL.attach`, :func:`torch.cat`, ``docs/trust.md``.\n\nExample:\n    >>> 1\n"
     )
+    assert "[docs/trust.md](../trust.md)" in text
     assert "[`compact`][torch_growl.compact]" in text
     assert "[`GrOWL.attach`][torch_growl.GrOWL]" in text
     assert "`torch.cat`" in text
@@ -91,3 +93,18 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<h1 id="c"></h1><script src="https://f.g/h.js"></script>', encoding="utf-8")
     assert broken_links(tmp_path) == ["a.html: d.html does not exist", "a.html: #e has no such anchor"]
     assert fetched_addresses(tmp_path) == {"https://f.g/h.js"}
+
+
+@pytest.mark.slow
+def test_each_page_is_in_the_navigation() -> None:
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert pages - listed == set(), "add them to nav in mkdocs.yml"
+    assert listed - pages == {"index.md", "changelog.md", "security.md", "contributing/index.md"}  # made at the build
+
+
+def test_no_page_installs_the_bare_name_from_pypi() -> None:
+    bare = r"pip install (?:-\S+ )*[\"']?torch-growl(?!\[cli\] @)"
+    assert re.search(bare, 'pip install "torch-growl[cli]"')
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]:
+        assert not re.search(bare, path.read_text("utf-8")), path

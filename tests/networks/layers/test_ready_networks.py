@@ -59,12 +59,14 @@ CALLS: dict[str, Call] = {
     "export_onnx": lambda m, p: tg.export_onnx(m, example(), p / "e"),
     "export_program": lambda m, p: tg.export_program(m, example(), p / "e"),
     "export_executorch": lambda m, p: tg.export_executorch(m, example(), p / "e"),
+    "plot_rows": lambda m, p: tg.plot_rows(m),
 }
-OTHERS = {"inspect_layers", "structure_of"}  # one lists such layers with the reason, the other reads a record only
+# The first lists such layers with the reason, the second reads a record only, the third takes a number as dense.
+OTHERS = {"inspect_layers", "structure_of", "plot_curve"}
 COPYING = [
     pytest.param(name, marks=pytest.mark.slow) if name in ("export_onnx", "export_executorch") else name
     for name in CALLS
-    if name not in ("GrOWL", "find_tying", "tie_", "untie_", "save")
+    if name not in ("GrOWL", "find_tying", "tie_", "untie_", "save", "plot_rows")
 ]
 
 

@@ -51,4 +51,4 @@ def test_one_epoch_is_a_mark() -> None:
 def test_headings_of_short_stages_that_would_overlap_are_left_out() -> None:
     stages = ["dense"] * 100 + [f"merge{i}" for i in range(9)] + ["retrain"] * 100
     chart = drawn([Track("validation", "c1", (0.9,) * len(stages))], [], stages)
-    assert re.findall(r'class="ink"[^>]*>(\w+)<', chart) == ["dense", "merge0", "retrain"]
+    assert re.findall(r'class="ink"[^>]*>(\w+)<', chart) == ["dense", "merge0", "merge1", "retrain"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,19 @@ def test_every_run_has_a_line_a_point_its_layers_and_its_settings(tmp_path: Path
         'aria-label="Accuracy against size of 2 runs. A: 98.11 %, 18.2x smaller; B: 96.10 %, 40.5x smaller'
         in found.source
     )
-    assert found.source.count('class="line c1 line"') == 2  # one recipe: one line, in both widths
+    assert found.source.count('class="line c1 line"') == 2  # one recipe and seed: one line, in both widths
     assert found.row("fc1") == "|fc1|64 → 42 → 28|weights 7 %, MACs 10 %|64 → 30 → 10|weights 7 %, MACs 10 %"
     assert found.row("fc2") == "|fc2|10 → 6 → 4|weights 7 %, MACs 10 %|weights 7 %, MACs 10 %"
     assert found.row("growl.strength") == "|growl.strength|1.0|2.0"
     assert not [row for row in found.rows if row.startswith(("|growl.every", "|name"))]
+
+
+def test_runs_of_other_seeds_have_one_colour_and_no_line(tmp_path: Path, two: tuple[Path, Path]) -> None:
+    edit(two[1], lambda result: result.update(seed=4712))
+    found = compared(tmp_path, *two)
+    assert 'class="line' not in found.source
+    assert found.source.count("<li><svg") == 2
+    assert len(re.findall('class="mark c1" d="[^"]*"><title>', found.source)) == 4
 
 
 def test_runs_of_other_metrics_have_a_chart_of_their_own(tmp_path: Path, two: tuple[Path, Path]) -> None:

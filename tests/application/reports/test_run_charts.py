@@ -57,6 +57,11 @@ def test_epochs_far_from_the_tested_networks_are_no_path(run: Path) -> None:
     view = size_view(read_run(run))
     assert view is not None
     assert not view.path
+    with_target(run, score=0.95)  # below the axis of the tested networks alone
+    view = size_view(read_run(run))
+    assert view is not None
+    assert view.path
+    assert view.chart.count("<title>epoch ") == 2 * 4
 
 
 def test_a_target_of_accuracy_counts_weights_and_has_no_line(run: Path) -> None:

@@ -59,6 +59,7 @@ def size_chart(
     name: str,
     dense: float | None = None,
     asked: float | None = None,
+    also: Sequence[float] = (),
 ) -> str:
     """Return the chart with its legend as HTML; better is up, whichever direction that is.
 
@@ -68,11 +69,12 @@ def size_chart(
         of: what is smaller, for the axis: ``bytes``.
         name: the text alternative.
         dense: the dense network's metric, a dotted line.
+        also: values of the metric that the axis must hold too.
         asked: how many times smaller the target is, an upright line.
     """
     bold = [point for each in series if not each.faint for point in each.points]
     shown = bold or [point for each in series for point in each.points]
-    low, high = chart_limits([point.score for point in shown] + ([] if dense is None else [dense]), scale)
+    low, high = chart_limits([point.score for point in shown] + ([] if dense is None else [dense]) + list(also), scale)
     sizes = [point.size for each in series for point in each.points if not each.faint] or [1.0]
     left, right = min(0.95, *sizes) / 1.05, max(2.0, *sizes, asked or 1.0) * 1.18
     spread = math.log(right / left)
@@ -116,7 +118,7 @@ def size_chart(
         _labels(area, [(p, scale.factor * p.score) for p in bold if p.label])
         return "".join(area.parts), height
 
-    entries = [(each.look, each.mark, each.name) for each in series if each.points]
+    entries = list(dict.fromkeys((each.look, each.mark, each.name) for each in series if each.points))
     return both_widths(name, draw) + (legend(entries) if len(entries) > 1 else "")
 
 

@@ -83,15 +83,15 @@ def timeline(
 
 
 def _headings(area: Area, stages: Sequence[str], starts: Sequence[int]) -> None:
-    """Write the name of every stage above its part, where it does not run into the one before."""
-    free = area.x0
+    """Write the name of every stage above its part, higher up or not at all if it would run into the one before."""
+    free = {30: area.x0, 44: area.x0}
     for first, end in pairwise([*starts, len(stages)]):
-        text = stages[first]
-        half = shown_width(text) / 2
+        half = 1.15 * shown_width(stages[first]) / 2  # its letters are bold
         at = min(area.x((first + end + 1) / 2), area.x1 - half)
-        if at - half >= free - 1:
-            area.text(at, area.y0 - 30, text, anchor="middle", look="ink")
-            free = at + half + 4
+        above = next((above for above, begins in free.items() if at - half >= begins - 1), None)
+        if above is not None:
+            area.text(at, area.y0 - above, stages[first], anchor="middle", look="ink")
+            free[above] = at + half + 6
 
 
 def _draw(area: Area, track: Track, factor: float, low: float, high: float) -> None:

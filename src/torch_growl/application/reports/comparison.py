@@ -109,9 +109,9 @@ def _line(run: _Run) -> dict[str, Any]:
 
 
 def _charts(runs: Sequence[_Run]) -> Iterator[tuple[Metric, str]]:
-    """Yield a chart for every metric; runs of one recipe, network and data are joined by a line."""
+    """Yield a chart for every metric; runs of one recipe, network, data and seed are joined by a line."""
     for metric in dict.fromkeys(run.metric for run in runs):
-        kinds: dict[tuple[str, ...], list[tuple[float, float, str]]] = {}
+        curves: dict[tuple[tuple[str, ...], int], list[tuple[float, float, str]]] = {}
         dense: dict[float, list[str]] = {}
         for run in (run for run in runs if run.metric == metric):
             facts, score = run.given.facts, scores_of(run.given.result)
@@ -120,18 +120,20 @@ def _charts(runs: Sequence[_Run]) -> Iterator[tuple[Metric, str]]:
                 dense.setdefault(before, []).append(run.letter)
             if after is not None and size:
                 kind = (facts.recipe, facts.model, facts.dataset.name)
-                kinds.setdefault(kind, []).append((size, after, run.letter))
+                curves.setdefault((kind, facts.seed), []).append((size, after, run.letter))
+        kinds = list(dict.fromkeys(kind for kind, _ in curves))
         series = [
             Series(
                 ", ".join(kind),
-                LOOKS[i % len(LOOKS)],
-                MARKS[i % len(MARKS)],
+                LOOKS[kinds.index(kind) % len(LOOKS)],
+                MARKS[kinds.index(kind) % len(MARKS)],
                 tuple(
-                    Point(size, v, letter, f"{letter}: {_of(metric, v, size)}") for size, v, letter in sorted(points)
+                    Point(size, value, letter, f"{letter}: {_of(metric, value, size)}")
+                    for size, value, letter in sorted(points)
                 ),
-                "line",
+                "line" if len(points) > 1 else "",
             )
-            for i, (kind, points) in enumerate(kinds.items())
+            for (kind, _), points in curves.items()
         ]
         before = tuple(
             Point(1.0, value, "", f"dense network of {', '.join(letters)}: {metric.text(value)}")

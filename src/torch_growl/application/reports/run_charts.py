@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torch_growl.application.pages import Point, Series, Track, chart_limits, size_chart, timeline
-from torch_growl.application.plots import metric_limits
+from torch_growl.application.pages import Point, Series, Track, size_chart, timeline
+from torch_growl.application.plots import PERCENT, metric_limits
 from torch_growl.application.reports.run_files import Epoch, ReportInput
 from torch_growl.application.tasks import Metric, metric_of, scores_of
 from torch_growl.networks.measurement import in_words
@@ -22,6 +22,7 @@ _MEASURES = {
     "latency_ms": "time of a call",
 }
 _NETWORK = "bytes, indices packed"
+_NEAR = 0.04  # of the metric: epochs are drawn beside tested networks if they differ by less
 _DROP = "accuracy_drop"  # a target whose records count weights
 
 
@@ -54,10 +55,13 @@ def size_view(given: ReportInput) -> SizeView | None:
     series: list[Series] = []
     path = [] if given.sweep else _path(given.epochs)
     tested = [value for value in (dense, compact) if value is not None]
+    also: list[float] = []
     if path and tested:
-        low, high = chart_limits(tested, metric)
-        inside = [low <= metric.factor * value <= high for _, _, value in path]
-        path = path if sum(inside) > len(inside) / 2 else []  # the validation split may be much harder or easier
+        usual = sorted(value for _, _, value in path)[len(path) // 2]
+        if all(abs(usual - value) <= _NEAR * (1 if metric.unit == PERCENT else abs(value)) for value in tested):
+            also = [usual]
+        else:
+            path = []  # the validation split is much harder or easier
     if path:
         name = f"an epoch of the training with the penalty, {metric.name} on the validation split"
         marks = tuple(Point(size, value, title=f"epoch {n}: {_of(metric, value, size)}") for n, size, value in path)
@@ -88,7 +92,9 @@ def size_view(given: ReportInput) -> SizeView | None:
         return None
     asked = target.dense / target.asked if target is not None and target.of in _MEASURES and target.asked > 0 else None
     said = "; ".join(f"{name}: {point.title.removeprefix('before tying: ')}" for name, point in named)
-    chart = size_chart(series, metric, of=of, name=f"{metric.title} against size. {said}", dense=dense, asked=asked)
+    chart = size_chart(
+        series, metric, of=of, name=f"{metric.title} against size. {said}", dense=dense, asked=asked, also=also
+    )
     points = [(name, f"{point.size:,.2f}x", metric.text(point.score)) for name, point in named]
     points += [(p.title.split(":")[0], f"{p.size:,.2f}x", metric.text(p.score)) for p in _sweep_points(series)]
     return SizeView(chart, of, points, bool(path))

@@ -103,4 +103,32 @@ APPLICATION = [
         'typer.Option("--date"',
         "application/command/test_app.py::test_what_is_wrong_is_one_line_exit_2_and_nothing_is_written[missing data]",
     ),
+    Mutation(
+        "a layer's name can end the page's script",
+        "application/reports/layer_parts.py",
+        'text.replace("<", ',
+        'text.replace("<!", ',
+        "application/reports/test_layer_parts.py::test_names_cannot_end_the_script_and_too_many_rows_are_left_out",
+    ),
+    Mutation(
+        "errors that rise are drawn upwards",
+        "application/pages/size_charts.py",
+        "return share if scale.higher_is_better else 1 - share",
+        "return share",
+        "application/pages/test_size_charts.py::test_smaller_is_right_and_better_is_up[scale1-50.0-54.0]",
+    ),
+    Mutation(
+        "the cost of a compact layer has another name than in the dense network",
+        "networks/measurement/layer_counts.py",
+        "        name = outer\n",
+        "        break\n",
+        "networks/measurement/test_layer_counts.py::test_a_compact_network_has_the_names_of_the_dense_one",
+    ),
+    Mutation(
+        "names of layers are HTML in a notebook",
+        "html_table.py",
+        "{escape(text)}</{tag}>",
+        "{text}</{tag}>",
+        "test_html_table.py::test_every_text_is_escaped",
+    ),
 ]

@@ -134,8 +134,8 @@ def chart_limits(scores: Sequence[float], scale: Scale) -> tuple[float, float]:
 
 
 def _labels(area: Area, points: Sequence[tuple[Point, float]]) -> None:
-    """Write labels above their marks, or below where they would run into one before, and inside of the area."""
-    boxes: list[tuple[float, float, float]] = []
+    """Write labels above or below their marks, inside of the area, where they run into no other label or mark."""
+    boxes = [(area.x(point.size), area.y(score) + 4, 6.0) for point, score in points]  # the marks, as lines of text
     for point, score in sorted(points, key=lambda each: each[0].size):
         x, y, half = area.x(point.size), area.y(score), shown_width(point.label) / 2
         x = min(max(x, area.x0 + half + 4), area.x1 - half)

@@ -103,6 +103,9 @@ def test_tab_reaches_everything_and_everything_has_a_name(browser: Browser, page
         browser.run("document.activeElement === document.body || met.add(document.activeElement)")
     assert browser.run("met.size") >= wanted > 6
     assert browser.run(LINES) == 0
+    assert browser.run(
+        "[document.documentElement.lang, !!document.title, !!document.querySelector('[name=viewport]')]"
+    ) == [*("en", True, True)]
     assert browser.run("new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size") == browser.run(
         "document.querySelectorAll('[id]').length"
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.made_up_run import edit
+from torch_growl.application.reports.report import make_report
 from torch_growl.application.reports.run_charts import size_view, training_view
 from torch_growl.application.reports.run_files import read_run
 from torch_growl.errors import RunFolderError
@@ -110,6 +111,21 @@ def test_records_without_rows_show_the_weights_of_the_layers(run: Path) -> None:
     assert chart is not None
     assert "distinct weights of the regularised layers" in chart
     assert "rows that are not pruned" not in chart
+
+
+@pytest.mark.usefixtures("quick")
+def test_values_that_are_not_finite_are_left_out(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines[0]["train_accuracy"] = lines[1]["validation_accuracy"] = float("inf")
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    edit(run, lambda result: result["accuracy"].update(compact=float("nan")))
+    given = read_run(run)
+    view, chart = size_view(given), training_view(given)
+    assert view is not None
+    assert [name for name, *_ in view.points] == ["dense"]
+    assert chart is not None
+    assert not {"inf ", "nan"} & set(chart.replace('"', " ").split())
+    make_report(run)
 
 
 def test_without_tests_and_epochs_there_are_no_charts(run: Path) -> None:

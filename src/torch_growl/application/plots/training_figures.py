@@ -85,9 +85,12 @@ def metric_limits(values: Array, metric: Scale) -> tuple[float, float]:
     """Choose the limits of the metric's axis, without the few worst epochs, such as the first ones.
 
     Args:
-        values: one for each epoch, as they are shown.
+        values: one for each epoch, as they are shown; those that are not finite are passed over.
         metric: the scale.
     """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
     if metric.higher_is_better:
         lowest, highest = float(np.percentile(values, 5)), float(values.max())
     else:

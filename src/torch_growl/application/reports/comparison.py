@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +117,9 @@ def _charts(runs: Sequence[_Run]) -> Iterator[tuple[Metric, str]]:
         for run in (run for run in runs if run.metric == metric):
             facts, score = run.given.facts, scores_of(run.given.result)
             before, after, size = score.get("dense"), score.get("compact"), facts.compression.network
-            if before is not None:
+            if before is not None and math.isfinite(before):
                 dense.setdefault(before, []).append(run.letter)
-            if after is not None and size:
+            if after is not None and math.isfinite(after) and size:
                 kind = (facts.recipe, facts.model, facts.dataset.name)
                 curves.setdefault((kind, facts.seed), []).append((size, after, run.letter))
         kinds = list(dict.fromkeys(kind for kind, _ in curves))

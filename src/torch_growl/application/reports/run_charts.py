@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def size_view(given: ReportInput) -> SizeView | None:
     """
     metric, score = metric_of(given.result), scores_of(given.result)
     of, ratio = _ratio(given)
-    dense, compact = score.get("dense"), score.get("compact")
+    dense, compact = _finite(score.get("dense")), _finite(score.get("compact"))
     series: list[Series] = []
     path = [] if given.sweep else _path(given.epochs)
     tested = [value for value in (dense, compact) if value is not None]
@@ -70,7 +71,7 @@ def size_view(given: ReportInput) -> SizeView | None:
         others = sorted(
             (each.compression.network, value, each.strength)
             for each in given.sweep
-            if each.compression.network and (value := each.score.get("compact")) is not None
+            if each.compression.network and (value := _finite(each.score.get("compact"))) is not None
         )
         marks = tuple(Point(size, v, title=f"strength {s:g}: {_of(metric, v, size)}") for size, v, s in others)
         series.append(Series("the runs of the sweep", "c2", "square", marks, "line"))
@@ -79,7 +80,7 @@ def size_view(given: ReportInput) -> SizeView | None:
         named.append(("dense", Point(1.0, dense, f"dense {metric.text(dense, 1)}", metric.text(dense))))
         series.append(Series("dense network", "c3", "diamond", (named[-1][1],)))
     target = given.facts.target
-    before = score.get("regularized")
+    before = _finite(score.get("regularized"))
     if target is not None and target.of in _MEASURES and target.pruned not in (0, target.left) and before is not None:
         size = target.dense / target.pruned
         named.append(("pruned, before tying", Point(size, before, "", f"before tying: {_of(metric, before, size)}")))
@@ -115,10 +116,19 @@ def _ratio(given: ReportInput) -> tuple[str, float | None]:
     return _MEASURES[target.of], target.dense / target.left if target.left > 0 else None
 
 
+def _finite(value: float | None) -> float | None:
+    """Return a value that can be drawn, None for others."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _path(epochs: list[Epoch]) -> list[tuple[int, float, float]]:
     """Number, size and metric of every epoch that has a record of the target."""
     records = [(e.epoch, e.target, e.validation_score) for e in epochs]
-    return [(n, to.dense / to.left, value) for n, to, value in records if to is not None and to.left]
+    return [
+        (n, to.dense / to.left, value)
+        for n, to, value in records
+        if to is not None and to.left and math.isfinite(value)
+    ]
 
 
 def _of(metric: Metric, value: float, size: float) -> str:
@@ -130,8 +140,8 @@ def training_view(given: ReportInput) -> str | None:
     if not given.epochs:
         return None
     metric, epochs = metric_of(given.result), given.epochs
-    validation = tuple(epoch.validation_score for epoch in epochs)
-    train = tuple(epoch.train_score for epoch in epochs)
+    validation = tuple(_finite(epoch.validation_score) for epoch in epochs)
+    train = tuple(_finite(epoch.train_score) for epoch in epochs)
     tracks = [Track(f"validation {metric.name}", "c1", validation), Track(f"training {metric.name}", "c5", train, True)]
     left = _rows_left(epochs)
     target = given.facts.target
@@ -144,7 +154,7 @@ def training_view(given: ReportInput) -> str | None:
         if target.of != _DROP:
             asked = tuple(None if e.target is None else e.target.asked / e.target.dense for e in epochs)
             left.append(Track(f"{name} asked", "c2", asked, True))
-    low, high = metric_limits(metric.factor * np.asarray([*train, *validation]), metric)
+    low, high = metric_limits(metric.factor * np.asarray([*train, *validation], dtype=np.float64), metric)
     ends = {epoch.stage: epoch.validation_score for epoch in epochs}
     said = ", ".join(f"{stage} ends with {metric.text(value, 1)}" for stage, value in ends.items())
     return timeline(

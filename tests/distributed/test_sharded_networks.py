@@ -20,6 +20,7 @@ from tests.support.sharded_networks import FSDP, batch, both, convolutional, dis
 from tests.support.sharded_networks import tensor_parallel as by_tensor
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.layers import rows_of
+from torch_growl.networks.sharding import joint_batch_norms
 
 CLOSE = 1e-6
 
@@ -166,3 +167,24 @@ def test_our_words_for_a_network_that_fsdp2_shards(rank: int, world: int) -> Non
         tg.GrOWL(perceptron(), target=tg.Target(latency_ms=0.5), example_inputs=x)
     average = torch.optim.swa_utils.AveragedModel(perceptron())
     tg.GrOWL(model).average_(average)
+
+
+@on_processes(2, 3)
+def test_batch_norms_see_the_examples_of_all_processes(rank: int, world: int) -> None:
+    torch.manual_seed(0)
+    wanted = nn.Sequential(nn.Conv1d(3, 4, 2), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(4 * 4, 5), nn.BatchNorm1d(5))
+    wanted[4].momentum = None
+    wanted.double()
+    model = copy.deepcopy(wanted)
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    x = torch.randn(12, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for _ in range(2):
+        wanted(x).pow(3).mean().backward()
+        with joint_batch_norms(model):
+            wrapped(share_of(x, rank, world)).pow(3).mean().backward()
+    for (name, value), found in zip(wanted.state_dict().items(), model.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, value, msg=name)
+    for given, found in zip(wanted.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, given.grad)
+    model.eval()
+    assert torch.equal(model(x), copy.deepcopy(model)(x))

@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -115,15 +114,13 @@ def _run(rank: int, world: int, cases: list[Case], folder: Path) -> None:
     import torch.distributed as dist
 
     store = dist.FileStore(str(folder / f"store-of-{world}"), world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=20))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
     outcomes = {}
     for case in cases:
         torch.manual_seed(0)
-        began = time.perf_counter()
         try:
             case(rank, world)
             outcomes[key(case, world)] = "passed"
-            print(rank, key(case, world), time.perf_counter() - began, file=sys.stderr)
         except BaseException:
             outcomes[key(case, world)] = f"rank {rank}: {traceback.format_exc()}"
             break  # the other ranks may wait for this one

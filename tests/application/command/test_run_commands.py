@@ -182,3 +182,13 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_exit_2(
     status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "run"))
     assert (status, err.count("\n")) == (2, 1)
     assert err.startswith(f"error: {tmp_path / 'run'}: {error.strerror}; go on with: growl run digits --out")
+
+
+def test_a_sweep_on_several_processes_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, said = growl(capsys, "sweep", "digits", "--out", str(tmp_path / "sweep"))
+    assert code == 2
+    assert "growl sweep runs in one process" in said
+    assert not (tmp_path / "sweep").exists()

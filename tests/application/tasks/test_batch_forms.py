@@ -49,3 +49,15 @@ def test_a_batch_is_moved_as_a_whole() -> None:
 def test_other_forms_are_refused(found: Any, said: str) -> None:
     with pytest.raises(DataError, match=f"a batch of the data {said}"):
         read_batch(found)
+
+
+def test_processes_get_shares_of_a_batch_that_make_it_whole() -> None:
+    whole = read_batch({"x": torch.arange(7), "mask": torch.ones(7, 2), "labels": torch.arange(7)})
+    shares = [whole.share(rank, 3) for rank in range(3)]
+    assert [len(share) for share in shares] == [2, 2, 3]
+    assert torch.equal(torch.cat([share.inputs[1]["x"] for share in shares]), torch.arange(7))
+    assert [share.labels.tolist() for share in shares] == [share.inputs[1]["x"].tolist() for share in shares]
+    with pytest.raises(DataError, match="a batch of 7 examples cannot be divided among 8 processes"):
+        whole.share(0, 8)
+    with pytest.raises(DataError, match="every tensor must have one entry for each example"):
+        read_batch({"x": torch.arange(4), "scale": torch.ones(()), "labels": torch.arange(4)}).share(0, 2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +70,9 @@ def run(
     made.check_task()
     if chosen.target is not None:
         show_line("\n".join(made.reach()))
-    with folder.claimed(chosen, resume=resume):
+    made.wait()  # no process writes before all have checked
+    with folder.claimed(chosen, resume=resume) if folder.writes else nullcontext():
+        made.wait()
         _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
 
 
@@ -116,6 +120,8 @@ def sweep(
     from torch_growl.application.command.progress import TerminalWatcher
     from torch_growl.application.runs import DEFAULT_STRENGTHS, Sweep, parse_strengths
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidValueError("growl sweep runs in one process; start a single run with torchrun: growl run")
     chosen = _chosen(recipe, settings, seed=seed)
     if study:
         if strengths:
@@ -202,9 +208,10 @@ def _stage(path: Path, data: Path | None, stage: str, again: bool) -> None:
     folder = RunFolder(path)
     watcher = TerminalWatcher(console)
     run = Run(folder, data_dir=data, watcher=watcher)
-    with folder.locked():
-        if again:
+    with folder.locked() if folder.writes else nullcontext():
+        if again and folder.writes:
             folder.drop_from(stage)
+        run.wait()
         _do(run, watcher, [stage])
 
 

@@ -34,7 +34,9 @@ __all__ = [
     "sweep_table",
 ]
 
-console = Console()
+_SILENT = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"  # of several processes
+
+console = Console(quiet=_SILENT)
 _errors = Console(stderr=True)
 
 
@@ -56,7 +58,7 @@ def show_warnings() -> None:
 def _show_warning(
     message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    if issubclass(category, GrowlWarning):
+    if issubclass(category, GrowlWarning) and not _SILENT:
         show_error(f"warning: {message}")
 
 

@@ -2,13 +2,14 @@
 
 from torch_growl.application.data.datasets import load_data
 from torch_growl.application.data.labels import check_labels
-from torch_growl.application.data.reading import IN_PROCESS, Reading, batches, first_examples, steps_in
+from torch_growl.application.data.reading import IN_PROCESS, Reading, batches, epoch_batches, first_examples, steps_in
 
 __all__ = [
     "IN_PROCESS",
     "Reading",
     "batches",
     "check_labels",
+    "epoch_batches",
     "first_examples",
     "load_data",
     "steps_in",

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.errors import DataError
 
-__all__ = ["Reading", "batches", "first_examples", "steps_in"]
+__all__ = ["Reading", "batches", "epoch_batches", "first_examples", "steps_in"]
 
 Collate = Callable[[list[Any]], Any]
 
@@ -66,6 +66,29 @@ def batches(
         num_workers=reading.workers,
         collate_fn=reading.collate,
     )
+
+
+def epoch_batches(split: Any, size: int, seed: int, steps: int, reading: Reading, stage: str) -> Iterator[Any]:
+    """Yield the batches of an epoch; an iterable dataset that ends before the last step begins again.
+
+    Args:
+        split: the training examples.
+        size: examples in a batch.
+        seed: of order and augmentation.
+        steps: batches in the epoch.
+        reading: how examples are read.
+        stage: the name of the training, for errors.
+    """
+    done = 0
+    while done < steps:
+        before = done
+        for batch in batches(split, size, seed, drop_last=True, reading=reading):
+            yield batch
+            done += 1
+            if done == steps:
+                return
+        if done == before:
+            raise DataError(f"stage {stage}: the train set has no batch of {size} examples; lower batch_size")
 
 
 def steps_in(split: Dataset[Any], size: int, reading: Reading) -> tuple[int, int]:

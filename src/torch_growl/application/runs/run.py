@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from torch_growl.application.data import Reading, batches, check_labels, first_examples, load_data, steps_in
@@ -70,6 +72,15 @@ class Run:
         AcceleratorState._reset_state(reset_partial_state=True)
         cpu = self.recipe.device == "cpu" or not torch.cuda.is_available()
         self.accelerator = Accelerator(cpu=cpu, mixed_precision=self.recipe.precision)
+        kind = self.accelerator.distributed_type.value
+        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+            kind = "FSDP"  # which accelerate leaves out on CPUs
+        if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+            raise InvalidValueError(
+                f"a recipe runs in one process, or in several with DistributedDataParallel; accelerate uses {kind}. "
+                "Shard with FSDP2 in your own training: docs/sharded.md shows how"
+            )
+        folder.writes = self.accelerator.is_main_process
         self.device = self.accelerator.device
         self.task = build_task(self.recipe.task)
         data = self.recipe.data
@@ -162,10 +173,21 @@ class Run:
         return [self.task.read(batch).to(self.device).example_inputs for batch in islice(found, count)]
 
     def validation_score(self, model: nn.Module) -> float:
-        """Compute the metric on the validation split as it is shown: in per cent where it is a share."""
-        return self.task.metric.factor * evaluate(
-            model.to(self.device), self.splits.validation, self.device, **self.testing
-        )
+        """Compute the metric on the validation split as it is shown: in per cent where it is a share.
+
+        Of several processes, all get the first one's.
+        """
+        score = [
+            self.task.metric.factor
+            * evaluate(model.to(self.device), self.splits.validation, self.device, **self.testing)
+        ]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(score)
+        return score[0]
+
+    def wait(self) -> None:
+        """Wait until all processes have come here, so that what the first one wrote can be read."""
+        self.accelerator.wait_for_everyone()
 
     def _standard_error(self, model: nn.Module) -> float:
         """Estimate the standard error of :meth:`validation_score`."""

@@ -41,10 +41,14 @@ class RunFolder:
 
     Args:
         path: the folder; the constructor neither creates nor reads it.
+
+    Attributes:
+        writes: whether checkpoints, metrics and tensors are written: of several processes, the first one does.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.writes = True
         self.recipe_file = path / "recipe.yaml"
         self.metrics_file = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
@@ -133,6 +137,8 @@ class RunFolder:
 
         The file also holds the stage and the fingerprint of the recipe's settings that it depends on, and a checksum.
         """
+        if not self.writes:
+            return
         marked = {**state, "stage": stage, "fingerprint": recipe.fingerprint(stage)}
         with replacing(self.checkpoints / f"{stage}.pt") as temporary, open(temporary, "w+b", buffering=2**20) as file:
             torch.save(marked, file)
@@ -191,13 +197,15 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Append the record of one epoch to ``metrics.jsonl``."""
+        if not self.writes:
+            return
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(sealed_json(record) + "\n")
 
     def trim_metrics(self, training: str, epoch: int, recipe: Recipe) -> None:
         """Delete the records that a killed run has written after its checkpoint; arguments as for :meth:`metrics`."""
         kept = self.metrics(training, epoch, recipe)
-        if self.metrics_file.is_file():
+        if self.metrics_file.is_file() and self.writes:
             write_bytes(self.metrics_file, kept)
 
     def metrics(self, training: str, epoch: int, recipe: Recipe) -> bytes:
@@ -229,6 +237,8 @@ class RunFolder:
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Write tensors for the report into ``checkpoints/``."""
+        if not self.writes:
+            return
         from safetensors.torch import save
 
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}

@@ -56,7 +56,9 @@ def do_stage(run: Run, stage: str) -> None:
     """
     do = _DO[check_choice("stage", stage, STAGE_NAMES)]
     with compilations(run.watcher.compiling):
-        do(run)
+        if run.folder.writes or do not in (_compact, _evaluate):  # of several processes, the first one does these
+            do(run)
+    run.wait()
 
 
 def _train(run: Run) -> None:
@@ -95,7 +97,8 @@ def _tie(run: Run) -> None:
         found = find_step(model, run.layers, run.recipe, -1)
     else:
         found = existing_tying(model, run.layers, run.side)
-    write_text(run.folder.tying_file, sealed_json(json.loads(found.to_json())))
+    if run.folder.writes:
+        write_text(run.folder.tying_file, sealed_json(json.loads(found.to_json())))
 
 
 def _last_good(run: Run, drop: float, networks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -176,12 +179,13 @@ def _fit(
 
         def log(record: dict[str, Any]) -> None:
             folder.append_metrics(record)
-            events(record)
+            if folder.writes:
+                events(record)
             run.watcher.epoch(record, f"{metric.name} {metric.text(record['validation_score'])}")
             said = bool(collapse(records, metric))
             records.append(record)
             tries = run.recipe.accuracy_drop is not None  # its bad trials are taken back
-            if penalty is not None and not tries and not said and (note := collapse(records, metric)):
+            if folder.writes and penalty is not None and not tries and not said and (note := collapse(records, metric)):
                 warnings.warn(note, GrowlWarning, stacklevel=2)
 
         trainer = Trainer(
@@ -209,3 +213,4 @@ def _fit(
     if not phase.epochs:  # nothing to train: the training ends where it starts
         state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}
         folder.save_checkpoint(name, run.recipe, state)
+    run.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, IterableDataset
 
-from torch_growl.application.data import IN_PROCESS, Reading, batches, steps_in
+from torch_growl.application.data import IN_PROCESS, Reading, batches, epoch_batches, steps_in
 from torch_growl.application.recipes import Phase, training_seed
 from torch_growl.application.runs.listeners import target_record
 from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task
@@ -28,6 +29,7 @@ from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.recovery import FeatureDistance, WeightAverage, recalibrate_
+from torch_growl.networks.sharding import joint_batch_norms
 from torch_growl.networks.tying import existing_tying
 
 __all__ = ["Trainer", "evaluate", "standard_error"]
@@ -208,14 +210,15 @@ class Trainer:
         seconds = 0.0 if state is None else float(state["seconds"])
         for epoch in range(first, self.phase.epochs):
             started = time.perf_counter()
-            loss, score = self._epoch(prepared, optimizer, wrapped, train, epoch, size, steps)
+            with joint_batch_norms(model) if self._processes > 1 else nullcontext():
+                loss, score = self._epoch(prepared, optimizer, wrapped, train, epoch, size, steps)
             if not math.isfinite(loss):
                 raise GrowlError(
                     f"stage {self.stage}: the loss is {loss} in epoch {epoch + 1}; lower {self.stage}.lr "
                     f"(now {self.phase.lr:g}) or growl.strength"
                 )
             if epoch + 1 == self.phase.epochs:
-                self._finish(model, growl, self._batches(train, size, self.seed, steps))
+                self._finish(model, growl, epoch_batches(train, size, self.seed, steps, self.reading, self.stage))
             self._record_norms(model)
             seconds += time.perf_counter() - started
             # First the log: a kill between the two leaves one record too many, which resuming deletes.
@@ -264,14 +267,20 @@ class Trainer:
         model.train()
         total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
         sums = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-        for step, found in enumerate(self._batches(train, size, seed, steps)):
+        for step, found in enumerate(epoch_batches(train, size, seed, steps, self.reading, self.stage)):
             rate = learning_rate(self.phase, epoch + step / steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            batch = self.task.read(found).to(self.accelerator.device)
+            batch = self.task.read(found)
+            if self._processes > 1:  # all read the same batch, augmented in the same way
+                whole = len(batch)
+                batch = batch.share(self.accelerator.process_index, self._processes)
+            batch = batch.to(self.accelerator.device)
             with self.accelerator.autocast():
                 output = self.task.output(call(model, batch.inputs))
                 loss = self._loss(output, batch)
+                if self._processes > 1:  # gradients are averaged over processes, not over examples
+                    loss = loss * (len(batch) * self._processes / whole)
             wrapped.zero_grad()
             self.accelerator.backward(loss)
             wrapped.step()
@@ -282,6 +291,8 @@ class Trainer:
                 sums = sums + self.task.sums(output, batch.labels)
             if step % 20 == 0 or step + 1 == steps:
                 self.progress(epoch + 1, step + 1, steps, float(total) / (step + 1))
+        if self._processes > 1:
+            total, sums = self.accelerator.reduce(total, "sum") / self._processes, self.accelerator.reduce(sums, "sum")
         return float(total) / steps, self.task.score(sums)
 
     def _finish(self, model: nn.Module, growl: GrOWL | None, train: Iterator[Any]) -> None:
@@ -296,18 +307,9 @@ class Trainer:
         if self._features is not None:
             self._features.remove()
 
-    def _batches(self, train: Dataset[Any], size: int, seed: int, steps: int) -> Iterator[Any]:
-        """Yield the batches of an epoch; an iterable dataset that ends before the last step begins again."""
-        done = 0
-        while done < steps:
-            before = done
-            for batch in batches(train, size, seed, drop_last=True, reading=self.reading):
-                yield batch
-                done += 1
-                if done == steps:
-                    return
-            if done == before:
-                raise DataError(f"stage {self.stage}: the train set has no batch of {size} examples; lower batch_size")
+    @property
+    def _processes(self) -> int:
+        return int(self.accelerator.num_processes)
 
     def _scores(self, train: float, model: nn.Module, validation: Dataset[Any]) -> dict[str, float]:
         """The metric's fields of an epoch's record; those of a classification have the accuracy's name too."""

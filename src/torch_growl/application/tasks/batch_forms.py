@@ -41,6 +41,21 @@ class Batch:
         inputs, labels = pytree.tree_map_only(Tensor, lambda value: value.to(device), (self.inputs, self.labels))
         return Batch(inputs, labels)
 
+    def share(self, rank: int, processes: int) -> Batch:
+        """The examples of one of several processes; shares differ by one example at most.
+
+        Raises:
+            DataError: a tensor has another number of examples than the others, or there are fewer than processes.
+        """
+        leaves = [leaf for leaf in pytree.tree_leaves((self.inputs, self.labels)) if isinstance(leaf, Tensor)]
+        if any(leaf.ndim == 0 or len(leaf) != len(self) for leaf in leaves) or len(self) < processes:
+            raise DataError(
+                f"a batch of {len(self)} examples cannot be divided among {processes} processes: every tensor must "
+                "have one entry for each example, and each process needs one; change batch_size, or use fewer processes"
+            )
+        own = slice(rank * len(self) // processes, (rank + 1) * len(self) // processes)
+        return Batch(*pytree.tree_map_only(Tensor, lambda value: value[own], (self.inputs, self.labels)))
+
     def __len__(self) -> int:
         first = next(leaf for leaf in pytree.tree_leaves(self.inputs) if isinstance(leaf, Tensor))
         return len(first)

@@ -1,5 +1,6 @@
-"""Weights that are spread over processes: one process's part, sums over all parts, FSDP2's modules."""
+"""Weights that are spread over processes: one process's part, sums over parts, FSDP2's modules, joint batch norm."""
 
+from torch_growl.networks.sharding.batch_norm import joint_batch_norms
 from torch_growl.networks.sharding.exchange import (
     Pending,
     Rate,
@@ -32,6 +33,7 @@ __all__ = [
     "is_flat",
     "is_sharded",
     "is_spread",
+    "joint_batch_norms",
     "layer_type",
     "local_of",
     "on_several_processes",

@@ -1,0 +1,98 @@
+"""A recipe on several processes: one writes, and the result is that of one process but for the order of sums."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from tests.support.processes import on_processes
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.runs import Run, RunFolder
+from torch_growl.application.runs.stages import do_stages
+from torch_growl.errors import InvalidValueError
+
+SETTINGS = {
+    "dense.epochs": 1,
+    "train.epochs": 2,
+    "retrain.epochs": 1,
+    "model.options": {"hidden": [40, 20]},
+    "measure.batch_sizes": [1],
+    "measure.repeats": 3,
+    "growl.strength": 6.0,
+    "device": "cpu",
+}
+
+
+@contextmanager
+def launched(rank: int, world: int) -> Iterator[None]:
+    """Set what torchrun sets, or nothing for one process."""
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "localhost", "MASTER_PORT": 29999}
+    if world > 1:
+        os.environ.update({key: str(value) for key, value in own.items()})
+    try:
+        yield
+    finally:
+        for key in own:
+            os.environ.pop(key, None)
+
+
+def done(path: Path, rank: int, world: int, last: str = "eval") -> Run:
+    with launched(rank, world):
+        recipe = load_recipe("digits", SETTINGS)
+        run = Run(RunFolder(path), recipe)
+        run.check_task()
+        if run.folder.writes:
+            run.folder.create(recipe, resume=True)
+        run.wait()
+        do_stages(run, last)
+    return run
+
+
+def compared(path: Path) -> dict[str, Any]:
+    """The fields of the result that do not depend on the clock."""
+    result = json.loads((path / "result.json").read_bytes())
+    return {key: result[key] for key in ("score", "layers", "macs", "parameters", "cuts", "sparsity")}
+
+
+@on_processes(2)
+def test_a_run_is_that_of_one_process_and_goes_on_with_another_number(rank: int, world: int) -> None:
+    shared = [tempfile.mkdtemp() if rank == 0 else ""]
+    dist.broadcast_object_list(shared)
+    together, begun, alone = Path(shared[0]) / "two", Path(shared[0]) / "begun", Path(tempfile.mkdtemp())
+    run = done(together, rank, world)
+    assert run.accelerator.num_processes == world
+    assert run.folder.writes == (rank == 0)
+    done(begun, rank, world, "train")
+    dist.barrier()
+    assert done(alone, 0, 1).accelerator.num_processes == 1
+    if rank == 0:
+        done(begun, 0, 1)
+        wanted = compared(alone)
+        assert wanted["sparsity"] > 0
+        assert compared(together) == wanted
+        assert compared(begun) == wanted
+        losses = [
+            [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+            for path in (together, begun, alone)
+        ]
+        assert losses[0] == pytest.approx(losses[2], rel=1e-4)
+        assert losses[1] == pytest.approx(losses[2], rel=1e-4)
+    dist.barrier()
+
+
+@on_processes(2)
+def test_fsdp_by_the_command_is_refused_by_name(rank: int, world: int) -> None:
+    os.environ["ACCELERATE_USE_FSDP"] = "true"
+    try:
+        with launched(rank, world), pytest.raises(InvalidValueError, match="accelerate uses FSDP"):
+            Run(RunFolder(Path(tempfile.mkdtemp())), load_recipe("digits", SETTINGS))
+    finally:
+        del os.environ["ACCELERATE_USE_FSDP"]

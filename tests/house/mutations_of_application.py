@@ -6,6 +6,14 @@ from tests.support.mutations import Mutation
 
 APPLICATION = [
     Mutation(
+        "an average of the weights is made and not used",
+        "application/runs/training.py",
+        "            self._average.write_()",
+        "            pass",
+        "application/runs/test_training.py::"
+        "test_options_of_recovery_change_a_training_and_a_resumed_one_is_the_same[average]",
+    ),
+    Mutation(
         "growl names the packages that are installed",
         "__main__.py",
         "if not _installed(name)]",

@@ -111,6 +111,20 @@ NETWORKS = [
         "networks/penalty/test_optimizer_hook.py::test_the_strength_rises_evenly_over_the_warmup",
     ),
     Mutation(
+        "what removed rows carried is lost",
+        "networks/penalty/penalised_network.py",
+        "compensate_(self._model, before, self._control.target.compensate)",
+        "pass",
+        "networks/targets/test_compensated_target.py::test_rows_go_in_one_step_and_the_rest_takes_over[input]",
+    ),
+    Mutation(
+        "the fit revives filters of removed channels",
+        "networks/penalty/penalised_network.py",
+        "            self._step.zero_pruned()  # the fit",
+        "            pass  # the fit",
+        "networks/targets/test_compensated_target.py::test_rows_go_in_one_step_and_the_rest_takes_over[channel]",
+    ),
+    Mutation(
         "filters of a removed channel stay",
         "networks/channels/channel_step.py",
         "                own.zero_(self._pruned[mine])",

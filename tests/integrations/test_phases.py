@@ -68,6 +68,21 @@ def test_each_way_to_leave_a_network() -> None:
     assert tg.measure(left, x, latency=False).macs <= 0.6 * tg.measure(mlp(), x, latency=False).macs
 
 
+@pytest.mark.parametrize("target", [None, MACS])
+def test_whole_channels_are_found_on_the_trainers_own_inputs(target: tg.Target | None) -> None:
+    used = phases(target=target, strength=None if target else 0.5, options={"side": "channel", "min_rows": 2})
+    model = trained(used, 20)
+    assert used.growl is not None
+    assert used.growl.side == "channel"
+    assert used.example_inputs is not None
+    if target is not None:
+        assert used.growl.progress.reached
+        layers = [layer for layer in model if isinstance(layer, torch.nn.Linear)]
+        gone = [(reader.weight == 0).all(0) for reader in layers[1:]]
+        assert any(own.any() for own in gone)
+        assert not any(maker.weight[own].any() for maker, own in zip(layers, gone, strict=False))
+
+
 def test_a_training_that_ends_early_is_warned_of() -> None:
     used = phases(target=MACS, options={"min_rows": 2})
     model = trained(used, 15)

@@ -102,7 +102,12 @@ class Phases:
     @property
     def needs_inputs(self) -> bool:
         """Tell whether example inputs are needed and were not given."""
-        return self.example_inputs is None and (self.target is not None or self.leave == "compact")
+        return self.example_inputs is None and (self._wired or self.leave == "compact")
+
+    @property
+    def _wired(self) -> bool:
+        """Tell whether the penalty itself needs example inputs: for a target, or to find whole channels."""
+        return self.target is not None or self.options.get("side") == "channel"
 
     # ── the training ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,7 +137,7 @@ class Phases:
             given: dict[str, Any] = dict(self.options)
             if self.strength is not None:
                 given["strength"] = self.strength
-            if self.target is not None:
+            if self._wired:
                 device = next(model.parameters()).device
                 given |= {"target": self.target, "example_inputs": moved(self.example_inputs, device)}
             growl = self.growl = GrOWL(model, **given)

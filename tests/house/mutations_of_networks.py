@@ -344,6 +344,20 @@ NETWORKS = [
         "networks/targets/test_every_loop.py::test_rows_shrink_evenly_to_zero",
     ),
     Mutation(
+        "chance ends a search",
+        "networks/paths/trials.py",
+        "if lost <= self._drop + self._error and not self._doubtful:",
+        "if lost <= self._drop and not self._doubtful:",
+        "networks/paths/test_trials.py::test_with_its_standard_error_a_noisy_judge_ends_the_search_later",
+    ),
+    Mutation(
+        "the rows of a path do not go first",
+        "networks/targets/pressing.py",
+        "order = np.lexsort((scores, later))",
+        "order = np.lexsort((scores,))",
+        "networks/paths/test_starting.py::test_a_target_above_the_whole_path_takes_rows_of_its_largest_network_alone",
+    ),
+    Mutation(
         "biases of removed channels are counted",
         "networks/targets/counting.py",
         "return weights + self.bias * outputs,",

@@ -103,18 +103,23 @@ _WAYS = {
 
 def drops() -> str:
     """Return the networks that the search and the grid found, within the drop on the validation split."""
-    found = results.load("accuracy_drop-mnist")
     rows = []
-    for one in found["seeds"]:
-        least = one["search"]["reference"] - found["drop"]
-        good = [each for each in one["grid"] if each["validation"] >= least]
-        steps = sum(each["steps"] for each in one["grid"])
-        chosen = [("the search", one["search"], one["search"]["steps"])]
-        chosen += [("the best of the grid", min(good, key=lambda each: each["weights"]), steps)] if good else []
-        for name, each, cost in [("dense", one["dense"], found["before"]), *chosen]:
-            share = f"{each['weights']:,} ({each['weights'] / one['dense']['weights']:.1%})"
-            rows.append([name, share, f"{each['validation']:.2f}", f"{each['test']:.2f}", f"{cost:,}"])
+    for task in _DROPS:
+        found = results.load(f"accuracy_drop-{task}")
+        for one in found["seeds"]:
+            least = one["search"]["reference"] - found["drop"]
+            good = [each for each in one["grid"] if each["validation"] >= least]
+            steps = sum(each["steps"] for each in one["grid"])
+            chosen = [("the search", one["search"], one["search"]["steps"])]
+            chosen += [("the best of the grid", min(good, key=lambda each: each["weights"]), steps)] if good else []
+            for name, each, cost in [("dense", one["dense"], found["before"]), *chosen]:
+                share = f"{each['weights']:,} ({each['weights'] / one['dense']['weights']:.1%})"
+                of = f"{_DROPS[task]}, seed {one['seed']}: {name}"
+                rows.append([of, share, f"{each['validation']:.2f}", f"{each['test']:.2f}", f"{cost:,}"])
     return markdown(["", "weights", "validation %", "test %", "steps"], rows)
+
+
+_DROPS = {"mnist": "MNIST", "digits": "digits"}
 
 
 def latencies() -> str:
@@ -171,7 +176,7 @@ PAGE = Page(
         "earlier": earlier,
         "budgets": budgets,
         "beside": beside,
-        "where-drops": lambda: where_measured(results.load("accuracy_drop-mnist")),
+        "where-drops": lambda: "\n\n".join(where_measured(results.load(f"accuracy_drop-{task}")) for task in _DROPS),
         "drops": drops,
         "latencies": latencies,
         "where-latencies": lambda: where_measured(results.load("latency_target")),

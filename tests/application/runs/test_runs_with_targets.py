@@ -19,7 +19,9 @@ from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.measurement import measure
-from torch_growl.networks.targets import layer_timings
+from torch_growl.networks.paths import PruningPath
+from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.targets import Target, layer_timings
 
 AIMED: dict[str, Any] = {
     "dense.epochs": 1,
@@ -186,6 +188,13 @@ def test_an_accuracy_drop_is_compared_with_what_pruning_and_tying_have_lost(tmp_
     assert trained[0]["reference"] in (None, dense)
     assert trained[-1]["asked"] == 2.0  # half of it is for ties
     assert trained[-1]["left"] < trained[-1]["dense"]
+    path = PruningPath.load(run.folder.path_file)
+    assert path.reference == dense
+    assert [point.step for point in path.points] == sorted(point.step for point in path.points)
+    model = run.network()
+    model.load_state_dict(run.trained("dense").state_dict())
+    left = min(point.weights for point in path.points)
+    GrOWL(model, target=Target(weights=left), example_inputs=run.example(), path=path, min_rows=4)  # goes on from there
     penalty = run.penalty(run.network(), run.trained("dense"))
     assert penalty is not None
     assert penalty._control is not None

@@ -15,6 +15,7 @@ import torch_growl as tg
 from benchmarks.learning.experiments import (
     curve,
     decorrelated,
+    from_path,
     halves,
     latency_target,
     lenet5,
@@ -23,6 +24,7 @@ from benchmarks.learning.experiments import (
     table1,
     table2,
     targets,
+    task_examples,
     ties,
 )
 from benchmarks.learning.pages import network_tables, pictures
@@ -142,6 +144,35 @@ def test_trainings_to_half_of_their_latency_are_timed_and_one_that_is_refused_is
     refused = latency_target.trained(narrow, *at[1:])
     assert "are left" in refused["refused"]
     assert latency_target.targets([{"network": "narrow", **refused}])[0]["of"] == 0
+
+
+def test_trainings_with_a_path_run_in_every_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from_path.main(["--quick", "--data", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert [said.count(f"'way': '{way}'") for way in from_path.WAYS] == [1, 1, 1]
+    assert "'reached': False" not in said
+    assert "nothing kept" in said
+
+
+def test_an_example_of_a_task_is_run_by_the_command_and_its_record_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"task": "regression", "metric": {}, "score": {}, "target": {"left": 1}, "parameters": {}, "macs": {}}
+    commands = []
+
+    def growl(command: list[str], **how: Any) -> None:
+        commands.append(command[1:])
+        (tmp_path / "regression").mkdir()
+        (tmp_path / "regression" / "result.json").write_text(json.dumps({**fields, "more": 1}))
+
+    monkeypatch.setattr(task_examples.subprocess, "run", growl)
+    found = [task_examples.run("regression", tmp_path / "regression", ["dense.epochs=1"]) for _ in range(2)]
+    assert found[0] == found[1]
+    assert {field: found[0][field] for field in fields} == fields
+    assert commands == [
+        [*["-m", "torch_growl", "run", "examples/tasks/regression.yaml", "--out"], str(tmp_path / "regression"),
+         "--set", "dense.epochs=1"]
+    ]  # fmt: skip
 
 
 def test_resnet20_runs_and_goes_on_from_what_is_there(

@@ -34,3 +34,12 @@ def test_kept_trainings_of_every_budget_reached_the_target_and_more_steps_are_be
         means = [np.mean([one["accuracy"] for one in own if one["steps"] == steps]) for steps in budgets]
         assert all(more > fewer - 0.01 for fewer, more in pairwise(means)), (network, start)  # noise of a seed
         assert means[-1] > means[0] + 0.05
+
+
+def test_the_kept_examples_of_tasks_landed_in_less_than_two_minutes() -> None:
+    found = results.load("task_examples")["examples"]
+    assert list(found) == ["regression", "multilabel", "segmentation", "language-model"]
+    for one in found.values():
+        assert 0.98 * one["target"]["asked"] <= one["target"]["left"] <= one["target"]["asked"]
+        assert one["target"]["reached"]
+        assert one["cpu_seconds"] < 120

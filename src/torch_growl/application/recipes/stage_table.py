@@ -53,7 +53,7 @@ STAGES = (
         "train the dense network, then with the penalty",
         (Training("dense", "train without penalty", 0), Training("train", "train with GrOWL", 1)),
         ("dense", "regularized"),
-        ("checkpoints/dense.pt", "checkpoints/train.pt", "checkpoints/row_norms.safetensors"),
+        ("checkpoints/dense.pt", "checkpoints/train.pt", "path.json", "checkpoints/row_norms.safetensors"),
     ),
     Stage(
         "tie",

@@ -52,6 +52,7 @@ class RunFolder:
         self.recipe_file = path / "recipe.yaml"
         self.metrics_file = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
+        self.path_file = path / "path.json"
         self.tying_file = path / "tying.json"
         self.model_file = path / "model.safetensors"
         self.result_file = path / "result.json"

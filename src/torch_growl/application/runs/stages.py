@@ -69,8 +69,13 @@ def _train(run: Run) -> None:
         model.load_state_dict(run.trained("dense").state_dict())
     elif run.recipe.train.start == "given":
         model.load_state_dict(run.folder.given_weights(run.recipe))
-    _fit(run, "train", model, penalty=run.penalty(model, run.trained("dense")))
-    norms = run.folder.finished("train", run.recipe)["norms"]
+    penalty = run.penalty(model, run.trained("dense"))
+    _fit(run, "train", model, penalty=penalty)
+    finished = run.folder.finished("train", run.recipe)
+    if penalty is not None and run.recipe.accuracy_drop is not None:
+        penalty.load_state_dict(finished["growl"])  # trained by another process where the run was stopped
+        penalty.path.save(run.folder.path_file)
+    norms = finished["norms"]
     if norms:
         run.folder.save_tensors("row_norms", {name: torch.stack(list(values)) for name, values in norms.items()})
 

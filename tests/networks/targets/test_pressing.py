@@ -156,3 +156,28 @@ def test_of_real_networks_the_one_nearest_to_the_aim_is_taken(monkeypatch: pytes
     found = law.corrected(law.solve([]), [], final=True)
     assert found.gone[0].sum() == 4
     assert carefully == [True] * 3  # the last word on a network is measured longer
+
+
+def test_where_a_figure_grows_in_steps_rows_are_given_back_that_do_not_make_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = network()
+    law = press(model, Target(weights=0.5))
+    asked = law.figure.asked
+    law.figure.aim = 0.98 * asked
+
+    def real(gone: list[np.ndarray]) -> float:
+        kept = [40 - int(rows.sum()) for rows in gone]
+        return asked * (0.03 * (kept[0] // 8) + 0.02 * (kept[1] // 4) + (0.7 if kept[0] <= 16 else 1.3))
+
+    def check(gone: dict[str, np.ndarray], **how: bool) -> float:
+        return real(list(gone.values()))
+
+    answers = [[30, 36], [22, 22]] * 4
+    solved = [Pressure([np.arange(40) < rows for rows in pair], False) for pair in answers]
+    monkeypatch.setattr(law.figure, "check", check)
+    turns = iter(solved)
+    monkeypatch.setattr(law, "solve", lambda norms: next(turns))
+    assert real(solved[0].gone) < 0.8 * asked < asked < real(solved[1].gone)  # 17 rows of a layer take much longer
+    found = law.corrected(law.solve([]), norms(model), final=True)
+    assert 0.82 * asked < real(found.gone) <= asked

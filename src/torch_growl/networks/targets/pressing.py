@@ -32,6 +32,7 @@ _COST_POWER = 0.5  # of what a layer's row saves
 _CORRECTIONS = {True: 6, False: 2}  # at most, by real networks, of the final solution and of others
 _CLOSE = 0.99  # of what is aimed at: what is left between it and the target is near enough
 _TRIES = 40  # counts at most, to give back rows that the target does not need
+_TRIES_OF_REAL = 6  # real networks at most, for the same
 
 
 class Rows(Protocol):
@@ -264,11 +265,14 @@ class Press:
         """
         figure = self.figure
         best: tuple[float, Pressure] | None = None
+        over: tuple[float, Pressure] | None = None  # the smallest network that is larger than was asked
         for _ in range(_CORRECTIONS[final]):
             real = figure.check(self.by_name(found.gone), carefully=final)
             meets, off = real <= figure.asked, abs(real - figure.aim)
             if meets and (best is None or off < abs(best[0] - figure.aim)):
                 best = real, found
+            if not meets and (over is None or real < over[0]):
+                over = real, found
             again = self.solve(norms)
             same = all(map(np.array_equal, again.gone, found.gone))
             if same or (meets and (found.met or off <= (1 - _CLOSE) * figure.aim)):
@@ -276,8 +280,38 @@ class Press:
             found = again
         if best is None:
             return found
+        if final and over is not None:
+            best = self._between(best, over[1])
         figure.note(self.by_name(best[1].gone), best[0])  # the last word on it
         return best[1]
+
+    def _between(self, best: tuple[float, Pressure], over: Pressure) -> tuple[float, Pressure]:
+        """Give back rows of a network that meets the target, which another one that does not has, block by block.
+
+        A figure that grows in steps, as a time does, is not met by interpolation.
+
+        Args:
+            best: the first network, with its real figure.
+            over: the other one.
+        """
+        figure, gone = self.figure, best[1].gone
+        rows = [(n, i) for n, own in enumerate(gone) for i in np.flatnonzero(own & ~over.gone[n])]
+        blocks, tries = [rows[: len(rows) // 2], rows[len(rows) // 2 :]], _TRIES_OF_REAL
+        while blocks and tries and best[0] < _CLOSE * figure.aim:
+            if not (block := blocks.pop()):
+                continue
+            fewer = [own.copy() for own in gone]
+            for layer, row in block:
+                fewer[layer][row] = False
+            tries -= 1
+            real = figure.check(self.by_name(fewer), carefully=True)
+            if real <= figure.asked:
+                gone = fewer
+                if abs(real - figure.aim) < abs(best[0] - figure.aim):
+                    best = real, Pressure(fewer, False)
+            elif (half := len(block) // 2) > 0:
+                blocks += [block[:half], block[half:]]
+        return best
 
     def left_without(self, gone: Sequence[Flags]) -> float:
         """The figure of what is left without certain rows of the layers."""

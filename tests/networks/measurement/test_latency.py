@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import torch_growl as tg
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.execution.timing import WARMUP
 from torch_growl.networks.measurement.latency import Comparison, compare_latency
@@ -152,3 +154,26 @@ def test_other_things_than_modules_are_refused() -> None:
         compare_latency("dense", nn.Linear(3, 2), x)  # type: ignore[arg-type]
     with pytest.raises(InvalidTypeError, match=r"small must be a torch\.nn\.Module, got str"):
         compare_latency(nn.Linear(3, 2), "small", x)  # type: ignore[arg-type]
+
+
+class Cancelling(nn.Module):
+    """Outputs that are small differences of large numbers, of which rounding is a large part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(512, 16, bias=False), nn.Linear(512, 16, bias=False)
+        with torch.no_grad():
+            self.one.weight.copy_(torch.randn(16, 512, generator=torch.Generator().manual_seed(0)))
+            self.other.weight.copy_(self.one.weight.flip(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.one(x) - self.other(x.flip(1)) + 0.002 * (1 + x[:, :16].abs())
+
+
+def test_a_network_is_timed_in_onnxruntime_whose_outputs_are_mostly_rounding(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    x = torch.randn(2, 512, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(tg.GrowlError, match="the outputs in onnxruntime differ"):
+        tg.export_onnx(Cancelling(), x, tmp_path / "network.onnx")
+    (found,) = compare_latency(Cancelling(), Cancelling(), x, batch_sizes=(2,), runtimes=("onnxruntime",), repeats=3)
+    assert found.note == ""

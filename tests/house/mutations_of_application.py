@@ -139,4 +139,32 @@ APPLICATION = [
         "{text}</{tag}>",
         "test_html_table.py::test_every_text_is_escaped",
     ),
+    Mutation(
+        "a trial that is continued has other settings",
+        "application/studies/study.py",
+        "frozen.number * 1_009 + i",
+        "uuid.uuid4().int % 97",
+        "application/studies/test_study.py::test_a_worker_that_is_stopped_at_any_moment_and_started_again_ends_the_same",
+    ),
+    Mutation(
+        "a record that was not written whole stays in the journal",
+        "application/studies/storage.py",
+        'if not end.endswith(b"\\n"):',
+        "if False:",
+        "application/studies/test_storage.py::test_a_record_that_was_not_written_whole_is_cut_off",
+    ),
+    Mutation(
+        "looking for example inputs draws the training's random numbers",
+        "integrations/phases.py",
+        "        random.setstate(own)",
+        "        pass",
+        "integrations/test_phases.py::test_random_states_are_kept",
+    ),
+    Mutation(
+        "tied rows are not held after a step",
+        "networks/tying/projection.py",
+        "self._after) for each in optimizers",
+        "self._after) for each in ()",
+        "networks/tying/test_projection.py::test_rows_stay_equal_and_pruned_ones_zero_while_plain_weights_train",
+    ),
 ]

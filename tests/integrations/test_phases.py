@@ -83,6 +83,28 @@ def test_whole_channels_are_found_on_the_trainers_own_inputs(target: tg.Target |
         assert not any(maker.weight[own].any() for maker, own in zip(layers, gone, strict=False))
 
 
+def test_channels_as_rows_are_served_and_resumed() -> None:
+    settings: dict[str, Any] = {"target": MACS, "leave": "compact", "options": {"side": "channel", "min_rows": 2}}
+    whole, stopped, resumed = (phases(**settings) for _ in range(3))
+    expected = trained(whole, 20)
+    small = whole.finish(expected)
+    assert tg.measure(small, torch.randn(2, 10), latency=False).macs < 0.61 * _macs()
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    stopped.begin(model, [optimizer], 20, 0, lambda: torch.randn(4, 10))
+    for i in range(20):
+        if i == 6:
+            resumed.load_state_dict(stopped.state_dict())
+            stopped.remove()
+            resumed.begin(model, [optimizer], 20, 6, lambda: torch.randn(4, 10))
+        step(model, optimizer, i)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in expected.state_dict().items())
+
+
+def _macs() -> int:
+    return tg.measure(mlp(), torch.randn(2, 10), latency=False).macs
+
+
 def test_a_training_that_ends_early_is_warned_of() -> None:
     used = phases(target=MACS, options={"min_rows": 2})
     model = trained(used, 15)

@@ -45,6 +45,28 @@ def test_a_database_keeps_a_study(tmp_path: Path) -> None:
     assert [numbers(place), numbers(place)] == [[0], [0, 1]]
 
 
+def test_workers_that_make_a_database_at_once_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    from torch_growl.application.studies import storage
+
+    tries = []
+
+    def open_(place: str) -> str:
+        tries.append(place)
+        if len(tries) < 3:
+            raise IntegrityError("", {}, Exception("UNIQUE constraint failed: alembic_version.version_num"))
+        return "opened"
+
+    monkeypatch.setattr(storage, "_PAUSE", 0)
+    monkeypatch.setattr(optuna.storages, "RDBStorage", open_)
+    assert open_storage("sqlite:///x") == "opened"
+    tries[:] = []
+    monkeypatch.setattr(storage, "_ATTEMPTS", 2)
+    with pytest.raises(InvalidValueError, match="cannot be opened"):
+        open_storage("sqlite:///x")
+
+
 def test_a_file_of_another_kind_and_an_unknown_database_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("no journal\nat all", encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch_growl.errors import InvalidValueError, first_line
 __all__ = ["open_storage", "waiting_lock"]
 
 _LONGEST = 2**20  # bytes of what one call writes
+_ATTEMPTS, _PAUSE = 6, 0.5  # to open a database, and the seconds between them
 
 
 @contextmanager
@@ -52,6 +54,18 @@ class _JournalLock:
         self._file.close()
 
 
+def _database(optuna: Any, place: str) -> Any:
+    """Open a database; where workers that begin at once make its tables, all but one fail and try again."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return optuna.storages.RDBStorage(place)
+        except Exception as error:  # of sqlalchemy, which Optuna brings along
+            if type(error).__name__ not in ("IntegrityError", "OperationalError"):
+                raise
+            time.sleep(_PAUSE)
+    return optuna.storages.RDBStorage(place)
+
+
 def open_storage(place: str) -> Any:
     """Open a storage, or make it.
 
@@ -68,7 +82,7 @@ def open_storage(place: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if "://" in place:
-            return optuna.storages.RDBStorage(place)
+            return _database(optuna, place)
         path = Path(place)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -233,7 +233,11 @@ class Study:
         return found
 
     def _report(self) -> dict[str, Any]:
-        """Write the report of all trials so far; empty if none is complete."""
+        """Write the report of all trials so far; empty if none is complete. One worker of the folder at a time."""
+        with waiting_lock(self.folder / ".claim"):
+            return self._outcome()
+
+    def _outcome(self) -> dict[str, Any]:
         states = self._optuna.trial.TrialState
         owner = self._owner
         points = [
@@ -252,8 +256,7 @@ class Study:
         folder, recipe = self._dense()
         epochs = recipe.dense.epochs
         dense = folder.records("dense", epochs, recipe)[-1]["validation_score"] if epochs else points[0].score
-        with waiting_lock(self.folder / ".claim"):
-            return write_outcome(self.folder, self.recipe.name, points, others, self.metric, dense, self.drop)
+        return write_outcome(self.folder, self.recipe.name, points, others, self.metric, dense, self.drop)
 
 
 class _Judge:

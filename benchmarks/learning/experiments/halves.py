@@ -69,7 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
                     done[key] = _trained(method, seed, lr, splits, given)
                     print(key, done[key]["accuracy"], flush=True)
                     results.write(file, done)
-    keep(given, "learning.experiments.halves", {"trainings": list(done.values()), "absent": absent}, ("torch-pruning",))
+    starts = {method: _start(method, splits, given)[1] for method in STARTS if _start_file(method, given).exists()}
+    kept = {"starts": starts, "trainings": list(done.values()), "absent": absent}
+    keep(given, "learning.experiments.halves", kept, ("torch-pruning",))
 
 
 def _trained(method: str, seed: int, lr: float, splits: Splits, given: Any) -> dict[str, Any]:
@@ -106,9 +108,13 @@ def _convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
 
 
+def _start_file(method: str, given: Any) -> Path:
+    return cast(Path, given.work / f"start-{file_name(method)}.pt")
+
+
 def _start(method: str, splits: Splits, given: Any) -> tuple[nn.Module, dict[str, Any]]:
     """The network that a method makes without training, made once for all seeds."""
-    path: Path = given.work / f"start-{file_name(method)}.pt"
+    path = _start_file(method, given)
     if not path.exists():
         weights = None if given.quick else given.weights / "resnet20-cifar10.safetensors"
         dense = with_selections(resnet_cifar(depth=8 if given.quick else 20, weights=weights).eval())

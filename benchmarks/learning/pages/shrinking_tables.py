@@ -6,7 +6,7 @@ Run it with ``python -m benchmarks.learning.pages.shrinking_tables``.
 from __future__ import annotations
 
 from benchmarks.harness import results
-from benchmarks.harness.markdown import markdown
+from benchmarks.harness.markdown import markdown, spread
 from benchmarks.harness.pages import DOCS, Page, where_measured
 
 __all__ = ["PAGE", "main"]
@@ -28,9 +28,29 @@ def accuracies() -> str:
     return markdown(["test %", "MACs", "dense", *_METHODS], rows)
 
 
+def trained() -> str:
+    """Return the test accuracy of half a ResNet-20 before and after training, for every method that was started."""
+    data = results.load("halves")
+    rows = []
+    for method, start in data["starts"].items():
+        own = [one for one in data["trainings"] if one["method"] == method]
+        first = [method, f"{start['macs']:.3f}", f"{100 * start['accuracy']['test']:.2f}"]
+        for lr, epochs in sorted({(one["lr"], one["epochs"]) for one in own}):
+            found = [one["accuracy"]["test"] for one in own if (one["lr"], one["epochs"]) == (lr, epochs)]
+            rows.append([*first, f"{lr:g}", str(epochs), str(len(found)), spread(found, factor=100)])
+        if not own:
+            rows.append([*first, "–", "–", "–", "not finished"])
+    return markdown(["test %", "MACs", "before training", "learning rate", "epochs", "seeds", "after"], rows)
+
+
 PAGE = Page(
     DOCS / "shrinking.md",
-    {"accuracies": accuracies, "where": lambda: where_measured(results.load("training_free"))},
+    {
+        "accuracies": accuracies,
+        "where": lambda: where_measured(results.load("training_free")),
+        "trained": trained,
+        "where-trained": lambda: where_measured(results.load("halves")),
+    },
 )
 
 

@@ -44,8 +44,8 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0)
         model: the network; not modified.
         inputs: at least two batches, a list, as for :func:`compensate_`; a few hundred examples. No labels are needed.
         target: weights, macs or bytes.
-        least: share of the channels of each kind that stays, 0 ≤ least < 1; at least one channel stays. Use about 0.5
-            if the small network is trained afterwards: kinds that least squares can do without are needed there.
+        least: share of the channels of each kind that stays, 0 ≤ least < 1, and at least one channel. Least squares can
+            nearly empty some layers; 0.5 keeps the widths even for a training afterwards.
 
     Returns:
         The compact network, as of :func:`torch_growl.compact`.

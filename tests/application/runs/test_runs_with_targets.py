@@ -129,10 +129,9 @@ def test_the_command_takes_a_latency_and_times_the_compact_network_at_the_end(
         "train.epochs=2",
         "retrain.epochs=1",
         "tying.method=none",
-        "model.options.hidden=[600,300]",
     ]
     settings = [part for setting in (*few, "measure.repeats=3", "threads=1") for part in ("--set", setting)]
-    out, asked = tmp_path / "run", ["--target", "latency_ms=0.5", "--target", "batch=256"]
+    out, asked = tmp_path / "run", ["--target", "latency_ms=0.5", "--target", "batch=512"]
     status, shown, err = growl(capsys, "run", "digits", "--out", str(out), *asked, *settings)
     assert status == 0, err
     target = RunFolder(out).result()["target"]

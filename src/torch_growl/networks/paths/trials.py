@@ -92,7 +92,7 @@ class Trials:
         if lost <= self._drop:
             self.good = self._reached_share = share
             self._doubtful = 0
-            if self._length and lost <= self._drop / 2:
+            if self._length and lost <= max(self._drop / 2, self._error):
                 self._ratio = max(_LEAST_RATIO, self._ratio**1.5)
             return "good"
         if lost <= max(_NARROWLY * self._drop, self._drop + self._error) and not self._retried and fits:

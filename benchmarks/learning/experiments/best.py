@@ -1,4 +1,4 @@
-"""Runs ``mnist-best`` with five seeds, and stores its networks in int8.
+"""Runs ``mnist-best`` with some seeds, five by default, and stores its networks in int8.
 
 Run it with ``python -m benchmarks.learning.experiments.best --data DIR``.
 
@@ -48,10 +48,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/learning/best"))
+    parser.add_argument("--seeds", type=int, default=5, help="the number of seeds, from 0 on")
     given = parser.parse_args(arguments)
     timing.one_thread()
     jobs = []
-    for seed in range(1 if given.quick else 5):
+    for seed in range(1 if given.quick else given.seeds):
         jobs.append(job(given.work / f"seed{seed}", seed, given.data, given.quick))
         print({key: jobs[-1][key] for key in ("seed", "accuracy", "compression", "int8")}, flush=True)
     keep(given, "learning.experiments.best", {"jobs": jobs})

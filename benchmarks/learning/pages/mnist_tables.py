@@ -87,9 +87,13 @@ def once() -> str:
     return markdown(["", "groups", "compression", "right after tying %", "accuracy %"], rows)
 
 
-def best() -> str:
-    """Return the seeds of mnist-best, and their mean."""
-    jobs = results.load("best")["jobs"]
+def best(name: str = "best") -> str:
+    """Return the seeds of mnist-best, and their mean if there are several.
+
+    Args:
+        name: of the kept result.
+    """
+    jobs = results.load(name)["jobs"]
     rows = [
         [
             str(job["seed"]),
@@ -103,21 +107,24 @@ def best() -> str:
         ]
         for job in jobs
     ]
-    rows.append(
-        [
-            "mean ± sd",
-            "",
-            spread([job["accuracy"]["compact"] for job in jobs], 2, 100) + " %",
-            spread([job["compression"]["network"] for job in jobs], 1) + "x",
-            spread([job["macs"]["dense"] / job["macs"]["compact"] for job in jobs], 1) + "x",
-            spread([job["compression"]["file"] for job in jobs], 1) + "x",
-            f"{spread([job['int8']['file'] for job in jobs], 0)}x, "
-            f"{spread([job['int8']['accuracy'] for job in jobs], 2, 100)} %",
-            "",
-        ]
-    )
+    if len(jobs) > 1:
+        rows.append(_mean_of_seeds(jobs))
     head = ["seed", "pixels → groups", "accuracy", "`compression.network`", "MACs", "`compression.file`"]
     return markdown([*head, "int8 file", "minutes"], rows)
+
+
+def _mean_of_seeds(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        "mean ± sd",
+        "",
+        spread([job["accuracy"]["compact"] for job in jobs], 2, 100) + " %",
+        spread([job["compression"]["network"] for job in jobs], 1) + "x",
+        spread([job["macs"]["dense"] / job["macs"]["compact"] for job in jobs], 1) + "x",
+        spread([job["compression"]["file"] for job in jobs], 1) + "x",
+        f"{spread([job['int8']['file'] for job in jobs], 0)}x, "
+        f"{spread([job['int8']['accuracy'] for job in jobs], 2, 100)} %",
+        "",
+    ]
 
 
 def methods() -> str:

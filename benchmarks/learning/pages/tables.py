@@ -18,6 +18,7 @@ NAMES = (
     "table1",
     "table1_recipes",
     "best",
+    "best_recipe",
     "curve",
     "one_strength",
     "lenet5",
@@ -31,6 +32,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "table1_recipes": lambda: mnist.table1("table1_recipes"),
     "once": mnist.once,
     "best": mnist.best,
+    "best_recipe": lambda: mnist.best("best_recipe"),
     "methods": mnist.methods,
     "ties": mnist.ties,
     "decorrelated": mnist.decorrelated,
@@ -45,7 +47,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def where(name: str) -> str:
     """Return command, machine and date of a result; without a result, the command."""
     if not results.exists(name):
-        return f"`python -m benchmarks.learning.experiments.{name.removesuffix('_recipes')}`"
+        return f"`python -m benchmarks.learning.experiments.{name.removesuffix('_recipes').removesuffix('_recipe')}`"
     return where_measured(results.load(name))
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch_growl.application.recipes import load_recipe
+from torch_growl.application.recipes import as_yaml, load_recipe
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
 
-QUICK: dict[str, Any] = {
+QUICK: dict[str, Any] = {  # a strength and one affinity propagation, on the images as they are
+    "data.options": {},
+    "model.options": {},
+    "tying": {"method": "affinity", "preference": 0.4, "max_ratio": 1.0},
+    "merge": None,
+    "retrain.form": "tied",
     "dense.epochs": 3,
     "train.epochs": 6,
     "retrain.epochs": 3,
     "growl.strength": 8.0,  # so that few epochs prune and tie rows too
-    "tying.preference": 0.4,
     "measure.repeats": 3,
     "threads": 1,
 }
-SETTINGS = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]  # the same, for the command
+SETTINGS = [
+    part for key, value in QUICK.items() for part in ("--set", f"{key}={as_yaml(value)}")
+]  # the same, for the command
 
 
 def run_digits(path: Path, settings: dict[str, Any] = QUICK, *, until: str = "eval") -> Run:

@@ -37,7 +37,10 @@ def test_without_a_penalty_the_layers_are_those_it_would_be_on() -> None:
     assert build_penalty(network(), none) is None
     assert recipe_layers(network(), bare) == ("0", "2", "4")  # the recipe asks for all
     assert recipe_layers(network(), none) == ("0", "2")  # the default leaves out the last
-    assert (row_side(none), row_side(load_recipe("digits", {"growl.side": "output"}))) == ("input", "output")
+    assert (row_side(none), row_side(load_recipe("digits", {"growl.side": "output", "growl.strength": 1}))) == (
+        "input",
+        "output",
+    )
 
 
 @pytest.mark.parametrize("target", [None, {"weights": 0.5}])

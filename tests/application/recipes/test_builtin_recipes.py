@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from tests.support.digits_run import run_digits
 from torch_growl.application.models.registry import build_network
 from torch_growl.application.recipes import builtin_recipes, load_recipe
 from torch_growl.application.recipes.building import build_penalty, recipe_layers
@@ -28,7 +29,7 @@ LAYERS = {  # the penalised ones, by the recipe's name or its first part
     "digits": ("fc1", "fc2", "fc3"),
     "mnist": ("fc1",),
     "mnist-best": ("fc1", "fc2"),
-    "lenet5": ("conv2", "fc1"),
+    "lenet5": ("conv2", "fc1", "fc2"),
     "vgg16": (*(f"conv{i}" for i in range(2, 14)), "fc1"),
 }
 VGG_LAYERS = list(LAYERS["vgg16"])
@@ -36,6 +37,34 @@ VGG_LAYERS = list(LAYERS["vgg16"])
 
 def test_the_built_in_recipes_are_these() -> None:
     assert set(builtin_recipes()) == BUILTIN
+
+
+def test_recipes_that_compress_ask_for_a_target_unless_they_are_the_papers_rows() -> None:
+    """A strength, and numbers of groups, are those of one dataset."""
+    for name, recipe in builtin_recipes().items():
+        if recipe.target is None:
+            assert any(word in recipe.description for word in ("the paper's", "The paper's")), name
+        else:
+            steps = [value for values in recipe.tying.groups.values() for value in values]
+            assert all(0 < value < 1 for value in steps), name
+            assert recipe.growl is not None
+            assert recipe.growl.strength is None
+
+
+@pytest.mark.slow
+def test_the_first_run_prunes_and_ties_neighbouring_pixels_and_keeps_the_accuracy(tmp_path: Path) -> None:
+    run = run_digits(tmp_path / "digits", {"threads": 1, "measure.repeats": 3})
+    result = run.folder.result()
+    assert result["compression"]["network"] >= 10
+    assert result["accuracy"]["compact"] >= result["accuracy"]["dense"] - 0.01
+    assert result["target"]["reached"]
+    labels = torch.tensor(run.tying()["fc1"].partition.labels).view(16, 16)
+    assert 100 < int((labels < 0).sum()) < 220  # pruned
+    sizes = labels[labels >= 0].bincount()
+    assert int((sizes > 1).sum()) > 15
+    beside = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0)
+    below = (labels[1:] == labels[:-1]) & (labels[1:] >= 0)
+    assert int(beside.sum() + below.sum()) > 40  # pairs of neighbours that share; by chance there would be about five
 
 
 @pytest.mark.slow
@@ -46,7 +75,8 @@ def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(
     assert recipe.description
     model = build_network(recipe.model.name, **recipe.model.options)
     judge = None if recipe.accuracy_drop is None else {"validate": lambda network: 98.0}
-    penalty = build_penalty(model, recipe, None if recipe.target is None else torch.rand(2, 784), judge)
+    shape = {"digits": (2, 256), "lenet5-mnist": (2, 1, 28, 28)}.get(name, (2, 784))
+    penalty = build_penalty(model, recipe, None if recipe.target is None else torch.rand(shape), judge)
     assert (penalty is None) == name.endswith(("none", "weight-decay"))
     layers = recipe_layers(model, recipe)
     assert layers == LAYERS[name.split("-")[0] if name != "mnist-best" else name]

@@ -95,3 +95,14 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match="recipe.yaml cannot be read"):
         load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_another_method_of_tying_replaces_the_steps_of_the_extended_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: digits\ntying: {method: affinity}\n")
+    found = load_recipe(path)
+    assert (found.tying.method, found.tying.groups, found.merge) == ("affinity", {}, None)
+    path.write_text("extends: digits\ntying: {groups: {fc1: [0.5, 0.3, 0.2]}}\n")
+    assert load_recipe(path).tying.groups == {"fc1": [0.5, 0.3, 0.2]}
+    assert load_recipe(path).merge == load_recipe("digits").merge
+    assert load_recipe("digits", {"tying": {"method": "none"}}).merge is None

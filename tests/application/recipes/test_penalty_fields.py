@@ -57,7 +57,7 @@ def test_what_does_not_fit_a_target_is_refused_by_its_field(case: str) -> None:
     [
         ({"target": {"macs": 0.5}, "growl.strength": 2.0}, "growl.strength cannot be combined with target"),
         ({"target": {"macs": 0.5}, "growl": None}, "target needs the penalty, but growl is null"),
-        ({"growl.strength": None}, "growl.strength must be a number where there is no target"),
+        ({"growl.strength": None, "target": None}, "growl.strength must be a number where there is no target"),
     ],
 )
 def test_one_of_strength_and_target_is_needed(changes: dict[str, Any], words: str) -> None:

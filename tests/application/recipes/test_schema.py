@@ -40,7 +40,7 @@ WRONG = {
     "task": ("task=regresion", "task: did you mean 'regression'?, found 'regresion'"),
     "unlike any task": ("task=x", "task: must be package.module:function, or classification, multilabel, regression"),
     "workers": ("data.workers=-1", "data.workers: must be greater than or equal to 0, found -1"),
-    "choice": ("device=tpu", "device: must be 'auto', 'cpu' or 'cuda', found 'tpu'"),
+    "choice": ("device=tpu", "device: must be 'auto', 'cpu', 'cuda', 'mps' or 'xpu', found 'tpu'"),
     "preference": ("tying.preference=0", "tying.preference: must be greater than 0, found 0"),
     "every": ("growl.every=0", "growl.every: must be a whole number ≥ 1 or 'epoch', found 0"),
     "every word": ("growl.every=step", "growl.every: must be a whole number ≥ 1 or 'epoch', found 'step'"),
@@ -53,7 +53,7 @@ WRONG = {
         "growl.sequence={name: pld, lambda1: 1, lambda2: -1}",
         "pld: lambda2 must be finite and ≥ 0",
     ),
-    "long": ("device=" + "x" * 500, "device: must be 'auto', 'cpu' or 'cuda', found 'xxxx"),
+    "long": ("device=" + "x" * 500, "device: must be 'auto', 'cpu', 'cuda', 'mps' or 'xpu', found 'xxxx"),
     "start": ("dense.start=fresh", "unknown field dense.start; there are epochs, batch_size, "),
 }
 

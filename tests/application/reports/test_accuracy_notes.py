@@ -38,7 +38,7 @@ def test_every_stage_has_its_difference_in_points() -> None:
         ),
         (
             accuracies(regularized=0.98, tied=0.5, retrained=0.94, compact=0.94),
-            {"tying.preference": 0.4, "retrain.epochs": 2},
+            {"tying": {"method": "affinity", "preference": 0.4}, "retrain.epochs": 2},
             "3.0 points less accurate than the dense one; tying, which retraining did not regain, lost 4.0 points: "
             "raise tying.preference (now 0.4), or retrain longer (retrain.epochs, now 2)",
         ),

@@ -24,7 +24,7 @@ def test_nothing_is_written_before_the_first_stage(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert run.layers == ("fc1", "fc2", "fc3")
-    assert run.example().shape == (8, 64)
+    assert run.example().shape == (8, 256)
 
 
 def test_the_network_is_the_seed_s(tmp_path: Path) -> None:

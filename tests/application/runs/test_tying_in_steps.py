@@ -123,12 +123,12 @@ def test_no_rows_are_tied_if_every_step_loses_too_much_and_this_is_said(tmp_path
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tying.drop": 0.5}, "drop needs method 'ward'"),
-        ({"tying": {"method": "ward", "groups": {"fc1": [8]}, "drop": 0.5}}, "merge"),
+        ({"tying": {"method": "affinity"}, "tying.drop": 0.5}, "drop needs method 'ward'"),
+        ({"tying": {"method": "ward", "groups": {"fc1": [8]}, "drop": 0.5}, "merge": None}, "merge"),
         ({"tying": {"method": "ward"}}, "groups"),
         ({"tying": {"groups": {"fc1": [8]}}}, "ward"),
         ({"tying": {"method": "ward", "groups": {"fc1": [20, 10], "fc2": [5]}}, "merge": PHASE}, "steps"),
-        ({"tying": {"method": "ward", "groups": {"fc1": [20, 10]}}}, "merge"),
+        ({"tying": {"method": "ward", "groups": {"fc1": [20, 10]}}, "merge": None}, "merge"),
         ({"train.start": "elsewhere"}, "train.start"),
     ],
 )

@@ -111,7 +111,7 @@ def test_loss_and_metric_are_tried_on_the_first_examples(name: str, said: str) -
 )
 def test_settings_without_a_meaning_for_the_task_are_refused(task: str, settings: dict[str, Any], said: str) -> None:
     smoothing = {} if settings else {"dense.label_smoothing": 0.1}
-    phases = {f"{name}.label_smoothing": 0.0 for name in ("dense", "train", "retrain")}
+    phases = {f"{name}.label_smoothing": 0.0 for name in ("dense", "train", "merge", "retrain")}
     trainings = load_recipe("digits", {**phases, **settings, **smoothing}).trainings
     if not said:
         build_task(task).check_settings(trainings)

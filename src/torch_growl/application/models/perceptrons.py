@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import nn
 
 from torch_growl.application.models.initialisation import paper_normal_
-from torch_growl.arguments import check_choice
+from torch_growl.arguments import check_choice, check_count
 from torch_growl.errors import InvalidValueError
 
 __all__ = ["digits_mlp", "mlp", "mnist_mlp"]
@@ -48,6 +48,15 @@ def mnist_mlp(*, hidden: Sequence[int] = (300,), batch_norm: bool = True, init: 
     return mlp([784, *hidden, 10], batch_norm=batch_norm, init=init)
 
 
-def digits_mlp(*, hidden: Sequence[int] = (300, 100), batch_norm: bool = True) -> nn.Sequential:
-    """Build 64-300-100-10 for scikit-learn's 8×8 digits; ``hidden``: widths of the hidden layers."""
-    return mlp([64, *hidden, 10], batch_norm=batch_norm)
+def digits_mlp(*, size: int = 8, hidden: Sequence[int] = (300, 100), batch_norm: bool = True) -> nn.Sequential:
+    """Build 64-300-100-10 for scikit-learn's 8×8 digits.
+
+    Args:
+        size: height and width of the images, which the dataset enlarges.
+        hidden: widths of the hidden layers.
+        batch_norm: add a BatchNorm1d after every ReLU.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: ``size`` is not an integer ≥ 1, or ``hidden`` is something else.
+    """
+    return mlp([check_count("size", size) ** 2, *hidden, 10], batch_norm=batch_norm)

@@ -2,7 +2,13 @@
 
 from torch_growl.application.recipes.building import build_penalty, find_step, recipe_layers, row_side
 from torch_growl.application.recipes.entry_points import check_options, load_object
-from torch_growl.application.recipes.loading import builtin_recipes, load_recipe, parse_overrides
+from torch_growl.application.recipes.loading import (
+    builtin_names,
+    builtin_recipes,
+    load_recipe,
+    parse_overrides,
+    recipe_of,
+)
 from torch_growl.application.recipes.schema import Phase, Recipe
 from torch_growl.application.recipes.stage_table import (
     ACCURACIES,
@@ -11,14 +17,16 @@ from torch_growl.application.recipes.stage_table import (
     title_of,
     training_seed,
 )
-from torch_growl.application.recipes.yaml_1_2 import read_mapping
+from torch_growl.application.recipes.yaml_1_2 import as_yaml, read_mapping
 
 __all__ = [
     "ACCURACIES",
     "STAGE_NAMES",
     "Phase",
     "Recipe",
+    "as_yaml",
     "build_penalty",
+    "builtin_names",
     "builtin_recipes",
     "check_options",
     "files_from",
@@ -28,6 +36,7 @@ __all__ = [
     "parse_overrides",
     "read_mapping",
     "recipe_layers",
+    "recipe_of",
     "row_side",
     "title_of",
     "training_seed",

@@ -16,7 +16,7 @@ from torch_growl.arguments import did_you_mean
 from torch_growl.checksums import check_text
 from torch_growl.errors import FileFormatError, RecipeError
 
-__all__ = ["builtin_recipes", "load_recipe", "parse_overrides"]
+__all__ = ["builtin_names", "builtin_recipes", "load_recipe", "parse_overrides", "recipe_of"]
 
 _SUFFIXES = (".yaml", ".yml")
 _OF_A_STRENGTH = ("strength", "balance", "every", "warmup_epochs")  # fields of growl that a target replaces
@@ -29,7 +29,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     A file may contain ``extends: other``, where ``other`` is a built-in name or a file in the same folder. Its fields
     then override the other's. Mappings are merged field by field, except that a mapping with a ``name`` (``data``,
     ``model``, ``sequence``) replaces the other's as a whole. A target replaces the other's strength, and a strength the
-    other's target.
+    other's target; another method of tying replaces the steps of Ward's, with the training between them.
 
     Args:
         name_or_path: a built-in recipe's name, or a YAML file.
@@ -47,6 +47,19 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     _make_room(fields, changes)
     for key, value in (overrides or {}).items():
         _set(fields, key, value)
+    return recipe_of(fields, where)
+
+
+def recipe_of(fields: dict[str, Any], where: str) -> Recipe:
+    """Make a recipe of its fields.
+
+    Args:
+        fields: by name; not modified.
+        where: the recipe's file or name, for messages.
+
+    Raises:
+        RecipeError: a field is unknown, missing or has an invalid value.
+    """
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
@@ -55,7 +68,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 
 def builtin_recipes() -> dict[str, Recipe]:
     """Load all built-in recipes, sorted by name."""
-    return {name: load_recipe(name) for name in _builtin_names()}
+    return {name: load_recipe(name) for name in builtin_names()}
 
 
 def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
@@ -79,7 +92,8 @@ def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
 # ── finding a recipe and those it extends ───────────────────────────────────────────────────────────────────────────
 
 
-def _builtin_names() -> list[str]:
+def builtin_names() -> list[str]:
+    """Return the names of the built-in recipes, sorted."""
     folder = resources.files(__package__) / "builtin"
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
@@ -102,10 +116,15 @@ def _resolved(name: str, beside: Path | None, chain: tuple[str, ...]) -> tuple[d
 
 
 def _make_room(fields: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Remove a strength, with what belongs to it, where the changes have a target; a target where they have a strength.
+    """Remove what the changes replace: a strength by a target or a target by a strength, the steps of Ward's method.
 
-    Both in one recipe are an error, found later.
+    A strength is removed with what belongs to it. Both in one recipe are an error, found later.
     """
+    tying, other = fields.get("tying"), changes.get("tying")
+    if isinstance(tying, dict) and isinstance(other, dict) and other.get("method", "ward") != "ward":
+        for name in ("groups", "drop"):
+            tying.pop(name, None)
+        fields.pop("merge", None)
     growl, changed = fields.get("growl"), changes.get("growl", {})
     if changes.get("target") is not None:
         fields.pop("target", None)  # of another measure, perhaps
@@ -118,14 +137,14 @@ def _make_room(fields: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 def _read(name: str, beside: Path | None) -> tuple[str, str, Path | None, str]:
     """A recipe's name for messages, its text, its folder (None if built-in), and the default of its field ``name``."""
-    if name in _builtin_names():
+    if name in builtin_names():
         file = resources.files(__package__) / "builtin" / f"{name}.yaml"
         return f"recipe {name!r}", file.read_text(encoding="utf-8"), None, name
     path = (beside or Path()) / name
     if not _is_file(path):
         if path.suffix in _SUFFIXES or len(Path(name).parts) > 1:
             raise RecipeError(f"there is no recipe file {path}")
-        hint = did_you_mean(name, _builtin_names(), otherwise="there are {known}, or a YAML file")
+        hint = did_you_mean(name, builtin_names(), otherwise="there are {known}, or a YAML file")
         raise RecipeError(f"there is no recipe {name!r}; {hint}")
     try:
         if (size := path.stat().st_size) > _LARGEST:

@@ -187,7 +187,9 @@ class Recipe(Settings):
     name: str = Field(min_length=1, description="Name of the recipe, and of the run folder unless --out is given.")
     description: str = Field(default="", description="One line for lists and reports.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of all random numbers.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA if there is a CUDA device.")
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field(
+        default="auto", description="auto: CUDA, MPS or XPU if the machine has one, otherwise the CPU."
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: torch's default.")
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision of training.")
     task: str = Field(

@@ -12,7 +12,7 @@ import yaml
 
 from torch_growl.errors import RecipeError, first_line
 
-__all__ = ["Dumper", "read_mapping", "read_value"]
+__all__ = ["Dumper", "as_yaml", "read_mapping", "read_value"]
 
 _MOST_VALUES, _DEEPEST = 100_000, 50
 _PLAIN = [
@@ -128,3 +128,11 @@ def read_value(text: str, where: str) -> Any:
         RecipeError: it is not valid YAML.
     """
     return _parse(text, where)
+
+
+def as_yaml(value: Any) -> str:
+    """Write a value on one line: ``3``, ``null``, ``[1, 2]``, ``{name: lasso}``."""
+    text: str = yaml.dump(
+        value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=True
+    )
+    return text.removesuffix("...\n").strip()

@@ -16,7 +16,8 @@ from benchmarks.reliability.killing import Ended, Killer
 
 __all__ = ["CASES", "Case", "Subject"]
 
-_FEW = ("dense.epochs=2", "train.epochs=2", "retrain.epochs=1", "growl.strength=8", "tying.preference=0.4")
+_FEW = ("dense.epochs=2", "train.epochs=2", "retrain.epochs=1", "growl.strength=8", "data.options={}")
+_TIED = ("tying.method=affinity", "tying.preference=0.4", "retrain.form=tied")
 _QUICK = ("measure.repeats=1", "measure.batch_sizes=[1]", "threads=1", "device=cpu", "growl.layers=['2']")
 _SMALL = ("model={name: 'benchmarks.reliability.cases:network', options: {}}",)
 _MERGES = ("tying={method: ward, groups: {'2': [12, 6]}}", "merge={epochs: 1, batch_size: 64, lr: 0.05}")
@@ -47,7 +48,7 @@ class Case:
 
     def arguments(self, folder: Path) -> list[str]:
         """Return the arguments of the command that makes or resumes the folder."""
-        settings = [part for each in (*_FEW, *_QUICK, *_SMALL, *self.settings) for part in ("--set", each)]
+        settings = [part for each in (*_FEW, *_TIED, *_QUICK, *_SMALL, *self.settings) for part in ("--set", each)]
         return [self.command, "digits", "--out", str(folder), *self.options, *settings, "--resume"]
 
     def killed(self, folder: Path) -> list[str]:

@@ -19,6 +19,9 @@ FEW: dict[str, Any] = {
     "measure.repeats": 1,
     "measure.batch_sizes": [1],
     "growl.layers": ["2"],
+    "data.options": {},
+    "tying.method": "affinity",
+    "retrain.form": "tied",
     "model": {"name": "benchmarks.reliability.cases:network", "options": {}},
 }
 SPACE = {"growl.strength": Range(0.5, 4.0), "tying.preference": Choices(("0.5", "0.9"))}

@@ -11,6 +11,7 @@ Rooms in the order of their imports:
 * ``models``: the reference networks
 * ``runs``: the run folder, the stages, training, evaluation, the sweep
 * ``studies``: many runs with other settings, on Optuna's storage, by any number of workers
+* ``authoring``: recipes explained field by field, the page on all fields, a recipe for a network of one's own
 * ``command``: the command ``growl``
 
 Third parties: accelerate, jinja2, matplotlib, numpy, pydantic, rich, safetensors, sklearn, torch, typer, yaml.

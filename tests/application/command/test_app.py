@@ -26,6 +26,7 @@ COMMANDS = [
     "export",
     "doctor",
     "shrink",
+    "init",
     "recipes",
 ]
 

@@ -20,12 +20,14 @@ from torch_growl.application.runs.run_folder import RunFolder
 @pytest.mark.slow
 def test_run_makes_every_file_of_the_run_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    few = ["--set", "dense.epochs=1", "--set", "train.epochs=1", "--set", "retrain.epochs=1", "--set", "threads=1"]
+    few = [part for phase in ("dense", "train", "merge", "retrain") for part in ("--set", f"{phase}.epochs=2")]
     command = [sys.executable, "-m", "torch_growl", "run", "digits", "--out", str(out), *few]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert str(out / "report.html") in done.stdout.replace("\n", "")
+    assert "growl init mypkg.net:build --data mypkg.data:load" in done.stdout.splitlines()[-5]  # what to do next
+    assert "target reached" in done.stdout
     names = {path.name for path in out.iterdir()}
     wanted = {"recipe.yaml", "metrics.jsonl", "checkpoints", "tying.json", "model.safetensors", "result.json"}
     assert names >= wanted | {"report.html", "figures"}
@@ -73,7 +75,7 @@ def test_a_broken_run_folder_stage_order_is_an_error(capsys: pytest.CaptureFixtu
 def test_training_that_diverges_is_one_line_and_says_what_to_lower(
     setting: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    epochs = ["--set", "dense.epochs=1", "--set", "train.epochs=1"]
+    epochs = ["--set", "dense.epochs=1", "--set", "train.epochs=2"]
     status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "run"), *epochs, "--set", setting)
     assert (status, len(err.strip().splitlines())) == (2, 1)
     assert words in err
@@ -114,6 +116,7 @@ def test_a_users_own_network_and_data_by_name(
     (tmp_path / "recipe.yaml").write_text(
         "extends: digits\nname: mine\ndescription: a user's own\n"
         "model: {name: 'mine:network', options: {width: 32}}\ndata: {name: 'mine:data', options: {}}\n"
+        "tying: {method: affinity}\n"
     )
     few = [
         "--set",

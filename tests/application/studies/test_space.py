@@ -72,7 +72,7 @@ def test_a_field_is_varied_once() -> None:
 
 
 def test_by_default_strength_sequence_and_tying_or_the_target_are_varied() -> None:
-    found = default_space(load_recipe("digits"))
+    found = default_space(load_recipe("digits", {"growl.strength": 1.5, "tying.method": "affinity"}))
     assert [*found] == ["growl.strength", "growl.sequence", "tying.preference"]
     shapes = found["growl.sequence"]
     assert isinstance(shapes, Choices)

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from torch_growl.application.command import result_commands, run_commands, shrink_command
-from torch_growl.application.command.terminal import show_error, show_line, show_warnings
+from torch_growl.application.command import recipe_commands, result_commands, run_commands, shrink_command
+from torch_growl.application.command.terminal import begin_output, show_error, show_line, show_warnings
 from torch_growl.errors import GrowlError
 from torch_growl.version import __version__
 
@@ -53,9 +53,8 @@ app = typer.Typer(
     name="growl",
     cls=_Group,
     help="Make a PyTorch network smaller and faster: prune inputs of its layers, and tie inputs to shared weights.",
-    epilog="Start with: growl run digits",
+    epilog="Start with: growl run digits. For a network of your own: growl init",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -86,9 +85,10 @@ app.command("eval", cls=_Command)(run_commands.evaluate)
 app.command(cls=_Command)(result_commands.report)
 app.command(cls=_Command)(result_commands.bench)
 app.command(cls=_Command)(result_commands.export)
-app.command(cls=_Command)(result_commands.doctor)
+app.command(cls=_Command)(recipe_commands.doctor)
 app.command(cls=_Command)(shrink_command.shrink)
-app.command(cls=_Command)(result_commands.recipes)
+app.command(cls=_Command)(recipe_commands.init)
+app.command(cls=_Command)(recipe_commands.recipes)
 
 
 class _Stopped(BaseException):
@@ -125,6 +125,7 @@ def _how_to_go_on() -> str:
 def main() -> None:
     """Run the command; exit with status 0, 2 for bad input or a file that cannot be written, 130 or 143 if stopped."""
     show_warnings()
+    begin_output()
     try:
         with _stopped_by_signals():
             status = app(standalone_mode=False)

@@ -1,4 +1,4 @@
-"""Commands on what a run has made, and those that look before a run: ``report bench export doctor recipes``."""
+"""Commands on what a run has made: ``report bench export``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torch_growl.application.command.shared_options import DataOption, RunArgument
+from torch_growl.application.command.shared_options import DataOption, JsonOption, QuietOption, RunArgument
 from torch_growl.application.command.terminal import (
     console,
     latency_table,
-    recipe_table,
-    show_diagnosis,
+    show_json,
     show_line,
 )
 from torch_growl.arguments import check_choice
@@ -23,7 +22,7 @@ from torch_growl.files import write_text
 if TYPE_CHECKING:
     from torch_growl.application.runs import RunFolder
 
-__all__ = ["bench", "doctor", "export", "recipes", "report", "show_result"]
+__all__ = ["bench", "export", "report", "show_result"]
 
 
 def report(
@@ -36,6 +35,8 @@ def report(
             "--out", metavar="FILE", help="The page of several runs.  \\[default: comparison.html]", show_default=False
         ),
     ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make report.html and its figures again from the files of a run, or one page that compares several runs."""
     from torch_growl.application.runs import RunFolder
@@ -43,7 +44,9 @@ def report(
     if len(run) > 1:
         from torch_growl.application.reports import make_comparison
 
-        show_line(f"comparison: {make_comparison(run, out or Path('comparison.html'))}")
+        page = make_comparison(run, out or Path("comparison.html"))
+        show_line(f"comparison: {page}")
+        show_json({"file": str(page), "runs": [RunFolder(each).result() for each in run]})
         return
     if out is not None:
         raise InvalidValueError("--out is for several runs; the report of one run lies in its folder")
@@ -70,6 +73,7 @@ def show_result(folder: RunFolder) -> None:
     for note in result.get("notes", ()):
         console.print(note, style="yellow", highlight=False, markup=False)
     show_line(f"\nreport: {report}")
+    show_json(result)
 
 
 def bench(
@@ -109,6 +113,8 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Time the dense and the compact network side by side; writes latency.json."""
     from torch_growl.application.runs import Run, RunFolder, compare_run, environment_record
@@ -131,6 +137,7 @@ def bench(
     with folder.locked():
         write_text(run / "latency.json", sealed_json(kept, indent=2))
     console.print(latency_table(found, threads))
+    show_json(kept)
 
 
 def export(
@@ -143,6 +150,8 @@ def export(
         Path | None,
         typer.Option("--out", metavar="FILE", help="The file.  \\[default: RUN/model.FORMAT]", show_default=False),
     ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the compact network for another runtime, once its outputs there are the same."""
     from torch_growl.application.runs import Run, RunFolder
@@ -155,55 +164,4 @@ def export(
     with folder.locked():
         written = writers[format](made.compacted(), made.example(), out or run / f"model.{format}")
     show_line(str(written))
-
-
-def doctor(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A recipe, the folder of a run, or package.module:function.")
-    ],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="SHAPE",
-            help="For a function: the shape of an input, as 1,3,32,32 or 1,16:int64; one for each input.",
-        ),
-    ] = None,
-    data: DataOption = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Also zero half of the rows, compact, and compare outputs and size.")
-    ] = False,
-    latency: Annotated[
-        bool, typer.Option("--latency/--no-latency", help="Time the dense and the smallest network.")
-    ] = True,
-    strength: Annotated[
-        float | None,
-        typer.Option("--strength", metavar="S", help="Show what this strength does; needs --lr and --steps."),
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option("--lr", metavar="LR", help="The learning rate: SGD's, divided by 1 − momentum if it has one."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", help="The optimizer steps of the whole training.")
-    ] = None,
-) -> None:
-    """Show before any training which layers can be made smaller, what can be reached, and what stands in the way."""
-    from torch_growl.application.command.doctor_inputs import network_and_example
-    from torch_growl.networks.diagnosis import doctor as diagnose
-
-    if len({value is None for value in (strength, lr, steps)}) > 1:
-        raise InvalidValueError("--strength, --lr and --steps go together: all or none of them")
-    network, example, layers, side = network_and_example(model, inputs or [], data)
-    found = diagnose(
-        network, example, layers=layers, side=side, latency=latency, check=check,
-        strength=strength, optimizer=lr, steps=steps,
-    )  # fmt: skip
-    show_diagnosis(found)
-
-
-def recipes() -> None:
-    """List the built-in recipes."""
-    from torch_growl.application.recipes import builtin_recipes
-
-    console.print(recipe_table(builtin_recipes()))
+    show_json({"file": str(written.path), "bytes": written.bytes, "difference": written.difference})

@@ -14,14 +14,17 @@ from torch_growl.application.command.result_commands import show_result
 from torch_growl.application.command.shared_options import (
     AgainOption,
     DataOption,
+    JsonOption,
+    QuietOption,
     RecipeArgument,
     RunArgument,
     SeedOption,
     SetOption,
     TargetOption,
 )
-from torch_growl.application.command.terminal import console, show_line, study_table, sweep_table
+from torch_growl.application.command.terminal import console, show_json, show_line, study_table, sweep_table
 from torch_growl.arguments import check_choice
+from torch_growl.checksums import parse_json
 from torch_growl.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -30,6 +33,14 @@ if TYPE_CHECKING:
     from torch_growl.application.runs import Run
 
 __all__ = ["compact", "evaluate", "retrain", "run", "sweep", "tie", "train"]
+
+_NEXT = """
+Next, for a network of your own: mypkg.net:build returns it, mypkg.data:load its data.
+  growl init mypkg.net:build --data mypkg.data:load   looks over it and writes mypkg.yaml
+  growl run mypkg.yaml                                trains, ties, compacts and reports
+In a training loop of your own:
+  growl = tg.GrOWL(model, target=tg.Target(macs=0.5), example_inputs=x)
+  growl.attach(optimizer, steps=steps)                the README has the other lines"""
 
 
 def run(
@@ -44,12 +55,16 @@ def run(
     seed: SeedOption = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="auto, cpu or cuda.  \\[default: the recipe's]", show_default=False),
+        typer.Option(
+            metavar="NAME", help="auto, cpu, cuda, mps or xpu.  \\[default: the recipe's]", show_default=False
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
     until: Annotated[
         str, typer.Option(metavar="STAGE", help="The last stage to do: train, tie, retrain, compact or eval.")
     ] = "eval",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a recipe from training to report: train, tie, retrain, compact, measure.
 
@@ -74,6 +89,8 @@ def run(
     with folder.claimed(chosen, resume=resume) if folder.writes else nullcontext():
         made.wait()
         _do(made, watcher, STAGE_NAMES[: STAGE_NAMES.index(until) + 1])
+    if until == "eval" and ":" not in chosen.model.name:
+        show_line(_NEXT)
 
 
 def sweep(
@@ -107,6 +124,8 @@ def sweep(
     drop: Annotated[
         float, typer.Option(metavar="X", help="With --study: the best network is the smallest within this drop.")
     ] = 1.0,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Draw the metric against size: one run for every strength, each from the weights of the one before.
 
@@ -140,29 +159,60 @@ def sweep(
         watcher.close()
     console.print(sweep_table(path.result_file))
     show_line(f"\ncurve: {path.picture_file}")
+    show_json(parse_json(path.result_file.read_bytes(), str(path.result_file)))
 
 
-def train(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+def train(
+    run: RunArgument,
+    data: DataOption = None,
+    again: AgainOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stage 1: train the dense network, then train with the penalty."""
     _stage(run, data, "train", again)
 
 
-def tie(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+def tie(
+    run: RunArgument,
+    data: DataOption = None,
+    again: AgainOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stage 2: find pruned rows and groups of similar rows; writes tying.json."""
     _stage(run, data, "tie", again)
 
 
-def retrain(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+def retrain(
+    run: RunArgument,
+    data: DataOption = None,
+    again: AgainOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stage 3: continue training with the tying enforced."""
     _stage(run, data, "retrain", again)
 
 
-def compact(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+def compact(
+    run: RunArgument,
+    data: DataOption = None,
+    again: AgainOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stage 4: make the smaller network with the same outputs; writes model.safetensors."""
     _stage(run, data, "compact", again)
 
 
-def evaluate(run: RunArgument, data: DataOption = None, again: AgainOption = False) -> None:
+def evaluate(
+    run: RunArgument,
+    data: DataOption = None,
+    again: AgainOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Stage 5: test every stage, measure and check; writes result.json and report.html."""
     _stage(run, data, "eval", again)
 
@@ -199,6 +249,7 @@ def _study(
         watcher.close()
     console.print(study_table(outcome))
     show_line(f"\nreport: {folder / 'study.html'}")
+    show_json(outcome)
 
 
 def _stage(path: Path, data: Path | None, stage: str, again: bool) -> None:
@@ -227,3 +278,5 @@ def _do(run: Run, watcher: TerminalWatcher, stages: Iterable[str]) -> None:
         watcher.close()
     if stage == "eval":
         show_result(run.folder)
+    else:
+        show_json({"run": str(run.folder.path), "stage": stage})

@@ -7,11 +7,38 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AgainOption", "DataOption", "RecipeArgument", "RunArgument", "SeedOption", "SetOption", "TargetOption"]
+from torch_growl.application.command.terminal import as_json, be_quiet
+
+__all__ = [
+    "AgainOption",
+    "DataOption",
+    "JsonOption",
+    "QuietOption",
+    "RecipeArgument",
+    "RunArgument",
+    "SeedOption",
+    "SetOption",
+    "TargetOption",
+    "recipe_names",
+]
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that `growl run` has made.")]
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    """The built-in recipes, for the completion of the shell."""
+    from torch_growl.application.recipes import builtin_names
+
+    return [name for name in builtin_names() if name.startswith(incomplete)]
+
+
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A built-in recipe's name (`growl recipes` lists them) or a YAML file.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A built-in recipe's name (`growl recipes` lists them) or a YAML file.",
+        autocompletion=recipe_names,
+    ),
 ]
 DataOption = Annotated[
     Path | None,
@@ -37,4 +64,8 @@ TargetOption = Annotated[
 ]
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Do the stage again: delete what it and all later stages have written first.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", callback=be_quiet, help="Show nothing but warnings and errors.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", callback=as_json, help="Show one JSON object with the result in place of text.")
 ]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torch_growl.application.command.shared_options import DataOption
-from torch_growl.application.command.terminal import console, show_line, size_table
+from torch_growl.application.command.shared_options import DataOption, JsonOption, QuietOption
+from torch_growl.application.command.terminal import console, show_json, show_line, size_table
 from torch_growl.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def shrink(
             show_default=False,
         ),
     ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a trained network smaller without training, and show what it loses on the test examples.
 
@@ -74,6 +76,15 @@ def shrink(
     scores = [evaluate(network.to(run.device), test, run.device, **run.testing) for network in (dense, small)]
     console.print(size_table(run.task.metric, scores, sizes))
     show_line(f"\nfile: {file}")
+    names = ("dense", "compact")
+    show_json(
+        {
+            "file": str(file),
+            "metric": run.task.metric.name,
+            "score": dict(zip(names, scores, strict=True)),
+            "sizes": {name: size.to_dict() for name, size in zip(names, sizes, strict=True)},
+        }
+    )
 
 
 def _inputs(run: Run, examples: int) -> list[Any]:

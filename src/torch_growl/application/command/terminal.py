@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 import warnings
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from torch_growl.networks.measurement import Comparison, Measurement
 
 __all__ = [
+    "as_json",
+    "be_quiet",
+    "begin_output",
     "console",
     "latency_table",
     "recipe_table",
     "show_diagnosis",
     "show_error",
+    "show_json",
     "show_line",
     "show_warnings",
     "size_table",
@@ -38,6 +43,29 @@ _SILENT = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", 
 
 console = Console(quiet=_SILENT)
 _errors = Console(stderr=True)
+_form = {"json": False}  # of the output of the command that runs
+
+
+def begin_output() -> None:
+    """Show everything, as text: how each command starts."""
+    console.quiet = _form["json"] = False
+
+
+def be_quiet(asked: bool) -> None:
+    """Show nothing but warnings and errors from now on, if it is asked for."""
+    console.quiet = console.quiet or asked
+
+
+def as_json(asked: bool) -> None:
+    """Show one JSON object in place of all text, if it is asked for."""
+    _form["json"] = _form["json"] or asked
+    be_quiet(asked)
+
+
+def show_json(value: Any) -> None:
+    """Print the result of a command as JSON, if that is asked for."""
+    if _form["json"]:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def show_line(text: str) -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from torch_growl.application.data import Reading, batches, check_labels, first_examples, load_data, steps_in
 from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
+from torch_growl.application.runs.environment import accelerator_for
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.training import evaluate, standard_error
@@ -66,12 +65,7 @@ class Run:
         self.watcher: Watcher = watcher or Silent()
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
-        if self.recipe.device == "cuda" and not torch.cuda.is_available():
-            raise InvalidValueError("device is 'cuda', but this machine has no CUDA device; use --device cpu")
-        # One process may do several runs, each with its own device and precision.
-        AcceleratorState._reset_state(reset_partial_state=True)
-        cpu = self.recipe.device == "cpu" or not torch.cuda.is_available()
-        self.accelerator = Accelerator(cpu=cpu, mixed_precision=self.recipe.precision)
+        self.accelerator = accelerator_for(self.recipe.device, self.recipe.precision)
         kind = self.accelerator.distributed_type.value
         if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
             kind = "FSDP"  # which accelerate leaves out on CPUs

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, IterableDataset
 from torch_growl.application.data import IN_PROCESS, Reading, batches, epoch_batches, steps_in
 from torch_growl.application.recipes import Phase, training_seed
 from torch_growl.application.runs.listeners import target_record
-from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task
+from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task, widest
 from torch_growl.errors import DataError, GrowlError, first_line
 from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
@@ -265,8 +265,9 @@ class Trainer:
         seed = (self.seed * 1_000_003 + training_seed(self.stage) * 100_003 + epoch) % (2**63)
         torch.manual_seed(seed)
         model.train()
-        total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-        sums = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        wide = widest(self.accelerator.device)
+        total = torch.zeros((), dtype=wide, device=self.accelerator.device)
+        sums = torch.zeros((), dtype=wide, device=self.accelerator.device)
         for step, found in enumerate(epoch_batches(train, size, seed, steps, self.reading, self.stage)):
             rate = learning_rate(self.phase, epoch + step / steps)
             for group in optimizer.param_groups:
@@ -286,7 +287,7 @@ class Trainer:
             wrapped.step()
             if self._average is not None:
                 self._average.update()
-            total += loss.detach()
+            total = total + loss.detach()
             with torch.no_grad():
                 sums = sums + self.task.sums(output, batch.labels)
             if step % 20 == 0 or step + 1 == steps:

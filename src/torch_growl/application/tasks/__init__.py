@@ -2,7 +2,7 @@
 
 from torch_growl.application.tasks.batch_forms import Batch, read_batch
 from torch_growl.application.tasks.metric import ACCURACY, PERCENT, Metric, metric_of, scores_of
-from torch_growl.application.tasks.outputs import described
+from torch_growl.application.tasks.outputs import described, widest
 from torch_growl.application.tasks.registry import build_task
 from torch_growl.application.tasks.task import Task
 
@@ -17,4 +17,5 @@ __all__ = [
     "metric_of",
     "read_batch",
     "scores_of",
+    "widest",
 ]

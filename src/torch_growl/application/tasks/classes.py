@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from torch_growl.application.tasks.batch_forms import Batch, read_batch
 from torch_growl.application.tasks.metric import ACCURACY, PERCENT, Metric
+from torch_growl.application.tasks.outputs import widest
 from torch_growl.application.tasks.task import Task
 from torch_growl.errors import DataError
 
@@ -74,7 +75,7 @@ class Classification(Classes):
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Count correct predictions and examples."""
         right = (output.argmax(1) == labels).sum()
-        return torch.stack([right, right.new_tensor(len(labels))]).double()
+        return torch.stack([right, right.new_tensor(len(labels))]).to(widest(output.device))
 
 
 class Segmentation(Classes):
@@ -98,7 +99,7 @@ class Segmentation(Classes):
             raise DataError(f"labels go up to class {int(wanted.max())}, but the network has {classes} outputs")
         both = torch.bincount(wanted[found == wanted], minlength=classes)
         either = torch.bincount(found, minlength=classes) + torch.bincount(wanted, minlength=classes) - both
-        return torch.cat([both, either]).double()
+        return torch.cat([both, either]).to(widest(output.device))
 
     def score(self, sums: Tensor) -> float:
         """The mean of the intersections over the unions, of the classes with any pixel in either."""
@@ -155,8 +156,8 @@ class LanguageModel(Classes):
 
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Sum the negative log-likelihood, and count the tokens."""
-        loss = F.cross_entropy(output.transpose(1, 2).float(), labels, reduction="sum").double()
-        return torch.stack([loss, (labels != IGNORED).sum().double()])
+        loss = F.cross_entropy(output.transpose(1, 2).float(), labels, reduction="sum")
+        return torch.stack([loss.to(widest(loss.device)), (labels != IGNORED).sum()])
 
     def score(self, sums: Tensor) -> float:
         """The exponential of the mean negative log-likelihood."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_growl.application.recipes import load_object
 from torch_growl.application.tasks.batch_forms import Batch, read_batch
 from torch_growl.application.tasks.metric import Metric
+from torch_growl.application.tasks.outputs import widest
 from torch_growl.application.tasks.task import Task
 from torch_growl.errors import DataError, RecipeError, first_line
 from torch_growl.networks.execution import tensors
@@ -108,7 +109,7 @@ class OwnTask(Task):
             shape = f" of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
             wanted = "a tensor of sums: (k,)" if self._finish else "a value for each example: (n,)"
             raise DataError(f"task = {self.name!r}: measure must return {wanted}, got {type(found).__name__}{shape}")
-        found = found.double()
+        found = found.to(widest(found.device))
         return found if self._finish else torch.stack([found.sum(), found.new_tensor(len(found))])
 
     def score(self, sums: Tensor) -> float:
@@ -117,7 +118,7 @@ class OwnTask(Task):
 
     def predicted(self, output: Any) -> Tensor:
         """All numbers in the output as one vector."""
-        return torch.cat([each.flatten().double() for each in tensors(output)])
+        return torch.cat([each.flatten().to(widest(each.device)) for each in tensors(output)])
 
 
 def _metric(given: Any, spec: str) -> Metric:

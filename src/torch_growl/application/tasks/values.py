@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from torch_growl.application.tasks.batch_forms import Batch
 from torch_growl.application.tasks.metric import PERCENT, Metric
+from torch_growl.application.tasks.outputs import widest
 from torch_growl.application.tasks.task import Task
 
 __all__ = ["Multilabel", "Regression"]
@@ -46,7 +47,8 @@ class Regression(Task):
 
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Sum squared errors, and count the numbers."""
-        errors = (_in_line(output, labels).double() - labels.double()).square()
+        dtype = widest(output.device)
+        errors = (_in_line(output, labels).to(dtype) - labels.to(dtype)).square()
         return torch.stack([errors.sum(), errors.new_tensor(errors.numel())])
 
     def score(self, sums: Tensor) -> float:
@@ -89,7 +91,7 @@ class Multilabel(Task):
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Count twice the true positives, and the positives found plus those wanted."""
         found, wanted = output > 0, labels > 0.5
-        return torch.stack([2 * (found & wanted).sum(), found.sum() + wanted.sum()]).double()
+        return torch.stack([2 * (found & wanted).sum(), found.sum() + wanted.sum()]).to(widest(output.device))
 
     def score(self, sums: Tensor) -> float:
         """F1 of all labels together; 0 without any positive."""

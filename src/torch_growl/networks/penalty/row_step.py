@@ -272,20 +272,20 @@ class RowStep:
         """Fill in the norms that torch computes, with one copy from each device; of some layers only."""
         side = self.layers.side
         for layers in self._by_device(weights, only).values():
-            found = torch.cat([self._norms(i) for i in layers]).cpu().numpy()
+            found = torch.cat([self._norms(i) for i in layers]).cpu().double().numpy()
             for i, mine in zip(layers, _split(found, self._offsets, layers), strict=True):
                 # in float32 the squares of a row may have overflowed or vanished
                 doubtful = ~np.isfinite(mine) | ((mine == 0) & ~self._pruned[self.layers.rows(i)])
                 if doubtful.any() and i not in self._shards:
                     rows = rows_of(self.layers.modules[i], side)[torch.from_numpy(doubtful).to(weights[i].device)]
-                    mine[doubtful] = rows.double().norm(dim=1).cpu().numpy()
+                    mine[doubtful] = rows.cpu().double().norm(dim=1).numpy()
                 norms[self.layers.rows(i)] = mine
 
     def _norms(self, layer: int) -> Tensor:
-        """The norms that torch computes, ``(n_rows,)`` float64; of a sharded weight those of the part here."""
+        """The norms that torch computes, ``(n_rows,)``; of a sharded weight those of the part here."""
         if layer in self._shards:
             return self._shards[layer].squares().sqrt()
-        return row_norms(self.layers.modules[layer], self.layers.side).double()
+        return row_norms(self.layers.modules[layer], self.layers.side)
 
     def _scale(self, scale: NDArray[np.float64], weights: list[Tensor]) -> None:
         kernels = _kernels()

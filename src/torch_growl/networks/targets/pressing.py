@@ -106,7 +106,7 @@ class RowsOf:
 
     def norms(self) -> Floats:
         """The norm of every row now."""
-        return row_norms(self.module).double().cpu().numpy()
+        return row_norms(self.module).cpu().double().numpy()
 
     def by_layer(self, gone: Flags) -> Mapping[str, Flags]:
         """Flags of its rows, by the layer that has them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from tests.support.growl_command import growl
-from torch_growl.application.command.doctor_inputs import network_and_example, parse_shape
+from torch_growl.application.authoring.doctor_inputs import network_and_example, parse_shape
 from torch_growl.application.runs.run import Run
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 
@@ -14,10 +16,14 @@ FUNCTION = "torch_growl.application.models.registry:digits_mlp"
 
 
 @pytest.mark.slow
-def test_a_function_and_a_recipe_of_one_network_have_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_and_a_recipe_of_one_network_have_the_same_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     status, of_function, err = growl(capsys, "doctor", FUNCTION, "--input", "1,64")
     assert status == 0, err
-    status, of_recipe, err = growl(capsys, "doctor", "digits")
+    Path("as_they_are.yaml").write_text("extends: digits\nmodel: {name: digits_mlp}\ndata: {name: digits}\n")
+    status, of_recipe, err = growl(capsys, "doctor", "as_they_are.yaml")
     assert status == 0, err
     for out in (of_function, of_recipe):
         assert [name for name in ("fc1", "fc2", "fc3") if f"\n{name} " in out] == ["fc1", "fc2", "fc3"]

@@ -51,7 +51,7 @@ def test_every_option_is_explained_and_fits_80_columns(
     for parameter in parameters:
         assert parameter.help, parameter.name
         assert re.sub(r"[\\\s]+", "", parameter.help) in words
-    shown = set(re.findall(r"--[a-z]+", out.split("Options")[1]))
+    shown = set(re.findall(r"--[a-z-]+", out.split("Options")[1]))
     assert shown >= {option for parameter in parameters for option in parameter.opts if option.startswith("--")}
 
 

@@ -27,7 +27,7 @@ __all__ = ["bench", "export", "report", "show_result"]
 
 def report(
     run: Annotated[
-        list[Path], typer.Argument(metavar="RUN…", help="The folder of a run; several: one page that compares them.")
+        list[Path], typer.Argument(metavar="RUN", help="The folder of a run; several: one page that compares them.")
     ],
     out: Annotated[
         Path | None,

@@ -116,7 +116,7 @@ def test_a_users_own_network_and_data_by_name(
     (tmp_path / "recipe.yaml").write_text(
         "extends: digits\nname: mine\ndescription: a user's own\n"
         "model: {name: 'mine:network', options: {width: 32}}\ndata: {name: 'mine:data', options: {}}\n"
-        "tying: {method: affinity}\n"
+        "tying: {method: affinity}\nretrain: {form: tied}\n"
     )
     few = [
         "--set",

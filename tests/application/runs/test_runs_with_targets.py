@@ -99,6 +99,7 @@ def test_the_command_takes_a_target_and_says_what_is_left_with_and_without_ties(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     few = ["dense.epochs=1", "train.epochs=4", "retrain.epochs=1", "tying={method: ward, groups: {fc1: [0.5]}}"]
+    few += ["merge=null", "data.options={}", "model.options={}"]
     settings = [part for setting in (*few, "measure.repeats=3") for part in ("--set", setting)]
     out = tmp_path / "run"
     status, shown, err = growl(capsys, "run", "digits", "--out", str(out), "--target", "bytes=80000", *settings)

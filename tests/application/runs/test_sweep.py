@@ -19,7 +19,9 @@ STRENGTHS = (1.0, 8.0)
 
 def recipe() -> Recipe:
     few = {"dense.epochs": 2, "train.epochs": 4, "retrain.epochs": 1, "measure.repeats": 3, "threads": 1}
-    return load_recipe("digits", few)
+    tying = {"method": "affinity", "preference": 0.5, "max_ratio": 1.0}
+    plain = {"data.options": {}, "model.options": {}, "tying": tying, "retrain.form": "tied"}
+    return load_recipe("digits", {**few, **plain})
 
 
 @pytest.fixture(scope="module")

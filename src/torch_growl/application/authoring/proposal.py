@@ -141,7 +141,7 @@ class _Look:
             "target": {self._measure[0]: self._measure[1]},
             "growl": {"layers": self.layers},
             "tying": {"method": "affinity", "preference": 0.8},
-            "retrain": {"epochs": half, "batch_size": self.batch, **self.phase, "form": "compact"},
+            "retrain": {"epochs": half, "batch_size": self.batch, **self.phase},
         }
 
     @property

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness import command, results
-from benchmarks.training_step import compact_training, held, pat, step, step_memory
+from benchmarks.training_step import compact_training, held, pat, sharded_step, step, step_memory
 from benchmarks.training_step.subjects import STATES, Snapshot, build, nudge_
 from torch_growl import GrOWL
 from torch_growl.application.models.perceptrons import mnist_mlp
@@ -94,3 +94,22 @@ def test_a_spoilt_training_is_a_point_below_or_not_finite() -> None:
     run = dict(zip(compact_training.FORMS, (good, good | {"accuracy": 0.961}, good | {"finite": False}), strict=True))
     assert [compact_training.spoilt(run, form) for form in run] == [False, False, True]
     assert compact_training.spoilt(run | {"compact": good | {"accuracy": 0.959}}, "compact")
+
+
+def test_one_collective_is_counted_for_every_way_of_sharding_and_none_for_whole_weights() -> None:
+    found = sharded_step.exchanged(32)
+    assert len(found) == 10
+    for way in found:
+        whole = way["way"] == "DistributedDataParallel"
+        assert way["collectives"] == (0 if whole else 1)
+        assert (way["bytes"] == 0) == whole
+        if not whole:
+            extra = 3 if way["optimizer"] == "AdamW" else 0  # one number for each layer
+            assert way["bytes"] == 8 * (way["rows"] + extra)
+
+
+def test_a_step_of_the_large_network_is_counted_without_its_weights() -> None:
+    found = sharded_step.llama(1)
+    assert found["rows"] == 6 * 8192 + 28672
+    assert found["bytes"] == 8 * found["rows"]
+    assert found["of each"] * found["devices"] == found["weights"]

@@ -49,6 +49,14 @@ def load():
     y = x.flatten(1)[:, :3].argmax(1)
     return {"train": TensorDataset(x[:300], y[:300]), "test": TensorDataset(x[300:], y[300:])}
 
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        while True:
+            yield torch.rand(1, 4, 4), 1
+
+def endless():
+    return {"train": Endless(), "validation": load()["test"], "test": load()["test"]}
+
 def numbers():
     x = torch.rand(400, 1, 4, 4)
     return {"train": TensorDataset(x[:300], x[:300, 0, 0, :3]), "test": TensorDataset(x[300:], x[300:, 0, 0, :3])}
@@ -122,3 +130,11 @@ def test_another_task_has_its_loss_and_metric() -> None:
     assert "\ntask: regression\n" in found.text
     assert not found.trained
     assert "-inf" not in found.text
+
+
+@pytest.mark.usefixtures("own")
+def test_data_without_an_end_get_the_steps_of_an_epoch(tmp_path: Path) -> None:
+    found = propose("ownnets:build", "owndata:endless")
+    (tmp_path / "own.yaml").write_text(found.text, encoding="utf-8")
+    assert load_recipe(tmp_path / "own.yaml").data.steps_per_epoch == 200
+    assert "10 epochs of 200 steps are 2,000 steps" in found.text

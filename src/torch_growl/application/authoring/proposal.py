@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from torch_growl.application.authoring.explanation import explained
 from torch_growl.application.data import batches, steps_in
@@ -25,7 +26,7 @@ __all__ = ["Proposal", "propose"]
 _STRENGTH = 1.5  # tg.GrOWL's default, for which R is shown
 _LONG_ENOUGH = 8  # R by which most rows that a strength removes are gone: docs/own-training.md
 _STEPS = 2000  # of a training with a target, at least: docs/targets.md
-_MOST_EPOCHS = 100
+_MOST_EPOCHS, _MOST_STEPS = 100, 200  # of a training; of an epoch of iterable data
 _HALF, _ROOM = 0.5, 1.5  # what a target asks for, and over the least that can be left where that is more
 _ATTENTION = (nn.LayerNorm, nn.Embedding, nn.MultiheadAttention)
 
@@ -103,7 +104,14 @@ class _Look:
         train: Any = run.splits.train
         length = len(train) if hasattr(train, "__len__") else None
         wanted = 128 if length is None else max(8, min(128, 2 ** int(math.log2(max(length / 20, 8)))))
-        self.batch, self.steps = steps_in(train, wanted, run.reading)
+        reading = run.reading
+        self.data: dict[str, Any] = {"name": self.names[1]}
+        if isinstance(train, IterableDataset):  # perhaps without an end
+            found = sum(1 for _ in islice(batches(train, wanted, drop_last=True, reading=reading), _MOST_STEPS))
+            if found == _MOST_STEPS:
+                self.data["steps_per_epoch"] = _MOST_STEPS
+                reading = replace(reading, steps_per_epoch=_MOST_STEPS)
+        self.batch, self.steps = steps_in(train, wanted, reading)
         self.epochs = _epochs(self.steps)
         self.diagnosis = self._diagnosed(run, network)
         if obstacle := self.diagnosis.feasibility.obstacle:
@@ -136,6 +144,7 @@ class _Look:
         """The fields that follow from the look."""
         half = max(1, self.epochs // 2)
         return {
+            "data": self.data,
             "dense": {"epochs": 0 if self.trained else self.epochs, "batch_size": self.batch, **self.phase},
             "train": {"epochs": self.epochs, "batch_size": self.batch, **self.phase, "start": "dense"},
             "target": {self._measure[0]: self._measure[1]},

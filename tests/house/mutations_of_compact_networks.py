@@ -1,4 +1,4 @@
-"""Mutations of the rooms that make, store and measure compact networks."""
+"""Mutations of the rooms that record networks, and that make, store and measure compact ones."""
 
 from __future__ import annotations
 
@@ -222,5 +222,75 @@ COMPACT_NETWORKS = [
         "torch.linalg.solve(inverse[own][:, own], rows)",
         "rows",
         "networks/shrinking/test_ranking.py::test_the_channel_that_is_missed_least_goes_first[1]",
+    ),
+    Mutation(
+        "contracted dimensions are not coupled",
+        "networks/wiring/combining.py",
+        "found.couple(a.select(-2, 0).unsqueeze(-1), b.select(-1, 0).unsqueeze(-1))",
+        "pass",
+        "networks/wiring/test_combining.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
+    ),
+    Mutation(
+        "the elements left are no grid",
+        "networks/wiring/needed.py",
+        "            _complete(needed, grid)\n",
+        "            pass\n",
+        "networks/wiring/test_combining.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
+    ),
+    Mutation(
+        "a nonzero weight is overlooked",
+        "networks/wiring/needed.py",
+        "links[name][:, needed[outputs]].any(axis=1)",
+        "links[name][:, needed[outputs]].all(axis=1)",
+        "networks/wiring/test_needed.py::test_a_single_weight_is_enough_to_need_a_channel",
+    ),
+    Mutation(
+        "channels that are read are not needed",
+        "networks/wiring/needed.py",
+        "        needed[wiring.reads[needed[wiring.reads[:, 1]], 0]] = True\n",
+        "",
+        "networks/wiring/test_combining.py::test_heads_that_are_not_needed_are_removed_from_queries_keys_and_values",
+    ),
+    Mutation(
+        "a layer may lose all its channels",
+        "networks/wiring/needed.py",
+        "            _leave_none_empty(needed, wiring)",
+        "            pass",
+        "networks/wiring/test_needed.py::test_a_layer_of_zeros_keeps_one_channel",
+    ),
+    Mutation(
+        "softmax mixes no channels",
+        "networks/wiring/operations.py",
+        "    if not constant_along(ids, gone):\n",
+        "    if False:\n",
+        "networks/wiring/test_operations.py::test_all_other_operations_pin_the_channels_and_are_named",
+    ),
+    Mutation(
+        "an unknown operation lets channels go",
+        "networks/wiring/operations.py",
+        "    else:\n        watch.pin_unknown(leaves, name)\n",
+        "    else:\n        pass\n",
+        "networks/wiring/test_operations.py::test_all_other_operations_pin_the_channels_and_are_named",
+    ),
+    Mutation(
+        "the halves of a gate are not coupled",
+        "networks/wiring/operations.py",
+        "    watch.recording.couple(left, right)\n",
+        "",
+        "networks/wiring/test_operations.py::test_moved_channels_are_found_at_the_inputs_that_read_them",
+    ),
+    Mutation(
+        "group normalisation is per channel",
+        "networks/wiring/operations.py",
+        "    found.couple(members, members[:, :1])\n",
+        "",
+        "networks/wiring/test_operations.py::test_moved_channels_are_found_at_the_inputs_that_read_them",
+    ),
+    Mutation(
+        "channels that meet are not coupled",
+        "networks/wiring/recording.py",
+        "self.edges.append(couples(a, b))",
+        "self.edges.append(couples(a, b)[:0])",
+        "networks/wiring/test_combining.py::test_channels_that_are_added_are_coupled",
     ),
 ]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests.support.digits_run import QUICK, run_digits
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.reports.report import make_report
 from torch_growl.application.runs.run import Run
 from torch_growl.errors import GrowlError, GrowlWarning
+from torch_growl.networks.layers import rows_of
 from torch_growl.networks.measurement.counts import measure
 from torch_growl.networks.tying import existing_tying
 
@@ -145,3 +148,39 @@ def test_mnist_best_ties_in_steps_and_retrains_compact() -> None:
     assert recipe.retrain.form == "compact"
     assert recipe.merge is not None
     assert recipe.merge.distill > 0
+
+
+def test_groups_whose_sum_does_not_pay_are_held_in_compact_form() -> None:
+    """16 inputs of two outputs each: the index of a sum needs more bytes than the sum saves."""
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+    with torch.no_grad():
+        dense[2].weight[:, [1, 5]] = dense[2].weight[:, [0, 4]]
+        dense[0].weight[:, 2] = 0
+    x = torch.randn(8, 6)
+    run = SmallRun(load_recipe("digits", {"retrain.form": "compact", "tying": {"method": "affinity"}}), dense, x)
+    tying = existing_tying(dense, ["0", "2"])
+    small = run.with_structure(copy.deepcopy(dense), tying)
+    assert small(x).shape == (8, 2)
+    optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        small(x).square().sum().backward()
+        optimizer.step()
+    trained = run.plain(small)
+    assert not torch.equal(trained[2].weight, dense[2].weight)  # type: ignore[index, union-attr, arg-type]
+    for layer in tying:
+        assert layer.partition.holds(rows_of(trained.get_submodule(layer.name), "input")), layer.name
+
+
+class SmallRun(Run):
+    """A run of one small network without a folder."""
+
+    def __init__(self, recipe: Any, dense: nn.Module, x: torch.Tensor) -> None:
+        self.recipe, self._dense, self._x = recipe, dense, x
+
+    def example(self) -> torch.Tensor:
+        return self._x
+
+    def network(self) -> nn.Module:
+        return copy.deepcopy(self._dense)

@@ -24,7 +24,7 @@ from torch_growl.networks.compaction import compact, expand_
 from torch_growl.networks.diagnosis import doctor
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.storage import load
-from torch_growl.networks.tying import Tying, tie_, untie_
+from torch_growl.networks.tying import Tying, existing_tying, tie_, tied_layers, untie_
 
 __all__ = ["Run"]
 
@@ -247,12 +247,26 @@ class Run:
     def with_structure(self, model: nn.Module, tying: Tying) -> nn.Module:
         """Tie a network and, where the recipe retrains the compact form, compact it; on CPU."""
         tie_(model.cpu(), tying)
-        return compact(model, self.example(), full=self.recipe.compact.full) if self._compact_form else model
+        if not self._compact_form:
+            return model
+        small = compact(model, self.example(), full=self.recipe.compact.full)
+        return _tie_what_is_left(small, tying)
 
     def plain(self, model: nn.Module) -> nn.Module:
         """Undo :meth:`with_structure`: the dense network's shapes, with equal rows where they are tied."""
-        return expand_(self.network(), model.cpu()) if self._compact_form else untie_(model)
+        if not self._compact_form:
+            return untie_(model)
+        return expand_(self.network(), untie_(model.cpu()) if tied_layers(model) else model.cpu())
 
     @property
     def _compact_form(self) -> bool:
         return self.recipe.retrain.form == "compact"
+
+
+def _tie_what_is_left(small: nn.Module, tying: Tying) -> nn.Module:
+    """Tie the rows of a compact network that are still equal or zero, since to sum or remove them does not pay."""
+    left = []
+    for layer in tying:
+        found = existing_tying(small, [layer.name, f"{layer.name}.layer"], layer.side)
+        left += [each for each in found if each.partition.n_groups < each.partition.n_rows]
+    return tie_(small, Tying(tuple(left))) if left else small

@@ -20,7 +20,11 @@ from torch_growl.networks.measurement.counts import measure
 from torch_growl.networks.tying import existing_tying
 
 PHASE = {"epochs": 1, "lr": 0.05}
-STEPS: dict[str, Any] = {
+STEPS: dict[str, Any] = {  # a strength, on the images as they are
+    "data.options": {},
+    "model.options": {},
+    "growl.strength": 1.5,
+    "growl.sequence": {"name": "pld", "p": 0.3, "floor": 0.85},
     "dense.epochs": 3,
     "train.epochs": 3,
     "tying": {"method": "ward", "groups": {"fc1": [40, 24], "fc2": [0.5, 40]}},

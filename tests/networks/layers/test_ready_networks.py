@@ -50,6 +50,7 @@ CALLS: dict[str, Call] = {
     "compact_like": lambda m, p: tg.compact_like(m, pair()[1]),
     "compact_optimizer": lambda m, p: tg.compact_optimizer(torch.optim.SGD(m.parameters()), m, pair()[1]),
     "compensate_": lambda m, p: tg.compensate_(plain(), m, [example(), example()]),
+    "recalibrate_": lambda m, p: tg.recalibrate_(m, [example(), example()]),
     "shrink": lambda m, p: tg.shrink(m, [example(), example()], tg.Target(weights=0.9)),
     "doctor": lambda m, p: tg.doctor(m, example()),
     "measure": lambda m, p: tg.measure(m, example(), latency=False),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import torch_growl as tg
 from tests.support.digits_networks import accuracy, digits, mlp, train
+from torch_growl.errors import GrowlError
 from torch_growl.networks.targets.control import LEAST_STEPS
 
 OPTIMIZERS = {
@@ -227,3 +229,46 @@ def test_a_layer_that_is_frozen_later_keeps_its_rows_and_a_missed_target_is_warn
         train(model, optimizer, 40)
     assert torch.equal(model[2].weight, before)
     assert not growl.progress.reached
+
+
+def small_mlp() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Linear(16, 16), torch.nn.ReLU(), torch.nn.Linear(16, 16), torch.nn.Linear(16, 2)
+    )
+
+
+def test_an_attachment_that_is_refused_leaves_a_training_as_it_is() -> None:
+    network, x = small_mlp(), torch.randn(32, 16)
+    growl = tg.GrOWL(network, target=tg.Target(weights=0.5), example_inputs=x)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    growl.attach(optimizer, steps=100)
+    for step in range(100):
+        if step == 31:
+            with pytest.raises(GrowlError):
+                growl.attach(optimizer, steps=5000)
+        optimizer.zero_grad()
+        network(x).square().mean().backward()
+        optimizer.step()
+    assert growl.progress.steps == 100
+    assert growl.progress.reached
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"side": "channel", "target": tg.Target(weights=0.6)}, "of rows of side 'input', not of 'channel'|of layers"),
+        ({"target": tg.Target(weights=0.3)}, "is that of a target of weights=0.6; give GrOWL the same target"),
+        ({"target": tg.Target(accuracy_drop=1.0, validate=lambda n: 90.0)}, "a target of another kind"),
+    ],
+)
+def test_a_state_of_another_target_is_refused_and_changes_nothing(given: dict[str, Any], words: str) -> None:
+    network, x = small_mlp(), torch.randn(32, 16)
+    state = tg.GrOWL(network, target=tg.Target(weights=0.6), example_inputs=x).state_dict()
+    state["steps"] = 60
+    state["dead"] = {name: torch.ones_like(rows) for name, rows in state["dead"].items()}
+    other = tg.GrOWL(small_mlp(), example_inputs=x, **given)
+    with pytest.raises(GrowlError, match=words):
+        other.load_state_dict(state)
+    assert other.steps == 0
+    assert not any(rows.any() for rows in other.state_dict()["dead"].values())

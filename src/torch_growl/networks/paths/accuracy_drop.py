@@ -95,12 +95,17 @@ class DropControl:
         Raises:
             InvalidValueError: there are too few steps, or a training has begun already.
         """
+        self.check_start(steps, anew=anew)
+        self.steps = steps
+
+    def check_start(self, steps: int, *, anew: bool = True) -> None:
+        """Refuse what :meth:`start` refuses; nothing is changed."""
         if anew and self._free:
             raise InvalidValueError(
                 "a training with this accuracy drop has begun already; make a new GrOWL for another one, or load the "
                 "state_dict() of this one before attach to go on"
             )
-        self.steps = check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps, with an accuracy drop")
+        check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps, with an accuracy drop")
 
     def after(self, step: int) -> Action:
         """Decide what is done after an optimizer step, as :meth:`Control.after`."""

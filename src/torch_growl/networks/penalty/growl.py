@@ -267,6 +267,8 @@ class GrOWL(PenalisedNetwork):
                 "with a target, attach needs steps, the optimizer steps of the whole training, and neither every nor "
                 "warmup; without a target it takes no steps"
             )
+        if self._control is not None and steps is not None:
+            self._control.check_start(steps, anew=not self._hooks.continues)
         if warmup and self._capturable:
             raise InvalidValueError(
                 "warmup cannot be combined with capturable=True; raise growl.strength step by step instead"
@@ -275,6 +277,8 @@ class GrOWL(PenalisedNetwork):
             check_strength_of(each, self.strength)
         if self._control is not None and self._control.target.compensate is not None and len(optimizers) > 1:
             raise InvalidValueError("a target with compensate takes one optimizer, which trains all layers")
+        anew = not self._hooks.continues
+        handle = self._hooks.attach(self, optimizers, schedule)
         if self._control is not None and steps is not None:
-            self._control.start(steps, anew=not self._hooks.continues)
-        return self._hooks.attach(self, optimizers, schedule)
+            self._control.start(steps, anew=anew)  # last: an attachment that is refused leaves a training as it is
+        return handle

@@ -212,6 +212,7 @@ class PenalisedNetwork:
         """Everything that a resumed run needs: pruned rows, counters, strength; tensors and plain values only."""
         self.check()
         return {
+            "side": self.side,
             "steps": self.steps,
             "count": self._hooks.count,
             "strength": self.strength,
@@ -234,17 +235,23 @@ class PenalisedNetwork:
         pruned = state["dead"]
         if set(pruned) != set(self._layers):
             raise LayerError(f"the state is of layers {sorted(pruned)}, not of {sorted(self._layers)}")
+        if state.get("side", self.side) != self.side:
+            raise InvalidValueError(f"the state is of rows of side {state['side']!r}, not of {self.side!r}")
         own = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
         for name, rows in own.items():
             if pruned[name].shape != rows.shape:
                 raise LayerError(f"layer {name!r}: the state has {pruned[name].numel()} rows, not {rows.numel()}")
+        owed: Mapping[str, Tensor] | None = state.get("owed")  # states of older versions have none
+        for i, name in enumerate(self._layers if owed else ()):
+            if owed and (name not in owed or owed[name].shape != self._step.owed(i).shape):
+                raise LayerError(f"layer {name!r}: the state has other factors that are owed")
+        if self._control is not None and state.get("target") is not None:
+            self._control.load_state_dict(state["target"])  # refuses before it changes anything
         for i, (name, rows) in enumerate(own.items()):
             rows.copy_(pruned[name])
-            if "owed" in state:  # states of older versions have none
-                self._step.owed(i).copy_(state["owed"][name])
+            if owed:
+                self._step.owed(i).copy_(owed[name])
         self.steps = int(state["steps"])
         self._hooks.load_count(int(state["count"]))
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])
-        if self._control is not None and state.get("target") is not None:
-            self._control.load_state_dict(state["target"])

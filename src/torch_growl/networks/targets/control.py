@@ -215,10 +215,15 @@ class Control:
         Raises:
             InvalidValueError: there are too few steps.
         """
-        self.steps = check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps of the whole training")
+        self.check_start(steps)
+        self.steps = steps
         if anew:
             self._stretch = Stretch(self._model, self._press)
             self._decided = (0, Action())
+
+    def check_start(self, steps: int, *, anew: bool = True) -> None:
+        """Refuse what :meth:`start` refuses; nothing is changed."""
+        check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps of the whole training")
 
     @property
     def _free_until(self) -> int:
@@ -274,7 +279,12 @@ class Control:
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""
-        return {**self._stretch.state_dict(), "goes_on": self._free == 0}
+        goal = {"of": self.target.of, "asked": self._asked}
+        return {**self._stretch.state_dict(), "goes_on": self._free == 0, **goal}
+
+    @property
+    def _asked(self) -> float:
+        return float(getattr(self.target, self.target.of))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state.
@@ -286,5 +296,8 @@ class Control:
             raise InvalidValueError("the state is that of a target of another kind, an accuracy drop")
         if state.get("goes_on", False) != (self._free == 0):
             raise InvalidValueError("the state is that of a training that had path or had none; give GrOWL the same")
+        of, asked = state.get("of", self.target.of), state.get("asked", self._asked)
+        if (of, asked) != (self.target.of, self._asked):
+            raise InvalidValueError(f"the state is that of a target of {of}={asked:g}; give GrOWL the same target")
         self._stretch.load_state_dict(state)
         self._decided = (0, Action())

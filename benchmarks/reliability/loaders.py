@@ -58,7 +58,8 @@ def loaders(work: Path) -> tuple[Loader, ...]:
     """Make all kinds; ``work`` is an empty folder for what they need."""
     torch.manual_seed(0)
     compact = tuple(_compact(work, dtype) for dtype in (None, "int8"))
-    recipe = load_recipe("digits", {"dense.epochs": 2, "train.epochs": 1, "retrain.epochs": 1})
+    short = {"dense.epochs": 2, "train.epochs": 1, "retrain.epochs": 1}
+    recipe = load_recipe("digits", {**short, "tying": {"method": "affinity"}, "merge": None, "retrain.form": "tied"})
     folder = RunFolder(work / "run")
     folder.create(recipe)
     folder.save_checkpoint("dense", recipe, _state(network()))

@@ -148,7 +148,10 @@ def test_the_command_takes_a_latency_and_times_the_compact_network_at_the_end(
 def test_a_target_that_cannot_be_met_is_refused_before_anything_is_written(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for wrong, words in [("macs=0.001", "target: at least"), ("macs=600000", "must be less than the dense network's")]:
+    for wrong, words in [
+        ("macs=0.00001", "target: at least"),
+        ("macs=600000", "must be less than the dense network's"),
+    ]:
         status, _, err = growl(capsys, "run", "digits", "--out", str(tmp_path / "run"), "--target", wrong)
         assert (status, len(err.strip().splitlines())) == (2, 1)
         assert words in err

@@ -111,7 +111,9 @@ def test_hopeless_trials_are_stopped_and_failed_ones_say_why(tmp_path: Path, mon
     assert asked == [1, 2, 3, 1, 2]
     made = worker._study.get_trials(deepcopy=False)[1]
     assert made.user_attrs["why"].startswith("several finished trials")
-    steep = study(tmp_path / "steep", space={"train.lr": Range(1e18, 1e20)}, trials=1)
+    steep = study(
+        tmp_path / "steep", space={"growl.strength": Range(1.0, 2.0), "train.lr": Range(1e18, 1e20)}, trials=1
+    )
     with pytest.raises(InvalidValueError, match="no trial of the study is complete"):
         steep.run()
     (failed,) = steep._study.get_trials(deepcopy=False)

@@ -67,7 +67,7 @@ OTHERS = {"inspect_layers", "structure_of", "plot_curve"}
 COPYING = [
     pytest.param(name, marks=pytest.mark.slow) if name in ("export_onnx", "export_executorch") else name
     for name in CALLS
-    if name not in ("GrOWL", "find_tying", "tie_", "untie_", "save", "plot_rows")
+    if name not in ("GrOWL", "find_tying", "tie_", "untie_", "save", "plot_rows", "recalibrate_")
 ]
 
 

@@ -47,6 +47,31 @@ def test_a_network_that_cannot_be_run_stays_as_it_was() -> None:
     assert model[1].momentum == 0.3
 
 
+def test_batches_with_nan_are_refused() -> None:
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InvalidValueError, match="NaN or infinite"):
+        tg.recalibrate_(model, [torch.randn(20, 3, 6, 6), torch.full((20, 3, 6, 6), torch.nan)])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_normalisations_that_are_not_called_keep_their_statistics() -> None:
+    class WithHead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.body(x)) if self.training else self.body(x)
+
+    model = WithHead()
+    model(torch.randn(20, 3) + 2)
+    before = copy.deepcopy(model.head.state_dict())
+    assert tg.recalibrate_(model, torch.randn(20, 3) - 1) == 1
+    assert all(torch.equal(value, before[name]) for name, value in model.head.state_dict().items())
+    assert (model.body.running_mean < 0).all()
+
+
 def test_without_batch_normalisations_nothing_is_run() -> None:
     assert tg.recalibrate_(nn.Linear(3, 2), [torch.randn(2, 7)]) == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torch_growl.errors import InvalidValueError, first_line
@@ -27,11 +27,12 @@ def recalibrate_(model: nn.Module, inputs: Any) -> int:
             hundred examples of the training data in batches of about the training's size. No labels are needed.
 
     Returns:
-        The number of batch normalisations with running statistics.
+        The number of batch normalisations estimated anew. Those that the network does not call keep their statistics.
 
     Raises:
         InvalidTypeError: an argument has another type.
-        InvalidValueError: the network cannot be run on the inputs; nothing is changed.
+        InvalidValueError: the network cannot be run on the inputs, or a batch normalisation has NaN or infinite inputs;
+            nothing is changed.
 
     Example:
         >>> import torch
@@ -60,14 +61,26 @@ def recalibrate_(model: nn.Module, inputs: Any) -> int:
             norm.momentum = None  # the mean of all batches
         for example in examples:
             outputs_of(model, example)
+        if not all(bool(value.isfinite().all()) for norm in norms for value in norm.buffers()):
+            raise InvalidValueError("a batch normalisation has NaN or infinite inputs")
     except Exception as error:  # any error of the network's own code
         for norm, values in zip(norms, before, strict=True):
-            for value, old in zip(norm.buffers(), values, strict=True):
-                value.copy_(old)
+            _put_back_(norm, values)
         raise InvalidValueError(f"the network cannot be run on inputs: {first_line(error)}") from error
     finally:
         for module, mode in modes.items():
             module.training = mode
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-    return len(norms)
+    count = 0
+    for norm, values in zip(norms, before, strict=True):
+        if norm.num_batches_tracked:
+            count += 1
+        else:  # such as a head that is called in training only
+            _put_back_(norm, values)
+    return count
+
+
+def _put_back_(norm: nn.Module, values: list[Tensor]) -> None:
+    for value, old in zip(norm.buffers(), values, strict=True):
+        value.copy_(old)

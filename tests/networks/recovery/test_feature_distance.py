@@ -37,6 +37,29 @@ def test_it_is_the_mean_squared_distance_of_directions_where_shapes_are_the_same
     assert student[2].weight.grad is None, "the last part's outputs are the network's"
 
 
+class HeadFirst(nn.Module):
+    """A network whose head is registered first and called last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body = nn.Linear(5, 3), nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x))
+
+
+def test_the_part_that_is_called_last_is_left_out_wherever_it_is_registered() -> None:
+    torch.manual_seed(0)
+    student, teacher, x = HeadFirst(), HeadFirst(), torch.randn(8, 4)
+    distance = FeatureDistance(student, teacher)
+    for _ in range(2):
+        student(x)
+        teacher(x)
+    found = distance.value()
+    mine, theirs = (F.normalize(net.body(x), dim=1) for net in (student, teacher))
+    torch.testing.assert_close(found, (mine - theirs).square().sum(1).mean())
+
+
 def test_a_network_has_no_distance_from_itself_scaled() -> None:
     student, _, x = networks()
     teacher = copy.deepcopy(student)

@@ -16,13 +16,15 @@ from torch_growl.networks.layers import plain_model, registered_kind
 
 __all__ = ["FeatureDistance"]
 
+Found = dict[str, Tensor | None]
+
 
 class FeatureDistance:
     """Compares the outputs of a network's parts, its children, with those of the parts of the same names in a teacher.
 
-    Parts whose outputs are no tensors, or of other shapes in the two networks, and the last part, whose outputs are
-    the network's, are left out. Of a compact network's layers, the teacher's channels that were kept are compared.
-    Every example's features are scaled to length 1, so that parts count alike.
+    Parts whose outputs are no tensors, or of other shapes in the two networks, and the part that is called last, whose
+    outputs are the network's, are left out. Of a compact network's layers, the teacher's channels that were kept are
+    compared. Every example's features are scaled to length 1, so that parts count alike.
 
     Args:
         student: the network that is trained.
@@ -34,15 +36,15 @@ class FeatureDistance:
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         mine, theirs = dict(plain_model(student).named_children()), dict(plain_model(teacher).named_children())
-        names = [name for name in mine if name in theirs][:-1]
-        if not names:
+        names = [name for name in mine if name in theirs]
+        if len(names) < 2:
             raise InvalidValueError(
                 "the network and its teacher have no two parts (children) of the same names, whose features could be "
                 "compared"
             )
         structure = recorded(plain_model(student))
         kept = {cut.name: cut.kept for cut in (structure.layers if structure else ()) if cut.kept is not None}
-        self._found: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        self._found: tuple[Found, Found] = ({}, {})  # in the order of calls
         self._handles: list[RemovableHandle] = []
         for name in names:
             keep = _keeping(self._found[0], name)
@@ -59,9 +61,9 @@ class FeatureDistance:
         """
         mine, theirs = self._found
         terms = [
-            (_directions(own) - _directions(theirs[name])).square().sum(1).mean()
-            for name, own in mine.items()
-            if name in theirs and own.shape == theirs[name].shape
+            (_directions(own) - _directions(wanted)).square().sum(1).mean()
+            for name, own in list(mine.items())[:-1]
+            if own is not None and (wanted := theirs.get(name)) is not None and own.shape == wanted.shape
         ]
         mine.clear()
         theirs.clear()
@@ -76,9 +78,11 @@ class FeatureDistance:
 
 
 def _keeping(
-    found: dict[str, Tensor], name: str, dim: int = 0, kept: Sequence[int] | None = None
+    found: Found, name: str, dim: int = 0, kept: Sequence[int] | None = None
 ) -> Callable[[nn.Module, Any, Any], None]:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
+        found.pop(name, None)  # a part that is called again is the last one
+        found[name] = None
         if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1:
             index = None if kept is None else torch.tensor(list(kept), device=output.device)
             found[name] = output if index is None else output.index_select(dim, index)

@@ -50,6 +50,21 @@ def test_an_input_that_is_an_affine_function_of_others_is_replaced_exactly(kind:
     torch.testing.assert_close(model(x), dense(x), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("frozen", ["weight", "bias", "all"])
+def test_a_frozen_layer_stays_unless_the_whole_network_is_frozen(frozen: str) -> None:
+    dense, inputs = redundant("linear")
+    model = copy.deepcopy(dense)
+    with torch.no_grad():
+        model[1].weight[:, 3] = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(frozen != "all" and name != f"1.{frozen}")
+    before = copy.deepcopy(model[1].state_dict())
+    found = tg.compensate_(model, dense, inputs)
+    same = all(torch.equal(value, before[name]) for name, value in model[1].state_dict().items())
+    assert same is (frozen != "all")
+    assert found.left == ({"1": "it is frozen"} if same else {})
+
+
 def test_ties_stay_bit_equal_and_take_the_best_common_row() -> None:
     dense, inputs = redundant("conv with bias")
     model = copy.deepcopy(dense)

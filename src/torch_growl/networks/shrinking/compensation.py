@@ -41,7 +41,7 @@ class Compensation:
         after: the same after compensation; equal to ``before`` if nothing was changed.
         layers: for every layer whose rows were changed, the same for its own outputs, before and after; in the order
             of the layers' calls, each after the layers before it were changed.
-        left: the layers that were left as they are because their weights cannot be written, each with the reason.
+        left: the layers that were left as they are, frozen or not to be written, each with the reason.
     """
 
     before: float
@@ -59,7 +59,8 @@ def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation
 
     Linear layers and convolutions are fitted, grouped ones too, tied by :func:`torch_growl.tie_` or with a prune mask
     of whole rows. Transposed convolutions, layers that share their weight, and those with another parametrization, a
-    mask of single weights, or an old weight or spectral norm are left as they are.
+    mask of single weights, or an old weight or spectral norm are left as they are; so are frozen layers, unless all of
+    the network is frozen.
 
     Args:
         model: a network with zero or bit-equal rows; its weights, biases and running means are modified.
@@ -102,6 +103,9 @@ def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation
         if weight is not None and not bool(torch.isfinite(weight).all()):
             raise LayerError(f"layer {name!r} has NaN or infinite weights; its rows cannot be fitted")
     left = {name: reason for name in _shapes(small) if (reason := _unwritable(own[name]))}
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        frozen = [name for name in _shapes(small) if not all(p.requires_grad for p in own[name].parameters())]
+        left = {**dict.fromkeys(frozen, "it is frozen"), **left}
     runs = PairedRuns(whole, fitting)
     wanted = [float_outputs(whole, batch) for batch in held]
     before = output_error(small, wanted, held)

@@ -12,6 +12,7 @@ from torch import nn
 
 import torch_growl as tg
 from tests.support.digits_networks import digits, mlp, train
+from torch_growl.errors import InvalidTypeError
 from torch_growl.networks.paths.path import PathPoint, PruningPath
 
 STEPS = 100
@@ -103,6 +104,12 @@ def test_another_networks_path_and_a_state_of_a_training_without_one_are_refused
     growl.load_state_dict(growl.state_dict())
     with pytest.raises(tg.GrowlError, match="example_inputs are for a target"):
         tg.GrOWL(dense(), path=PATH)
+
+
+@pytest.mark.parametrize("target", [tg.Target(weights=0.5), tg.Target(accuracy_drop=1.0, validate=lambda _: 97.0)])
+def test_a_path_of_another_type_is_refused(target: tg.Target) -> None:
+    with pytest.raises(InvalidTypeError, match="path must be a PruningPath, got str"):
+        tg.GrOWL(dense(), target=target, example_inputs=digits()[0][:4], path="path.json")  # type: ignore[arg-type]
 
 
 def test_a_path_without_trials_begins_anew() -> None:

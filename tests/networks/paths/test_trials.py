@@ -78,6 +78,10 @@ def test_with_its_standard_error_a_noisy_judge_ends_the_search_later() -> None:
     assert np.quantile(with_error, 0.9) < 0.6 * np.quantile(without, 0.9)
 
 
+def test_a_first_share_at_which_nothing_would_go_counts_as_none() -> None:
+    assert Trials(1.0, 0.0, 0.05, 0.98).next(STEPS, first=True) == Trials(1.0, 0.0, 0.05, None).next(STEPS, first=True)
+
+
 def test_a_search_is_resumed_from_its_state() -> None:
     trials = Trials(1.0, 0.6, 0.05, 0.5)
     trials.next(STEPS, first=True)

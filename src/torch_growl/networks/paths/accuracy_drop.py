@@ -248,6 +248,8 @@ class DropControl:
         return None
 
     def _last_trial(self) -> str:
+        if not self._points:
+            return "there are too few steps, or too few rows that can be removed, for a trial"
         last = self._points[-1]
         return f"the last trial, {last.weights:,} weights, had score {last.score:g}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from torch_growl.arguments import check_type
 from torch_growl.networks.paths.accuracy_drop import DropControl
 from torch_growl.networks.paths.path import PruningPath
 from torch_growl.networks.targets import Control, Rows, Target
@@ -30,6 +31,8 @@ def control_of(
         InvalidTypeError, InvalidValueError, CompactionError: as for :class:`Control` and :class:`DropControl`; the path
             is another network's.
     """
+    if path is not None:
+        check_type("path", path, PruningPath)
     if isinstance(target, Target) and target.accuracy_drop is not None:
         return DropControl(model, target, example_inputs, layers, path)
     if path is None:

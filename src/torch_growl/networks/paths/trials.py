@@ -28,7 +28,7 @@ class Trials:
         drop: the accuracy drop, > 0.
         error: the standard error of a score; 0: not known.
         least: the least share that can be left, in (0, 1).
-        begin_at: the share of the first trial; None: 0.7.
+        begin_at: the share of the first trial; None, or so large that nothing would go: 0.7.
 
     Attributes:
         good: the share of the last good trial; 1 before one.
@@ -36,7 +36,8 @@ class Trials:
     """
 
     def __init__(self, drop: float, error: float, least: float, begin_at: float | None) -> None:
-        self._drop, self._error, self._least, self._begin_at = drop, error, least, begin_at
+        self._drop, self._error, self._least = drop, error, least
+        self._begin_at = None if begin_at is None or begin_at > _CLOSE else begin_at
         self.good, self.share = 1.0, 1.0
         self._bad = 0.0  # the share of the largest long trial that was bad; 0: none was
         self._ratio, self._length = _RATIO, 0  # of the next trial to the last; steps of a trial after a bad one

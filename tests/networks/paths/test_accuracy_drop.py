@@ -13,7 +13,7 @@ from torch import nn
 
 import torch_growl as tg
 from tests.support.digits_networks import accuracy, digits, mlp, train
-from torch_growl.networks.paths.accuracy_drop import LEAST_STEPS
+from torch_growl.networks.paths.accuracy_drop import LEAST_STEPS, DropControl
 
 
 def per_cent(model: nn.Module) -> float:
@@ -279,3 +279,10 @@ def test_too_few_steps_are_refused_and_so_is_a_state_of_another_target() -> None
         other.load_state_dict(growl.state_dict())
     with pytest.raises(tg.GrowlError, match="another kind"):
         growl.load_state_dict(other.state_dict())
+
+
+def test_a_recovery_of_no_steps_has_a_learning_rate() -> None:
+    _, growl, _ = started(300)
+    assert isinstance(growl._control, DropControl)
+    growl._control._recover(100, 100)
+    assert 0 <= growl._control.rate_share(101) <= 1

@@ -91,3 +91,12 @@ def test_a_search_is_resumed_from_its_state() -> None:
     again.load_state(trials.state())
     assert again.state() == trials.state()
     assert again.next(STEPS // 2, first=False) == trials.next(STEPS // 2, first=False)
+
+
+def test_a_resumed_search_keeps_the_least_share_and_a_state_of_an_older_version_has_none() -> None:
+    state = Trials(1.0, 0.0, 0.3, None).state()
+    again = Trials(1.0, 0.0, 0.05, None)
+    again.load_state({name: value for name, value in state.items() if name != "least"})
+    assert again.state()["least"] == 0.05
+    again.load_state(state)
+    assert again.state() == state

@@ -262,7 +262,7 @@ class DropControl:
         """The share of the learning rate with which a step is made."""
         if self._phase != "recovering":
             return 1.0
-        length = self._judged_at - self._recovers_from
+        length = max(1, self._judged_at - self._recovers_from)
         return max(0.0, (self._judged_at - step + 1) / length)
 
     def _hold(self, why: str) -> None:

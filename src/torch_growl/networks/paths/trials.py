@@ -18,7 +18,7 @@ _RATIO, _LEAST_RATIO = 0.7, 0.6  # of the weights, from one good trial to the ne
 _CLOSE = 0.97  # shares at which the search ends
 _NARROWLY = 2.0  # times the accuracy drop, within which a trial trains on once
 _SLOW = 5  # trials, among which the steps that are left are divided after the first bad one
-_STATE = ("good", "bad", "ratio", "length", "share", "retried", "doubtful", "reached_share")
+_STATE = ("good", "bad", "ratio", "length", "share", "retried", "doubtful", "reached_share", "least")
 
 
 class Trials:
@@ -113,6 +113,7 @@ class Trials:
         return {name: getattr(self, name if name in ("good", "share") else f"_{name}") for name in _STATE}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state."""
+        """Load a state; those of older versions lack the least share."""
         for name in _STATE:
-            setattr(self, name if name in ("good", "share") else f"_{name}", state[name])
+            attribute = name if name in ("good", "share") else f"_{name}"
+            setattr(self, attribute, state.get(name, self._least) if name == "least" else state[name])

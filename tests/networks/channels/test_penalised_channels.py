@@ -107,6 +107,18 @@ def test_an_average_gets_the_zeros() -> None:
     assert model[0].weight[[1, 2]].any()
 
 
+def test_another_network_is_no_average_and_stays_as_it_is() -> None:
+    model, x, _ = network("plain CNN")
+    growl = tg.GrOWL(model, side="channel", example_inputs=x[:2])
+    growl._step.pruned(0)[[1, 2]] = True
+    for last in (nn.Identity(), nn.Linear(3, 3)):
+        other = copy.deepcopy(model)
+        other[7] = last
+        with pytest.raises(LayerError):
+            growl.average_(other)
+        assert torch.equal(other[0].weight, model[0].weight)
+
+
 def test_what_is_read_and_made_is_shown_and_named() -> None:
     model, x, _ = network("plain CNN")
     growl = tg.GrOWL(model, side="channel", example_inputs=x[:2], layers=["3"])

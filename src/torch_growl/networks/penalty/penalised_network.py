@@ -199,12 +199,17 @@ class PenalisedNetwork:
         """
         pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
         average = plain_model(model)
+        _check_shapes(average, self._model)
         if self.side != "channel":
             zero_pruned_(average, pruned, self.side)
             return
-        for name, p in self._layers.items():
-            if isinstance(p, PenalisedChannels):
-                ChannelRows(average, p.rows.channels).zero_(pruned[name].numpy())
+        rows = {
+            name: ChannelRows(average, p.rows.channels)
+            for name, p in self._layers.items()
+            if isinstance(p, PenalisedChannels)
+        }
+        for name, own in rows.items():
+            own.zero_(pruned[name].numpy())
 
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,3 +260,11 @@ class PenalisedNetwork:
         self._hooks.load_count(int(state["count"]))
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])
+
+
+def _check_shapes(average: nn.Module, model: nn.Module) -> None:
+    """Refuse an average with a weight of another shape than the network's."""
+    shapes = {name: parameter.shape for name, parameter in average.named_parameters()}
+    for name, parameter in model.named_parameters():
+        if (found := shapes.get(name, parameter.shape)) != parameter.shape:
+            raise LayerError(f"{name!r} has shape {tuple(found)}, not {tuple(parameter.shape)} as in the network")

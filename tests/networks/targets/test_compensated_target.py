@@ -138,6 +138,21 @@ def test_what_cannot_be_fitted_is_refused(given: dict[str, Any], message: str) -
         tg.Target(**given)
 
 
+@pytest.mark.parametrize("wrong", [torch.randn(8, 7), "text"], ids=["shape", "type"])
+def test_batches_on_which_the_network_cannot_be_run_are_refused_before_the_training(wrong: Any) -> None:
+    model, batches = redundant()
+    target = tg.Target(weights=0.5, compensate=[batches[0], wrong])
+    with pytest.raises(InvalidValueError, match="cannot be run on a batch of compensate"):
+        tg.GrOWL(model, target=target, example_inputs=batches[0])
+
+
+def test_a_tuple_of_batches_is_a_list_of_them() -> None:
+    batches = (torch.zeros(2, 3), torch.ones(2, 3))
+    found = tg.Target(macs=0.5, compensate=batches).compensate
+    assert type(found) is list
+    assert all(own is given for own, given in zip(found, batches, strict=True))
+
+
 def test_several_optimizers_are_refused() -> None:
     model, batches = redundant()
     growl = tg.GrOWL(model, target=tg.Target(macs=0.5, compensate=batches), example_inputs=batches[0])

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from torch_growl.arguments import check_type
+from torch_growl.errors import InvalidValueError, first_line
+from torch_growl.networks.execution import outputs_of, split_inputs
+from torch_growl.networks.layers import plain_copy
 from torch_growl.networks.paths.accuracy_drop import DropControl
 from torch_growl.networks.paths.path import PruningPath
 from torch_growl.networks.targets import Control, Rows, Target
@@ -35,7 +39,20 @@ def control_of(
         check_type("path", path, PruningPath)
     if isinstance(target, Target) and target.accuracy_drop is not None:
         return DropControl(model, target, example_inputs, layers, path)
-    if path is None:
-        return Control(model, target, example_inputs, layers)
-    path.check_fits({layer.name: len(layer.lam) for layer in layers})
-    return Control(model, target, example_inputs, layers, path.removed())
+    if path is not None:
+        path.check_fits({layer.name: len(layer.lam) for layer in layers})
+    control = Control(model, target, example_inputs, layers, () if path is None else path.removed())
+    if target.compensate is not None:
+        _check_batches(model, target.compensate)
+    return control
+
+
+@torch.no_grad()
+def _check_batches(model: nn.Module, batches: Sequence[Any]) -> None:
+    """Run a copy of the network on the batches that it will be fitted on in the training."""
+    network = plain_copy(model).eval()
+    try:
+        for batch in batches:
+            outputs_of(network, split_inputs(batch))
+    except Exception as error:  # any error of the network's own code
+        raise InvalidValueError(f"the network cannot be run on a batch of compensate: {first_line(error)}") from error

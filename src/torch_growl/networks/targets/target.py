@@ -123,6 +123,8 @@ class Target:
                 "Target: compensate takes a list of at least two batches of inputs, one to fit and one held out, and "
                 "no accuracy_drop, whose rows go in many trials"
             )
+        if batches is not None:
+            object.__setattr__(self, "compensate", list(batches))  # a tuple would be one batch of several inputs
 
     def _given(self) -> list[Measure]:
         return [name for name in MEASURES if getattr(self, name) is not None]

@@ -256,6 +256,21 @@ def test_their_from_pretrained_names_ours_and_makes_no_random_weights(folder: Pa
             kind.from_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "pytorch_model.bin"],
+)
+def test_folders_with_weights_of_theirs_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    from torch_growl.integrations.transformers import from_pretrained, save_pretrained
+
+    (tmp_path / name).write_text("{}", "utf-8")
+    with pytest.raises(InvalidValueError, match=f"holds {name}, .*choose another folder, or delete"):
+        save_pretrained(network(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    shutil.copytree(folder, tmp_path / "ours")
+    save_pretrained(from_pretrained(folder), tmp_path / "ours")
+
+
 def test_folders_and_networks_of_other_kinds_are_refused(folder: Path, tmp_path: Path) -> None:
     from torch_growl.integrations.transformers import from_pretrained, save_pretrained
 

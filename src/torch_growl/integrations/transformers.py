@@ -40,6 +40,7 @@ __all__ = ["GrowlCallback", "from_pretrained", "save_pretrained"]
 WEIGHTS = "growl.safetensors"
 _INDEX = "model.safetensors.index.json"
 _ADVICE = "compact network of torch-growl, load it with torch_growl.integrations.transformers.from_pretrained"
+_THEIRS = ("model*.safetensors", "pytorch_model*.bin*", "tf_model*.h5*", "flax_model*.msgpack*")  # files of weights
 _STATE = "growl"  # the key in the first parameter group
 
 
@@ -216,6 +217,7 @@ def save_pretrained(small: nn.Module, folder: str | os.PathLike[str], *, dtype: 
 
     Raises:
         InvalidTypeError: ``small`` is no network of transformers.
+        InvalidValueError: the folder holds weights that transformers would load in place of these.
         GrowlError: as for :func:`torch_growl.save`.
     """
     model = plain_model(check_type("small", small, nn.Module))
@@ -227,6 +229,7 @@ def save_pretrained(small: nn.Module, folder: str | os.PathLike[str], *, dtype: 
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise InvalidValueError(f"{path} is a file, not a folder")
+    _check_no_weights(path)
     path.mkdir(parents=True, exist_ok=True)
     save(model, path / WEIGHTS, dtype=dtype)
     config = copy.deepcopy(model.config)
@@ -237,6 +240,19 @@ def save_pretrained(small: nn.Module, folder: str | os.PathLike[str], *, dtype: 
     # transformers looks for the file that this index names, and shows its name when it is missing.
     index = {"metadata": {}, "weight_map": {"weights": f"{_ADVICE}.safetensors"}}
     write_text(path / _INDEX, json.dumps(index, indent=2))
+
+
+def _check_no_weights(path: Path) -> None:
+    """Refuse a folder with weights that transformers' own ``from_pretrained`` would load."""
+    found = [file for pattern in _THEIRS for file in sorted(path.glob(pattern))]
+    index = path / _INDEX
+    if index.is_file() and _ADVICE not in index.read_text("utf-8", errors="replace"):
+        found.append(index)
+    if found:
+        raise InvalidValueError(
+            f"{path} holds {found[0].name}, weights that transformers would load in place of the compact network; "
+            "choose another folder, or delete that file"
+        )
 
 
 def from_pretrained(folder: str | os.PathLike[str], *, cls: type[PreTrainedModel] | None = None) -> PreTrainedModel:

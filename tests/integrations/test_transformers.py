@@ -239,13 +239,26 @@ def test_a_folder_gives_the_network_back(uninterrupted: tuple[Path, Any, Any], f
     config = json.loads((folder / "config.json").read_text("utf-8"))
     small.config.save_pretrained(folder.parent / "dense")
     dense = json.loads((folder.parent / "dense" / "config.json").read_text("utf-8"))
-    assert {**dense, "architectures": ["GPT2LMHeadModel"]} == config
+    assert {**dense, "architectures": ["GPT2LMHeadModel"], "dtype": "float32"} == config
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json",
         "generation_config.json",
         "growl.safetensors",
         "model.safetensors.index.json",
     ]
+
+
+def test_a_network_of_bfloat16_comes_back_as_one(folder: Path, tmp_path: Path) -> None:
+    from torch_growl.integrations.transformers import from_pretrained, save_pretrained
+
+    small = from_pretrained(folder)
+    given = small.config.dtype
+    save_pretrained(small.bfloat16(), tmp_path / "bfloat16")
+    assert small.config.dtype == given  # the user's own stays
+    back = from_pretrained(tmp_path / "bfloat16")
+    ids = torch.arange(4)[None]
+    assert back.dtype == torch.bfloat16
+    assert torch.equal(back(ids).logits, small(ids).logits)
 
 
 def test_their_from_pretrained_names_ours_and_makes_no_random_weights(folder: Path) -> None:

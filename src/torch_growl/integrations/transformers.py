@@ -234,6 +234,7 @@ def save_pretrained(small: nn.Module, folder: str | os.PathLike[str], *, dtype: 
     save(model, path / WEIGHTS, dtype=dtype)
     config = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]
+    setattr(config, "dtype" if hasattr(config, "dtype") else "torch_dtype", model.dtype)  # its name before 4.56
     config.save_pretrained(path)
     if getattr(model, "generation_config", None) is not None and model.can_generate():
         model.generation_config.save_pretrained(path)

@@ -36,6 +36,10 @@ def trained(used: Phases, steps: int, of: int = 20) -> torch.nn.Sequential:
     ("given", "said"),
     [
         ({"strength": 1.0, "target": MACS}, "not both"),
+        ({"options": {"strenght": 2}}, "no argument 'strenght'; did you mean 'strength'?"),
+        ({"options": {"min_row": 2}}, "no argument 'min_row'; did you mean 'min_rows'?"),
+        ({"options": {"steps": 3}}, "no argument 'steps'"),
+        ({"options": {"model": 3}}, "no argument 'model'"),
         ({"strength": -1.0}, "strength must be"),
         ({"target": 0.5}, "target must be a Target"),
         ({"leave": "small"}, "leave must be"),

@@ -6,6 +6,7 @@ and :meth:`Phases.finish` at the end. Their checkpoints hold :meth:`Phases.state
 
 from __future__ import annotations
 
+import inspect
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from torch_growl.arguments import check_choice, check_number, check_type
-from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
+from torch_growl.arguments import check_choice, check_number, check_type, did_you_mean
+from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, users_stacklevel
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import Side, outside_inference_mode, plain_model
 from torch_growl.networks.paths import DropProgress
@@ -29,6 +30,9 @@ from torch_growl.networks.tying import HeldTying, Tying, find_tying
 __all__ = ["Leave", "Phases", "kept_random_state", "moved"]
 
 Leave = Literal["regularized", "tied", "compact"]
+_OWN = ("self", "model", "strength", "target", "example_inputs")  # what the phases themselves give to GrOWL
+_OPTIONS = [name for name in inspect.signature(GrOWL.__init__).parameters if name not in _OWN]
+_ARGUMENTS = ("strength", "target", "leave", "tie", "tie_from", "warmup", "example_inputs", *_OPTIONS)
 _EARLIEST_TIE = 0.5  # of a training with a target: rows shrink until then
 
 
@@ -62,6 +66,9 @@ class Phases:
         example_inputs: Any,
         options: Mapping[str, Any],
     ) -> None:
+        for name in options:
+            if name not in _OPTIONS:
+                raise InvalidTypeError(f"there is no argument {name!r}; {did_you_mean(name, _ARGUMENTS)}")
         if strength is not None and target is not None:
             raise InvalidValueError("give a strength or a target, not both")
         if target is not None:

@@ -301,3 +301,24 @@ def test_folders_and_networks_of_other_kinds_are_refused(folder: Path, tmp_path:
     (tmp_path / "own" / "config.json").write_text("{", "utf-8")
     with pytest.raises(FileFormatError, match=r"config\.json cannot be read"):
         from_pretrained(tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    "names", [["GPT2LMHeadModel", "GPT2Model"], [3], "GPT2LMHeadModel", {"a": 1}, ["GPT2Config"], ["BertModel"]]
+)
+def test_a_malformed_config_is_a_file_format_error(folder: Path, tmp_path: Path, names: Any) -> None:
+    from torch_growl.integrations.transformers import from_pretrained
+
+    shutil.copytree(folder, tmp_path / "own")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (tmp_path / "own" / "config.json").write_text(json.dumps({**config, "architectures": names}), "utf-8")
+    with pytest.raises(FileFormatError, match=r"config\.json"):
+        from_pretrained(tmp_path / "own")
+
+
+@pytest.mark.parametrize("cls", [3, "GPT2LMHeadModel", torch.nn.Linear])
+def test_a_class_that_is_none_of_theirs_is_refused(folder: Path, cls: Any) -> None:
+    from torch_growl.integrations.transformers import from_pretrained
+
+    with pytest.raises(InvalidTypeError, match="cls must be a class of networks"):
+        from_pretrained(folder, cls=cls)

@@ -265,27 +265,47 @@ def from_pretrained(folder: str | os.PathLike[str], *, cls: type[PreTrainedModel
 
     Raises:
         FileFormatError: the folder holds no compact network, or a damaged one.
+        InvalidTypeError: ``cls`` is no class of networks of transformers.
         InvalidValueError: the config names no class of transformers; give ``cls``.
     """
     path = Path(folder)
     for name in (WEIGHTS, "config.json"):
         if not (path / name).is_file():
             raise FileFormatError(f"{path} holds no {name}; it is not a folder that save_pretrained wrote")
+    if cls is not None and not _is_model_class(cls):
+        raise InvalidTypeError(f"cls must be a class of networks (a subclass of PreTrainedModel), got {cls!r}")
     config = _config(path, cls)
-    model_class = cls
-    if model_class is None:
-        (name,) = config.architectures or [""]
-        model_class = getattr(transformers, name, None) if name else None
-        if model_class is None:
-            raise InvalidValueError(
-                f"{path}: the config names the class {name!r}, which transformers does not have; give cls="
-            )
-    with kept_random_state():
-        dense = model_class._from_config(config)
+    model_class = _class_named_by(config, path / "config.json") if cls is None else cls
+    try:
+        with kept_random_state():
+            dense = model_class._from_config(config)
+    except Exception as error:  # a config of another class, for example
+        raise FileFormatError(f"{path / 'config.json'} gives no {model_class.__name__}: {first_line(error)}") from None
     small = load(path / WEIGHTS, dense).eval()
     if (path / "generation_config.json").is_file():
         small.generation_config = transformers.GenerationConfig.from_pretrained(path)
     return small
+
+
+def _is_model_class(kind: Any) -> bool:
+    return (
+        isinstance(kind, type) and issubclass(kind, PreTrainedModel) and getattr(kind, "config_class", None) is not None
+    )
+
+
+def _class_named_by(config: PretrainedConfig, file: Path) -> type[PreTrainedModel]:
+    names = config.architectures or [""]
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise FileFormatError(f"{file}: architectures must be a list of one class's name, got {names!r}")
+    found = getattr(transformers, names[0], None) if names[0] else None
+    if found is None:
+        raise InvalidValueError(
+            f"{file.parent}: the config names the class {names[0]!r}, which transformers does not have; give cls="
+        )
+    if not _is_model_class(found):
+        raise FileFormatError(f"{file}: architectures names {names[0]!r}, which is no class of networks")
+    model_class: type[PreTrainedModel] = found
+    return model_class
 
 
 def _config(path: Path, cls: type[PreTrainedModel] | None) -> PretrainedConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from torch_growl.application.plots.curves import curve_figure
 from torch_growl.application.tasks import Metric
@@ -34,3 +35,9 @@ def test_better_is_up_in_another_metric_too() -> None:
     assert axis.get_ylabel() == "perplexity on the test split, lower is better"
     assert list(axis.lines[1].get_ydata()) == [6.0, 9.0]
     assert curve_figure({"GrOWL": [(2.0, 0.5)]}, dense=0.9).axes[0].get_ylabel() == "accuracy on the test split (%)"
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are() -> None:
+    figure = curve_figure({"$a_$": [(2.0, 0.5)]}, dense=0.9, metric=Metric("$b_$", True))
+    FigureCanvasAgg(figure).draw()
+    assert figure.axes[0].get_ylabel().startswith(r"\$b_\$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from matplotlib.text import Text
 
 import torch_growl as tg
 from torch_growl.application.plots.style import ink, plain, spread
@@ -25,6 +26,7 @@ def test_of_too_many_indices_some_are_chosen_evenly() -> None:
 
 def test_dollar_signs_are_no_mathematics_and_numbers_are_readable_on_every_colour() -> None:
     assert plain("a$b$") == r"a\$b\$"
+    assert Text(text=plain(r"a\$b"))._preprocess_math(plain(r"a\$b")) == (r"a\$b", False)  # type: ignore[attr-defined]
     assert [ink(colour) for colour in ("#FFFFFF", "#F0E442", "#332288", "#000000")] == [
         "black",
         "black",

@@ -55,3 +55,9 @@ def test_the_axis_of_an_error_names_its_unit_and_leaves_out_the_highest_epochs()
     low, high = left.get_ylim()
     assert low < 50 < high < 100
     assert max(left.lines[0].get_ydata()) == 500
+
+
+def test_a_metric_with_dollar_signs_is_drawn_as_it_is() -> None:
+    figure = progress_figure(["dense"] * 2, [0.9] * 2, [0.8] * 2, [1.0] * 2, Metric("$b_$", True))
+    FigureCanvasAgg(figure).draw()
+    assert figure.axes[0].get_ylabel() == r"\$b_\$"

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch_growl.application.plots.scale import PERCENT, Scale
-from torch_growl.application.plots.style import ACCURACY, BLUE, DARK, GREEN, GREY, LIGHT, ORANGE, VERMILLION, blank
+from torch_growl.application.plots.style import (
+    ACCURACY,
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    LIGHT,
+    ORANGE,
+    VERMILLION,
+    blank,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +57,7 @@ def curve_figure(
             marker=_MARKERS[i % len(_MARKERS)],
             linewidth=1.6,
             markersize=5,
-            label=name,
+            label=plain(name),
         )
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -61,7 +72,7 @@ def curve_figure(
         axis.invert_yaxis()
     axis.set(
         xlabel="times smaller: bytes of all parameters, buffers and packed indices",
-        ylabel=f"{metric.name} on the test split{metric.label.removeprefix(metric.name)}",
+        ylabel=plain(f"{metric.name} on the test split{metric.label.removeprefix(metric.name)}"),
     )
     axis.grid(color=LIGHT)
     axis.legend(frameon=False, loc="best")

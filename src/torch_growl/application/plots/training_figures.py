@@ -65,7 +65,7 @@ def progress_figure(
     left.plot(epochs, metric.factor * np.asarray(train), color=ORANGE, linewidth=1.2, marker=marker)
     left.plot(epochs, metric.factor * np.asarray(validation), color=BLUE, linewidth=1.8, marker=marker)
     left.set_ylim(*metric_limits(metric.factor * np.asarray([*train, *validation]), metric))
-    left.set(xlabel="epoch, all stages in order", ylabel=metric.label, xlim=(0.5, len(stages) + 0.5))
+    left.set(xlabel="epoch, all stages in order", ylabel=plain(metric.label), xlim=(0.5, len(stages) + 0.5))
     left.grid(axis="y", color=LIGHT)
     starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
     for start in starts[1:]:

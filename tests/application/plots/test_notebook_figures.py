@@ -64,6 +64,13 @@ def test_curves_take_another_metric() -> None:
     assert axis.get_ylabel() == "RMSE on the test split (mm), lower is better"
 
 
+def test_curves_may_be_arrays_tensors_and_iterators() -> None:
+    points = [(2.0, 0.5), (4.0, 0.25)]
+    for given in (np.array(points), torch.tensor(points), iter(points), zip(*zip(*points, strict=True), strict=True)):
+        (axis,) = tg.plot_curve({"a": given}, dense=0.5).axes  # type: ignore[dict-item]
+        assert list(axis.lines[1].get_ydata()) == [50.0, 25.0]
+
+
 TYING = tg.Tying((LayerTying("0", tg.Partition((0, 1, 2)), 4),))
 
 
@@ -80,6 +87,12 @@ TYING = tg.Tying((LayerTying("0", tg.Partition((0, 1, 2)), 4),))
         (lambda: tg.plot_groups(TYING, "fc1"), LayerError, "no layer 'fc1'"),
         (lambda: tg.plot_groups(TYING, shape=(2, 2)), InvalidValueError, "shape must fit the 3 rows of layer '0'"),
         (lambda: tg.plot_groups(TYING, shape=(0, 3)), InvalidValueError, "shape"),
+        (lambda: tg.plot_groups(TYING, shape=3), InvalidValueError, "shape must be .height, width., got 3"),  # type: ignore[arg-type]
+        (lambda: tg.plot_groups(TYING, shape=(1, 3, 1)), InvalidValueError, "shape must be"),  # type: ignore[arg-type]
+        (lambda: tg.plot_groups(TYING, shape=(1.0, 3)), InvalidValueError, "shape must be"),  # type: ignore[arg-type]
+        (lambda: tg.plot_curve([(2.0, 0.9)], dense=0.9), InvalidTypeError, "curves must be"),  # type: ignore[arg-type]
+        (lambda: tg.plot_curve({"a": 3}, dense=0.9), InvalidTypeError, "must be points"),  # type: ignore[dict-item]
+        (lambda: tg.plot_curve({"a": [(2.0,)]}, dense=0.9), InvalidTypeError, "must be points"),  # type: ignore[list-item]
         (lambda: tg.plot_curve({"a": []}, dense=0.9), InvalidValueError, "at least one point"),
         (lambda: tg.plot_curve({"a": [(0.0, 0.9)]}, dense=0.9), InvalidValueError, "a size"),
         (lambda: tg.plot_curve({}, dense=float("nan")), InvalidValueError, "dense"),

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -18,8 +18,8 @@ from torch_growl.application.plots.curves import curve_figure
 from torch_growl.application.plots.group_figures import pixels_figure
 from torch_growl.application.plots.scale import PERCENT, Scale
 from torch_growl.application.plots.style import BLUE, GREY, LIGHT, VERMILLION, Array, grid, plain
-from torch_growl.arguments import check_count, check_number, check_type
-from torch_growl.errors import InvalidValueError
+from torch_growl.arguments import check_number, check_type
+from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.layers import Side, check_network, choose_layers, row_norms, rows_of
 from torch_growl.networks.tying import Tying
@@ -116,7 +116,8 @@ def plot_groups(tying: Tying, layer: str | None = None, *, shape: tuple[int, int
 
     Raises:
         LayerError: the tying has no such layer.
-        InvalidValueError: the tying has no layers, or the number of rows is no multiple of the pixels.
+        InvalidValueError: the tying has no layers, the shape is not one of two counts, or the number of rows is no
+            multiple of the pixels.
         GrowlError: matplotlib cannot be imported.
 
     Example:
@@ -136,7 +137,9 @@ def plot_groups(tying: Tying, layer: str | None = None, *, shape: tuple[int, int
     if shape is None:
         width = max(1, math.ceil(math.sqrt(len(labels))))
         return _shown(pixels_figure(found.name, labels, (math.ceil(len(labels) / width), width), what="rows"))
-    height, width = (check_count("shape", size) for size in shape)
+    if not isinstance(shape, Sequence) or len(shape) != 2 or any(type(size) is not int or size < 1 for size in shape):
+        raise InvalidValueError(f"shape must be (height, width), got {shape!r}")
+    height, width = shape
     if len(labels) % (height * width):
         raise InvalidValueError(
             f"shape must fit the {len(labels):,} rows of layer {found.name!r}, but {height} x {width} pixels do not "
@@ -146,7 +149,7 @@ def plot_groups(tying: Tying, layer: str | None = None, *, shape: tuple[int, int
 
 
 def plot_curve(
-    curves: Mapping[str, Sequence[tuple[float, float]]],
+    curves: Mapping[str, Iterable[tuple[float, float]]],
     *,
     dense: float,
     metric: str = "accuracy",
@@ -158,6 +161,7 @@ def plot_curve(
 
     Args:
         curves: for every method its points (times smaller, value of the metric), in any order; at least one each.
+            Lists, arrays, tensors and iterators are served.
         dense: the dense network's value.
         metric: its name, for the axis.
         unit: its unit; ``"%"``: values are shares of 1, and are drawn in per cent; empty: plain numbers.
@@ -168,6 +172,7 @@ def plot_curve(
         A matplotlib figure; sizes are on a logarithmic axis.
 
     Raises:
+        InvalidTypeError: the curves are no mapping, or points are not pairs of numbers.
         InvalidValueError: a method has no points, a size is not above 0 or a value is not finite.
         GrowlError: matplotlib cannot be imported.
 
@@ -178,13 +183,29 @@ def plot_curve(
         'accuracy on the test split (%)'
     """
     check_number("dense", dense)
-    for name, points in curves.items():
+    if not isinstance(curves, Mapping):
+        raise InvalidTypeError(f"curves must be a mapping of methods to points, got {type(curves).__name__}")
+    lines = {name: _points(str(name), points) for name, points in curves.items()}
+    for name, points in lines.items():
         if not points:
             raise InvalidValueError(f"curves[{name!r}] must have at least one point (times smaller, {metric})")
         for size, value in points:
             check_number(f"curves[{name!r}]: a size", size, above=0)
             check_number(f"curves[{name!r}]: a value", value)
-    return _shown(curve_figure(curves, dense=dense, lowest=lowest, metric=Scale(metric, higher_is_better, unit)))
+    return _shown(curve_figure(lines, dense=dense, lowest=lowest, metric=Scale(metric, higher_is_better, unit)))
+
+
+def _points(name: str, points: Any) -> list[tuple[float, float]]:
+    """Pairs of plain numbers; numbers of arrays and tensors become Python's."""
+    try:
+        pairs = [(size, value) for size, value in points]
+    except (TypeError, ValueError):
+        raise InvalidTypeError(f"curves[{name!r}] must be points (times smaller, value), got {points!r}") from None
+    return [(_number(size), _number(value)) for size, value in pairs]
+
+
+def _number(value: Any) -> Any:
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _states(found: Partition) -> tuple[Array, Array]:

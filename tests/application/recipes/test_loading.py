@@ -106,3 +106,8 @@ def test_another_method_of_tying_replaces_the_steps_of_the_extended_recipe(tmp_p
     assert load_recipe(path).tying.groups == {"fc1": [0.5, 0.3, 0.2]}
     assert load_recipe(path).merge == load_recipe("digits").merge
     assert load_recipe("digits", {"tying": {"method": "none"}}).merge is None
+
+
+def test_a_target_that_is_no_setting_names_its_option() -> None:
+    with pytest.raises(RecipeError, match="--target 'macs' must look like measure=share, as in --target macs=0.5"):
+        parse_overrides(["macs"], "--target")

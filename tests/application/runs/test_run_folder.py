@@ -36,7 +36,7 @@ def test_a_run_is_resumed_only_on_request_and_with_its_own_recipe(tmp_path: Path
     folder = RunFolder(tmp_path / "run")
     folder.create(load_recipe("digits", {}))
     before = folder.recipe_file.read_bytes()
-    with pytest.raises(RunFolderError, match="is in use by another run; continue it"):
+    with pytest.raises(RunFolderError, match="holds a run already; continue it with --resume"):
         folder.create(load_recipe("digits", {}))
     other = load_recipe("digits", {"train.epochs": 1234})
     with pytest.raises(RunFolderError, match=r"holds a run with train.epochs = \d+, not 1234"):

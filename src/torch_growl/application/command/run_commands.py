@@ -221,7 +221,7 @@ def _chosen(recipe: str, settings: list[str] | None, target: list[str] | None = 
     """The recipe, changed by --set, --target and those options that were given."""
     from torch_growl.application.recipes import load_recipe, parse_overrides
 
-    options["target"] = parse_overrides(target) if target else None
+    options["target"] = parse_overrides(target, "--target") if target else None
     changes = {**parse_overrides(settings or []), **{key: value for key, value in options.items() if value is not None}}
     return load_recipe(recipe, changes)
 

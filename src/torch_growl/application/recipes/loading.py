@@ -71,8 +71,12 @@ def builtin_recipes() -> dict[str, Recipe]:
     return {name: load_recipe(name) for name in builtin_names()}
 
 
-def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
+def parse_overrides(settings: Iterable[str], option: str = "") -> dict[str, Any]:
     """Read ``key=value`` settings: a dotted field and a YAML value.
+
+    Args:
+        settings: as they are given.
+        option: the command's option that they are given by, for messages, if its settings are of another form.
 
     Raises:
         RecipeError: a setting has another form, a value is not valid YAML, or a field is given twice.
@@ -82,6 +86,8 @@ def parse_overrides(settings: Iterable[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         key = key.strip()
         if not equals or not all(key.split(".")):
+            if option:
+                raise RecipeError(f"{option} {setting!r} must look like measure=share, as in {option} macs=0.5")
             raise RecipeError(f"setting {setting!r} must look like key=value, as in train.epochs=3")
         if key in found:
             raise RecipeError(f"setting {key!r} is given twice")

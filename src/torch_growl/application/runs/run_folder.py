@@ -74,7 +74,7 @@ class RunFolder:
                 raise RunFolderError(f"{self.path} is in use by other files; choose another --out")
         elif not resume:
             raise RunFolderError(
-                f"{self.path} is in use by another run; continue it (--resume) or choose another --out"
+                f"{self.path} holds a run already; continue it with --resume, or give another folder with --out"
             )
         # A description is no setting: a built-in recipe may be reworded while a run waits to be resumed.
         elif (stored := self.recipe().model_copy(update={"description": recipe.description})) != recipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from torch_growl.arguments import check_type
@@ -33,7 +32,7 @@ def control_of(
 
     Raises:
         InvalidTypeError, InvalidValueError, CompactionError: as for :class:`Control` and :class:`DropControl`; the path
-            is another network's.
+            is another network's, or no batch of ``compensate`` can be run.
     """
     if path is not None:
         check_type("path", path, PruningPath)
@@ -47,7 +46,6 @@ def control_of(
     return control
 
 
-@torch.no_grad()
 def _check_batches(model: nn.Module, batches: Sequence[Any]) -> None:
     """Run a copy of the network on the batches that it will be fitted on in the training."""
     network = plain_copy(model).eval()

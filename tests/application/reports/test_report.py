@@ -281,3 +281,9 @@ def test_a_report_of_another_task_names_its_metric_and_no_accuracy(run: Path) ->
         assert words in shown.text
     assert "regression" in shown.text
     assert "accuracy" not in shown.text.lower()
+
+
+def test_layers_that_a_recipe_does_not_tie_are_not_said_to_be_too_different(run: Path) -> None:
+    recipe = run / "recipe.yaml"
+    recipe.write_text(f"{recipe.read_text()}tying: {{method: ward, groups: {{fc1: [8]}}}}\n", encoding="utf-8")
+    assert page(run).row("fc2|10") == "|fc2|10|6|4|40.0 %|1.50|–|–|–"

@@ -203,7 +203,7 @@ class ReportInput:
         rows: rows views by ``layer|stage``, ``(n_rows, row_length)``; None when there is no such file.
         recipe: the text of ``recipe.yaml``.
         chain: whether the compression of the layers also counts filters that zero rows remove, as the paper's for VGG.
-        ties: whether the recipe ties rows.
+        ties: the layers whose rows the recipe ties.
         sweep: the points of the sweep that the run belongs to; empty if it belongs to none.
     """
 
@@ -215,7 +215,7 @@ class ReportInput:
     rows: Arrays | None
     recipe: str
     chain: bool
-    ties: bool
+    ties: tuple[str, ...]
     sweep: list[SweepPoint]
 
 
@@ -237,6 +237,7 @@ def read_run(run: Path) -> ReportInput:
             )
     recipe = _text(run / "recipe.yaml", "put back the recipe that the run was started with")
     settings = _tying(run / "recipe.yaml", recipe)
+    groups = settings.get("groups")  # tying in steps names its layers
     return ReportInput(
         result=parse_json(text, "result.json"),
         facts=facts,
@@ -246,7 +247,7 @@ def read_run(run: Path) -> ReportInput:
         rows=_arrays(run / "checkpoints" / "rows.safetensors", labels, axis=0),
         recipe=recipe,
         chain=bool(settings.get("chain")),
-        ties=settings.get("method") != "none",
+        ties=() if settings.get("method") == "none" else tuple(groups if isinstance(groups, dict) else labels),
         sweep=_sweep(run.resolve()),
     )
 

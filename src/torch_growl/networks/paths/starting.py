@@ -32,7 +32,7 @@ def control_of(
 
     Raises:
         InvalidTypeError, InvalidValueError, CompactionError: as for :class:`Control` and :class:`DropControl`; the path
-            is another network's, or no batch of ``compensate`` can be run.
+            is another network's, or the network cannot be run on a batch of ``compensate``.
     """
     if path is not None:
         check_type("path", path, PruningPath)

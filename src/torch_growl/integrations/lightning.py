@@ -21,6 +21,8 @@ try:
     from lightning.pytorch.callbacks import StochasticWeightAveraging
     from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "lightning":  # it is there, and cannot import a package of its own
+        raise
     raise ModuleNotFoundError("torch_growl.integrations.lightning needs the extra torch-growl[lightning]") from error
 
 __all__ = ["GrowlCallback"]

@@ -31,6 +31,8 @@ try:
     import transformers
     from transformers import PretrainedConfig, PreTrainedModel, TrainerCallback
 except ModuleNotFoundError as error:
+    if error.name != "transformers":  # it is there, and cannot import a package of its own
+        raise
     raise ModuleNotFoundError(
         "torch_growl.integrations.transformers needs the extra torch-growl[transformers]"
     ) from error

@@ -11,10 +11,8 @@ from typing import Any
 from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
-from torch_growl.integrations.phases import Leave, Phases
-from torch_growl.networks.paths import DropProgress
-from torch_growl.networks.penalty import GrOWL
-from torch_growl.networks.targets import Progress, Target
+from torch_growl.integrations.phases import HasPhases, Leave, Phases
+from torch_growl.networks.targets import Target
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -28,7 +26,7 @@ except ModuleNotFoundError as error:
 __all__ = ["GrowlCallback"]
 
 
-class GrowlCallback(Callback):  # type: ignore[misc]
+class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
     """The penalty, or a target, inside Lightning's Trainer.
 
     Args:
@@ -80,23 +78,6 @@ class GrowlCallback(Callback):  # type: ignore[misc]
         self.part, self.steps = part, steps
         self._epochs: int | None = None  # before SWA adds an epoch without steps
         self._logged = -1
-
-    @property
-    def growl(self) -> GrOWL | None:
-        return self.phases.growl
-
-    @property
-    def network(self) -> nn.Module | None:
-        return self.phases.network
-
-    @property
-    def progress(self) -> Progress | DropProgress | None:
-        """The state of a training with a target; None without one. It stays as it is once rows are tied."""
-        return self.phases.progress
-
-    def average_(self, model: nn.Module) -> None:
-        """Set pruned rows to zero, and tied rows equal, in an average of the network (EMA), in place."""
-        self.phases.hold_(model)
 
     # ── the Trainer's hooks ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -27,7 +27,7 @@ from torch_growl.networks.penalty import GrOWL, unwrapped
 from torch_growl.networks.targets import Progress, Target
 from torch_growl.networks.tying import HeldTying, Tying, find_tying
 
-__all__ = ["Leave", "Phases", "kept_random_state", "moved"]
+__all__ = ["HasPhases", "Leave", "Phases", "kept_random_state", "moved"]
 
 Leave = Literal["regularized", "tied", "compact"]
 _OWN = ("self", "model", "strength", "target", "example_inputs")  # what the phases themselves give to GrOWL
@@ -254,6 +254,29 @@ class Phases:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a state, from which :meth:`begin` goes on."""
         self._loaded = dict(state) or None
+
+
+class HasPhases:
+    """Give a trainer's callback the properties of its phases."""
+
+    phases: Phases
+
+    @property
+    def growl(self) -> GrOWL | None:
+        return self.phases.growl
+
+    @property
+    def network(self) -> nn.Module | None:
+        return self.phases.network
+
+    @property
+    def progress(self) -> Progress | DropProgress | None:
+        """The state of a training with a target; None without one. It stays as it is once rows are tied."""
+        return self.phases.progress
+
+    def average_(self, model: nn.Module) -> None:
+        """Set pruned rows to zero, and tied rows equal, in an average of the network (EMA), in place."""
+        self.phases.hold_(model)
 
 
 @contextmanager

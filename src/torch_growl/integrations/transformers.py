@@ -20,12 +20,11 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_type
 from torch_growl.errors import FileFormatError, GrowlError, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.files import write_text
-from torch_growl.integrations.phases import Leave, Phases, kept_random_state
+from torch_growl.integrations.phases import HasPhases, Leave, Phases, kept_random_state
 from torch_growl.networks.layers import plain_model
-from torch_growl.networks.paths import DropProgress
-from torch_growl.networks.penalty import GrOWL, unwrapped
+from torch_growl.networks.penalty import unwrapped
 from torch_growl.networks.storage import load, save
-from torch_growl.networks.targets import Progress, Target
+from torch_growl.networks.targets import Target
 
 try:
     import transformers
@@ -46,7 +45,7 @@ _THEIRS = ("model*.safetensors", "pytorch_model*.bin*", "tf_model*.h5*", "flax_m
 _STATE = "growl"  # the key in the first parameter group
 
 
-class GrowlCallback(TrainerCallback):  # type: ignore[misc]
+class GrowlCallback(HasPhases, TrainerCallback):  # type: ignore[misc]
     """The penalty, or a target, inside Hugging Face's Trainer.
 
     Args:
@@ -91,23 +90,6 @@ class GrowlCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.phases = Phases(strength, target, leave, tie, tie_from, warmup, example_inputs, options)
         self._saving: RemovableHandle | None = None
-
-    @property
-    def growl(self) -> GrOWL | None:
-        return self.phases.growl
-
-    @property
-    def network(self) -> nn.Module | None:
-        return self.phases.network
-
-    @property
-    def progress(self) -> Progress | DropProgress | None:
-        """The state of a training with a target; None without one. It stays as it is once rows are tied."""
-        return self.phases.progress
-
-    def average_(self, model: nn.Module) -> None:
-        """Set pruned rows to zero, and tied rows equal, in an average of the network (EMA), in place."""
-        self.phases.hold_(model)
 
     # ── the Trainer's events ────────────────────────────────────────────────────────────────────────────────────
 

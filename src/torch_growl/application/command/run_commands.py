@@ -276,7 +276,7 @@ def _do(run: Run, watcher: TerminalWatcher, stages: Iterable[str]) -> None:
             do_stage(run, stage)
     finally:
         watcher.close()
-    if stage == "eval":
+    if stage == "eval" and run.folder.writes:
         show_result(run.folder)
-    else:
+    elif stage != "eval":
         show_json({"run": str(run.folder.path), "stage": stage})

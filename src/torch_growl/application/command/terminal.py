@@ -39,16 +39,18 @@ __all__ = [
     "sweep_table",
 ]
 
-_SILENT = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"  # of several processes
-
-console = Console(quiet=_SILENT)
+console = Console()
 _errors = Console(stderr=True)
 _form = {"json": False}  # of the output of the command that runs
 
 
 def begin_output() -> None:
-    """Show everything, as text: how each command starts."""
-    console.quiet = _form["json"] = False
+    """Show everything, as text: how each command starts. Of several processes, all but the first one are silent."""
+    console.quiet, _form["json"] = _is_silent(), False
+
+
+def _is_silent() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
 def be_quiet(asked: bool) -> None:
@@ -64,7 +66,7 @@ def as_json(asked: bool) -> None:
 
 def show_json(value: Any) -> None:
     """Print the result of a command as JSON, if that is asked for."""
-    if _form["json"]:
+    if _form["json"] and not _is_silent():
         print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -86,7 +88,7 @@ def show_warnings() -> None:
 def _show_warning(
     message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    if issubclass(category, GrowlWarning) and not _SILENT:
+    if issubclass(category, GrowlWarning) and not _is_silent():
         show_error(f"warning: {message}")
 
 

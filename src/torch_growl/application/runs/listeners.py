@@ -50,15 +50,18 @@ class Silent:
 
 
 @contextmanager
-def event_log(folder: Path, stage: str, epochs_done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+def event_log(
+    folder: Path, stage: str, epochs_done: int, *, writes: bool = True
+) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Give a function that writes an epoch's record as TensorBoard events; without TensorBoard it does nothing.
 
     Args:
         folder: where the event files go, a folder of their own for every stage.
         stage: the training stage.
         epochs_done: epochs done before; events of later epochs, which a killed run has written, are marked as void.
+        writes: False on all but the first of several processes, where the function does nothing.
     """
-    if find_spec("tensorboard") is None:
+    if not writes or find_spec("tensorboard") is None:
         yield lambda record: None
         return
     from torch.utils.tensorboard import SummaryWriter

@@ -74,7 +74,8 @@ def _train(run: Run) -> None:
     finished = run.folder.finished("train", run.recipe)
     if penalty is not None and run.recipe.accuracy_drop is not None:
         penalty.load_state_dict(finished["growl"])  # trained by another process where the run was stopped
-        penalty.path.save(run.folder.path_file)
+        if run.folder.writes:
+            penalty.path.save(run.folder.path_file)
     norms = finished["norms"]
     if norms:
         run.folder.save_tensors("row_norms", {name: torch.stack(list(values)) for name, values in norms.items()})
@@ -179,13 +180,12 @@ def _fit(
     folder.trim_metrics(name, done, run.recipe)
     run.watcher.stage(name, phase.epochs, done)
 
-    with event_log(folder.path / "tensorboard", name, done) as events:
+    with event_log(folder.path / "tensorboard", name, done, writes=folder.writes) as events:
         records = folder.records(name, done, run.recipe)
 
         def log(record: dict[str, Any]) -> None:
             folder.append_metrics(record)
-            if folder.writes:
-                events(record)
+            events(record)
             run.watcher.epoch(record, f"{metric.name} {metric.text(record['validation_score'])}")
             said = bool(collapse(records, metric))
             records.append(record)

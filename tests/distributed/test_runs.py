@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch.distributed as dist
@@ -64,6 +67,28 @@ def compared(path: Path) -> list[float]:
     return [result["macs"]["compact"], result["parameters"]["compact"], *result["score"].values()]
 
 
+def lasting(path: Path) -> dict[str, Any]:
+    """The result but for what depends on the clock and the machine."""
+    result: dict[str, Any] = json.loads((path / "result.json").read_bytes())
+    for key in ("latency_ms", "seconds", "environment", "measure", "crc32"):
+        result.pop(key, None)
+    return result
+
+
+def launch(path: Path, *how: str) -> str:
+    """Run the recipe by ``accelerate launch`` on two processes; gives what they print."""
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items() if key != "device"]
+    started = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--main_process_port=0", *how]
+    done = subprocess.run(
+        [*started, "-m", "torch_growl", "run", "digits", "--device=cpu", f"--out={path}", *settings],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @on_processes(2)
 def test_a_run_is_that_of_one_process_and_goes_on_with_another_number(rank: int, world: int) -> None:
     shared = [tempfile.mkdtemp() if rank == 0 else ""]
@@ -78,6 +103,10 @@ def test_a_run_is_that_of_one_process_and_goes_on_with_another_number(rank: int,
     if rank == 0:
         done(begun, 0, 1)
         wanted = compared(alone)
+        said = launch(Path(shared[0]) / "launched", "--multi_gpu")
+        assert said.count("dense and compact") == said.count("report: ") == 1
+        assert lasting(Path(shared[0]) / "launched") == lasting(together)
+        assert len(list((Path(shared[0]) / "launched" / "tensorboard" / "train").iterdir())) == 1
         assert compared(together) == pytest.approx(wanted, rel=0.02)
         assert compared(begun) == pytest.approx(wanted, rel=0.02)
         losses = [

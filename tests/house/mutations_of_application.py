@@ -7,10 +7,10 @@ from tests.support.mutations import Mutation
 APPLICATION = [
     Mutation(
         "an average of the weights is made and not used",
-        "application/runs/training.py",
+        "application/training/trainer.py",
         "            self._average.write_()",
         "            pass",
-        "application/runs/test_training.py::"
+        "application/training/test_trainer.py::"
         "test_options_of_recovery_change_a_training_and_a_resumed_one_is_the_same[average]",
     ),
     Mutation(

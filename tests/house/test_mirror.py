@@ -20,7 +20,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "application/reports/report.py",
     ],
     "application/runs/test_damaged_runs.py": ["application/runs/run_folder.py", "application/runs/stages.py"],
-    "application/runs/test_task_examples.py": ["application/runs/evaluation.py", "application/runs/training.py"],
+    "application/runs/test_task_examples.py": ["application/runs/evaluation.py", "application/training/trainer.py"],
     "application/runs/test_tying_in_steps.py": ["application/runs/stages.py", "application/runs/run.py"],
     "mathematics/owl/test_operator_gradients.py": ["mathematics/owl/operators.py"],
     "mathematics/owl/test_operator_properties.py": ["mathematics/owl/operators.py"],
@@ -28,7 +28,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     "application/runs/test_runs_with_targets.py": [
         "application/runs/evaluation.py",
         "application/runs/run.py",
-        "application/runs/training.py",
+        "application/training/trainer.py",
     ],
     "networks/compaction/test_architectures.py": ["networks/compaction/compactor.py"],
     "networks/compaction/test_compactor_fuzz.py": ["networks/compaction/compactor.py"],

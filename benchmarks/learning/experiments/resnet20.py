@@ -32,7 +32,7 @@ from benchmarks.learning.training.views import Views, answers_to
 from torch_growl.application.data.datasets import load_cifar10
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.models.residual import resnet_cifar
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 
 __all__ = ["main"]
 

@@ -36,7 +36,7 @@ from torch_growl.application.data.datasets import load_cifar10
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.models.convolutional import vgg16
 from torch_growl.application.recipes import Phase, load_recipe
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 from torch_growl.mathematics.owl.sequences import sequence_from_dict
 
 __all__ = ["ROWS", "main"]

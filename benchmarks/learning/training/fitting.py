@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from torch_growl.application.data import batches
 from torch_growl.application.data.datasets import Splits
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 from torch_growl.files import write_whole
 
 __all__ = ["Bfloat16", "Fit", "accuracy", "example_of", "file_name", "fit", "keep_state", "scores", "state_of"]

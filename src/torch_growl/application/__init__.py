@@ -9,7 +9,8 @@ Rooms in the order of their imports:
 * ``reports``: the HTML report, its figures and summary, made from the files of a run
 * ``data``: digits, MNIST, CIFAR-10 and their splits
 * ``models``: the reference networks
-* ``runs``: the run folder, the stages, training, evaluation, the sweep
+* ``training``: one training of a network: processes, learning rate, epochs, the metric
+* ``runs``: the run folder, the stages, evaluation, the sweep
 * ``studies``: many runs with other settings, on Optuna's storage, by any number of workers
 * ``authoring``: recipes explained field by field, the page on all fields, a recipe for a network of one's own
 * ``command``: the command ``growl``

@@ -10,7 +10,7 @@ import torch
 import torch_growl as tg
 from tests.support.growl_command import growl
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 
 
 @pytest.mark.slow

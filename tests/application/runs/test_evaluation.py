@@ -12,7 +12,7 @@ from torch import nn
 from torch_growl.application.runs import evaluation
 from torch_growl.application.runs.evaluation import compare_run, dense_file_bytes, make_result
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 from torch_growl.errors import GrowlError
 from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.measurement import Comparison, measure

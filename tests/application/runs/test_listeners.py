@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from torch_growl.application.runs import listeners
-from torch_growl.application.runs.listeners import event_log, target_record
-from torch_growl.networks.targets import Progress
+from torch_growl.application.runs.listeners import event_log
 
 
 def record(epoch: int) -> dict[str, Any]:
@@ -38,8 +37,3 @@ def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pyt
     with event_log(tmp_path, "train", 0) as log:
         log(record(1))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_record_of_a_target_has_no_number_that_json_does_not_know() -> None:
-    found = target_record(Progress("free", 1, 20, "macs", 5.0, float("nan"), 10.0, False, {}))
-    assert found == {"of": "macs", "asked": 5.0, "left": None, "dense": 10.0, "phase": "free", "reached": False}

@@ -24,7 +24,7 @@ from torch_growl.application.runs.listeners import Silent
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 from torch_growl.files import write_text
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.tying.tying import Tying

@@ -20,7 +20,7 @@ from torch_growl.application.data.datasets import TensorSplit, load_cifar10, loa
 from torch_growl.application.models.convolutional import vgg16
 from torch_growl.application.models.perceptrons import digits_mlp
 from torch_growl.application.models.residual import resnet_cifar
-from torch_growl.application.runs.training import evaluate
+from torch_growl.application.training.scores import evaluate
 
 
 @pytest.mark.parametrize("order", ["global", "alike"])

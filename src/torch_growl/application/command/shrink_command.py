@@ -55,7 +55,8 @@ def shrink(
     Example: growl shrink runs/digits --target macs=0.5
     """
     from torch_growl.application.recipes import load_recipe, parse_overrides
-    from torch_growl.application.runs import Run, RunFolder, evaluate
+    from torch_growl.application.runs import Run, RunFolder
+    from torch_growl.application.training import evaluate
     from torch_growl.networks.measurement import measure
     from torch_growl.networks.shrinking import shrink as shrunk
     from torch_growl.networks.storage import save

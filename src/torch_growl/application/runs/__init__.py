@@ -10,7 +10,6 @@ from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stage, do_stages
 from torch_growl.application.runs.sweep import DEFAULT_STRENGTHS, Sweep, parse_strengths
-from torch_growl.application.runs.training import evaluate
 
 __all__ = [
     "DEFAULT_STRENGTHS",
@@ -23,6 +22,5 @@ __all__ = [
     "do_stage",
     "do_stages",
     "environment_record",
-    "evaluate",
     "parse_strengths",
 ]

@@ -15,8 +15,8 @@ from torch_growl.application.data import batches
 from torch_growl.application.reports import collapse, loss_note
 from torch_growl.application.runs.environment import environment_record
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import evaluate
 from torch_growl.application.tasks import ACCURACY
+from torch_growl.application.training import evaluate
 from torch_growl.errors import GrowlError
 from torch_growl.networks.compaction import structure_of
 from torch_growl.networks.execution import call, difference, tensors_in

@@ -1,4 +1,4 @@
-"""Those who follow a run: watchers, which show its progress, TensorBoard's event files, a target's record."""
+"""Those who follow a run: watchers, which show its progress, TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch_growl.networks.paths import DropProgress
-from torch_growl.networks.targets import Progress
-
-__all__ = ["Silent", "Watcher", "event_log", "target_record"]
+__all__ = ["Silent", "Watcher", "event_log"]
 
 _SCORES = ("train_score", "validation_score", "train_accuracy", "validation_accuracy")  # the last two: classification
 _SCALARS = ("loss", "penalty", *_SCORES, "lr", "compression")
@@ -83,12 +80,3 @@ def event_log(
         yield log
     finally:
         writer.close()
-
-
-def target_record(progress: Progress | DropProgress) -> dict[str, Any]:
-    """The state of a training with a target, for an epoch's record."""
-    names = ["of", "asked", "left", "dense", "phase", "reached"]
-    if isinstance(progress, DropProgress):
-        names += ["reference", "score", "why"]
-    found = {name: getattr(progress, name) for name in names}
-    return {name: None if value != value else value for name, value in found.items()}  # NaN: not known yet

@@ -14,11 +14,10 @@ from torch import nn
 from torch_growl.application.data import Reading, batches, check_labels, first_examples, load_data, steps_in
 from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
-from torch_growl.application.runs.environment import accelerator_for
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
-from torch_growl.application.runs.training import evaluate, standard_error
 from torch_growl.application.tasks import Batch, build_task
+from torch_growl.application.training import accelerator_for, evaluate, standard_error
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
 from torch_growl.networks.diagnosis import doctor

@@ -20,7 +20,7 @@ from torch_growl.application.reports import collapse
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
 from torch_growl.application.runs.run import Run
-from torch_growl.application.runs.training import Trainer
+from torch_growl.application.training import Trainer
 from torch_growl.arguments import check_choice
 from torch_growl.checksums import sealed_json
 from torch_growl.errors import GrowlWarning

@@ -16,9 +16,11 @@ from torch.utils.data import IterableDataset, TensorDataset
 from torch_growl.application.data.reading import Reading
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.recipes import Phase
-from torch_growl.application.runs.training import Trainer, evaluate, learning_rate, make_optimizer, standard_error
 from torch_growl.application.tasks import Batch, build_task
+from torch_growl.application.training.scores import evaluate
+from torch_growl.application.training.trainer import Trainer, _target_record
 from torch_growl.errors import DataError, GrowlError
+from torch_growl.networks.targets import Progress
 
 
 def phase(**changes: Any) -> Phase:
@@ -28,40 +30,6 @@ def phase(**changes: Any) -> Phase:
 def split(n: int = 50) -> TensorSplit:
     x = torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
     return TensorSplit(x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long())
-
-
-@pytest.mark.parametrize(
-    ("changes", "rates"),
-    [
-        ({}, {0: 0.1, 3.9: 0.1}),
-        ({"schedule": "step", "step_size": 2, "gamma": 0.5}, {0: 0.1, 1.9: 0.1, 2: 0.05, 4: 0.025}),
-        ({"schedule": "cosine"}, {0: 0.1, 2: 0.05, 4: 0.0}),
-        ({"schedule": "cosine", "warmup_epochs": 2}, {0: 0.0005, 1: 0.0505, 2: 0.1, 3: 0.05, 4: 0.0}),
-    ],
-)
-def test_the_learning_rate_follows_its_schedule(changes: dict[str, Any], rates: dict[float, float]) -> None:
-    assert {epoch: learning_rate(phase(**changes), epoch) for epoch in rates} == pytest.approx(rates, abs=1e-12)
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-def test_an_optimizer_has_the_phases_settings_and_only_trained_parameters(name: Any) -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    model[0].weight.requires_grad_(False)
-    made = make_optimizer(model, phase(optimizer=name, weight_decay=0.01, momentum=0.7))
-    assert type(made).__name__.lower() == name
-    (group,) = made.param_groups
-    assert (len(group["params"]), group["lr"], group["weight_decay"]) == (3, 0.1, 0.01)
-    assert group.get("momentum", 0.7) == 0.7
-
-
-def test_accuracy_is_that_of_eval_mode_and_the_mode_is_restored() -> None:
-    data = split()
-    model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.9)).train()
-    with torch.no_grad():
-        wanted = model.eval()(data.x).argmax(1)
-    model.train()
-    assert evaluate(model, data, torch.device("cpu"), size=7) == float((wanted == data.y).double().mean())
-    assert model.training
 
 
 def trainer(settings: Phase, saved: list[Any], logged: list[Any], **more: Any) -> Trainer:
@@ -81,23 +49,6 @@ def trainer(settings: Phase, saved: list[Any], logged: list[Any], **more: Any) -
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-
-
-@pytest.mark.parametrize("name", ["classification", "regression"])
-def test_the_standard_error_is_how_far_scores_of_other_examples_spread(name: str) -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(4, 3)
-
-    def split() -> TensorSplit:
-        x = torch.randn(400, 4)
-        y = (x[:, :3] + torch.randn(400, 3)).argmax(1) if name == "classification" else torch.randn(400, 3)
-        return TensorSplit(x, y)
-
-    task = build_task(name)
-    scores = torch.tensor([evaluate(model, split(), torch.device("cpu"), task) for _ in range(100)])
-    errors = torch.tensor([standard_error(model, split(), torch.device("cpu"), task, size=500) for _ in range(20)])
-    assert 0.8 < float(errors.mean() / scores.std()) < 1.25
-    assert standard_error(model, TensorSplit(*split().batch(torch.arange(1))), torch.device("cpu"), task, size=500) == 0
 
 
 def test_every_epoch_is_logged_and_saved_and_the_network_learns() -> None:
@@ -220,3 +171,8 @@ def test_an_iterable_dataset_is_passed_over_in_every_epoch_and_again_where_more_
 def test_an_iterable_dataset_without_a_whole_batch_is_refused() -> None:
     with pytest.raises(DataError, match="no batch of 64 examples; lower batch_size"):
         trainer(phase(batch_size=64), [], [], task=build_task("regression")).fit(nn.Linear(6, 1), Stream(), Stream())
+
+
+def test_the_record_of_a_target_has_no_number_that_json_does_not_know() -> None:
+    found = _target_record(Progress("free", 1, 20, "macs", 5.0, float("nan"), 10.0, False, {}))
+    assert found == {"of": "macs", "asked": 5.0, "left": None, "dense": 10.0, "phase": "free", "reached": False}

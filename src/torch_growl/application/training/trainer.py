@@ -18,109 +18,26 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
-from torch_growl.application.data import IN_PROCESS, Reading, batches, epoch_batches, steps_in
+from torch_growl.application.data import IN_PROCESS, Reading, epoch_batches, steps_in
 from torch_growl.application.recipes import Phase, training_seed
-from torch_growl.application.runs.listeners import target_record
 from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task, widest
+from torch_growl.application.training.schedules import learning_rate, make_optimizer
+from torch_growl.application.training.scores import evaluate
 from torch_growl.errors import DataError, GrowlError, first_line
 from torch_growl.networks.execution import call
 from torch_growl.networks.layers import Side, inspect_layers, row_norms
+from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.recovery import FeatureDistance, WeightAverage, recalibrate_
 from torch_growl.networks.sharding import joint_batch_norms
+from torch_growl.networks.targets import Progress
 from torch_growl.networks.tying import existing_tying
 
-__all__ = ["Trainer", "evaluate", "standard_error"]
+__all__ = ["Trainer"]
 
 _RECALIBRATED = 50  # training batches at most
-
-
-_PARTS = 20  # of a split, for the standard error of a metric
-
-
-def learning_rate(phase: Phase, epoch: float) -> float:
-    """Compute the learning rate at a time counted in epochs from 0."""
-    rate = phase.lr
-    if phase.warmup_epochs and epoch < phase.warmup_epochs:
-        return rate * (epoch + 0.01) / phase.warmup_epochs
-    if phase.schedule == "step":
-        return float(rate * phase.gamma ** (int(epoch) // phase.step_size))
-    if phase.schedule == "cosine":
-        done = (epoch - phase.warmup_epochs) / max(phase.epochs - phase.warmup_epochs, 1)
-        return rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    return rate
-
-
-def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
-    """Make the phase's optimizer of all parameters that require gradients."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if phase.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=phase.lr, momentum=phase.momentum, nesterov=phase.nesterov, weight_decay=phase.weight_decay
-        )
-    adam = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
-    return adam(parameters, lr=phase.lr, weight_decay=phase.weight_decay)
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module,
-    split: Dataset[Any],
-    device: torch.device,
-    task: Task | None = None,
-    *,
-    size: int = 500,
-    reading: Reading = IN_PROCESS,
-) -> float:
-    """Compute the metric on a split; the network runs in eval mode, and its mode is restored.
-
-    Args:
-        model: the network, on the device.
-        split: the examples.
-        device: of the network.
-        task: it has the metric; None: classification, whose accuracy is a share of 1.
-        size: examples in a batch.
-        reading: how they are read.
-    """
-    task = task or build_task("classification")
-    return task.score(sum(_sums(model, split, device, task, size, reading), torch.zeros(())))
-
-
-@torch.inference_mode()
-def standard_error(
-    model: nn.Module, split: Dataset[Any], device: torch.device, task: Task, *, size: int, reading: Reading = IN_PROCESS
-) -> float:
-    """Estimate the standard error of the metric on a split, by leaving out a twentieth of its examples at a time.
-
-    Args:
-        model, split, device, task, reading: as for :func:`evaluate`.
-        size: examples in a batch at most; a batch is left out at a time where the number of examples is not known.
-
-    Returns:
-        The error (the jackknife's, for any metric); 0 if there are not two batches.
-    """
-    if not isinstance(split, IterableDataset):
-        size = max(1, min(size, len(split) // _PARTS))  # type: ignore[arg-type]
-    parts = list(_sums(model, split, device, task, size, reading))
-    if len(parts) < 2:
-        return 0.0
-    total = torch.stack(parts).sum(0)
-    without = torch.tensor([task.score(total - part) for part in parts], dtype=torch.float64)
-    return math.sqrt((len(parts) - 1) * float(without.var(correction=0)))
-
-
-def _sums(
-    model: nn.Module, split: Dataset[Any], device: torch.device, task: Task, size: int, reading: Reading
-) -> Iterator[Tensor]:
-    """Yield the sums of every batch; the network runs in eval mode meanwhile."""
-    was_training = model.training
-    model.eval()
-    for found in batches(split, size, reading=reading):
-        batch = task.read(found).to(device)
-        yield task.sums(task.output(call(model, batch.inputs)), batch.labels).cpu()
-    model.train(was_training)
 
 
 @dataclass
@@ -231,7 +148,7 @@ class Trainer:
                     **self._scores(score, model, validation),
                     "lr": learning_rate(self.phase, epoch + 1 - 1 / steps),
                     "seconds": time.perf_counter() - started,
-                    **({"target": target_record(growl.progress)} if growl is not None and target else {}),
+                    **({"target": _target_record(growl.progress)} if growl is not None and target else {}),
                     **(existing_tying(model, self.layers, self.side).counts() if self.counts is None else self.counts),
                 }
             )
@@ -345,3 +262,12 @@ class Trainer:
         for info in inspect_layers(model):
             if info.name in self.layers and info.eligible:
                 self.norms.setdefault(info.name, []).append(row_norms(info.module, self.side).cpu().float())
+
+
+def _target_record(progress: Progress | DropProgress) -> dict[str, Any]:
+    """The state of a training with a target, for an epoch's record."""
+    names = ["of", "asked", "left", "dense", "phase", "reached"]
+    if isinstance(progress, DropProgress):
+        names += ["reference", "score", "why"]
+    found = {name: getattr(progress, name) for name in names}
+    return {name: None if value != value else value for name, value in found.items()}  # NaN: not known yet

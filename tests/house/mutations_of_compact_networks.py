@@ -204,7 +204,7 @@ COMPACT_NETWORKS = [
     ),
     Mutation(
         "compensation leaves the bias",
-        "networks/shrinking/least_squares.py",
+        "networks/moments/least_squares.py",
         "            self._bias.copy_(shift)",
         "            pass",
         "networks/shrinking/test_compensation.py::test_an_input_that_is_an_affine_function_of_others_is_replaced_exactly[linear]",
@@ -222,6 +222,27 @@ COMPACT_NETWORKS = [
         "torch.linalg.solve(inverse[own][:, own], rows)",
         "rows",
         "networks/shrinking/test_ranking.py::test_the_channel_that_is_missed_least_goes_first[1]",
+    ),
+    Mutation(
+        "the rows that are left do not take over after a tie",
+        "networks/moments/merging.py",
+        "        self._matrix = self._matrix - spread @ torch.linalg.solve(inner, A.t() @ self._matrix)\n",
+        "",
+        "networks/moments/test_merging.py::test_the_tie_or_removal_that_is_missed_least_is_next[1-True]",
+    ),
+    Mutation(
+        "a tie is priced by the weights alone",
+        "networks/moments/merging.py",
+        "return (weights / spread).flatten()",
+        "return weights.flatten()",
+        "networks/moments/test_merging.py::test_the_tie_or_removal_that_is_missed_least_is_next[1-True]",
+    ),
+    Mutation(
+        "additions of tied inputs are not counted",
+        "networks/targets/counting.py",
+        "multiplied += added.additions if index else 0",
+        "pass",
+        "networks/targets/test_counting.py::test_sums_are_counted_with_additions_and_indices[one place-pays]",
     ),
     Mutation(
         "contracted dimensions are not coupled",

@@ -7,6 +7,7 @@ Rooms in the order of their imports; rooms on one line never import each other:
 * ``execution``: example inputs, comparison of outputs, proof that two networks agree, the timer
 * ``wiring``: one recorded run, which channels of which layers are coupled, which channels are needed
 * ``optimizers``: the length of an optimizer's steps along the gradient, which optimizers are refused
+* ``moments``: second moments of what layers read, least squares on them, rows that are alike by them
 * ``tying``: tied rows, found and trained
 * ``compaction``: the structure of the smaller network, its plan, its making, and training that goes on in it
 * ``exporting``: ONNX, torch.export and ExecuTorch files

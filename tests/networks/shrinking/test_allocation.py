@@ -65,5 +65,15 @@ def test_prices_that_were_not_computed_anew_change_nothing() -> None:
     assert all(abs(a - b) <= 4 for a, b in zip(found, numbers, strict=True))
 
 
+def test_larger_steps_are_taken_where_small_ones_save_nothing() -> None:
+    """The first curve's channels save something from the sixth on; the second one's errors are far larger."""
+    curves = [Curve([0, 16], [0.0, 0.16]), Curve(range(17), [1.0 * n for n in range(17)])]
+
+    def left(numbers: Sequence[int]) -> float:
+        return 100.0 - max(0, numbers[0] - 5) - numbers[1]
+
+    assert allocated(curves, left, 92.0) == [13, 0]
+
+
 def test_all_go_if_that_is_not_enough() -> None:
     assert allocated([Curve(range(4), [0.0, 1.0, 2.0, 3.0])], lambda numbers: 10.0 - numbers[0], 1.0) == [3]

@@ -34,6 +34,7 @@ def test_a_channel_has_the_rows_of_all_its_readers() -> None:
         ([i], [i, i + 4]) for i in range(4)
     ]
     assert [rows["first"].tolist() for rows in kinds["first",].rows] == [[0], [1], [2]], "the inputs must stay"
+    assert [readers for readers, kind in kinds.items() if kind.stay] == [("first",)]
 
 
 def test_a_channel_goes_with_those_that_padded_shortcuts_make_of_it() -> None:

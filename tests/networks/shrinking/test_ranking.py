@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from torch_growl.networks.moments import Reader
+from torch_growl.networks.moments.moments import Moments
 from torch_growl.networks.shrinking.channels import Alike
-from torch_growl.networks.shrinking.moments import Moments
-from torch_growl.networks.shrinking.ranking import Reader, ranked
+from torch_growl.networks.shrinking.ranking import ranked
 
 
 @pytest.mark.parametrize("taps", [1, 3])

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import torch_growl as tg
 from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.execution import split_examples
-from torch_growl.networks.shrinking.paired_runs import float_outputs, output_error
+from torch_growl.networks.moments import float_outputs, output_error
 
 
 class Convolutional(nn.Module):
@@ -90,6 +91,52 @@ def test_channels_that_others_stand_for_go_without_a_trace() -> None:
     small = tg.shrink(model, inputs, tg.Target(weights=whole - 2 * (7 + 10)))
     assert small[0].out_features == 8, "ten linear channels of six inputs"
     torch.testing.assert_close(small(inputs[0]), model(inputs[0]), atol=1e-3, rtol=1e-3)
+
+
+def nearly_tied(layer: nn.Module, groups: int) -> None:
+    """Let the inputs of a layer with the same number modulo ``groups`` have nearly the same weights."""
+    with torch.no_grad():
+        rows = torch.randn(groups, layer.out_features).repeat(layer.in_features // groups, 1)
+        layer.weight.copy_((rows + 0.1 * torch.randn_like(rows)).t())
+
+
+def test_inputs_are_tied_where_that_costs_less_than_their_removal() -> None:
+    """Independent inputs: none can take over from another, but those of equal weights can be summed."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    nearly_tied(model[0], 6)
+    inputs = [torch.randn(200, 24) + torch.linspace(-0.5, 0.5, 24) for _ in range(4)]
+    target = tg.Target(weights=left(model, inputs[0], "weights") - 18 * 8)
+    small = tg.shrink(model, inputs, target)
+    sums = next(module for module in small.modules() if isinstance(module, SumInputs))
+    assert sorted(sorted(members) for members in sums.groups) == [[i, i + 6, i + 12, i + 18] for i in range(6)]
+    cut = tg.shrink(model, inputs, target, ties=False)
+    assert not any(isinstance(module, SumInputs) for module in cut.modules())
+    wanted, batches = [float_outputs(model, batch) for batch in split_examples(inputs[3:])], split_examples(inputs[3:])
+    assert output_error(small, wanted, batches) < 0.05 < 0.2 < output_error(cut, wanted, batches)
+
+
+class Hidden(nn.Module):
+    """A layer whose inputs cannot be removed, because other code reads them, at every place of a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 24), nn.Linear(24, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.tanh(self.first(x))
+        return self.last(torch.relu(self.second(x))), x.sort(-1).values
+
+
+@pytest.mark.parametrize("of", ["weights", "macs", "bytes"])
+def test_sums_are_counted_in_every_measure(of: str) -> None:
+    torch.manual_seed(0)
+    model, inputs = Hidden(), [torch.randn(60, 5, 4) for _ in range(4)]
+    nearly_tied(model.second, 3)
+    dense = left(model, inputs[0], of)
+    small = tg.shrink(model, inputs, tg.Target(**{of: 0.8}))
+    assert any(isinstance(module, SumInputs) for module in small.modules())
+    assert 0.72 * dense < left(small, inputs[0], of) <= 0.8 * dense
 
 
 @pytest.mark.parametrize("least", [0.5, 0.56, 0.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch_growl as tg
 from tests.support.compact_battery import NETS, Net
 from tests.support.pruned_networks import set_rows_, settle_
 from torch_growl.networks.layers import registered_layers, rows_of
-from torch_growl.networks.targets.counting import Counter, Left
+from torch_growl.networks.targets.counting import Counter, Left, Summed
 
 
 def counted(model: torch.nn.Module, example: torch.Tensor) -> Left:
@@ -65,6 +66,22 @@ def test_rows_that_count_as_zero_are_counted_as_if_they_were() -> None:
     set_rows_(model[2], zero=np.flatnonzero(gone).tolist())
     assert asked == counted(tg.compact(model, x), x) == Left(20 * 20 + 20 + 20 * 4 + 4, 20 * 20 + 20 * 4, 4 * 504)
     assert counter.left() == counter.dense
+
+
+@pytest.mark.parametrize("outputs", [30, 1], ids=["pays", "does not pay"])
+@pytest.mark.parametrize("shape", [(), (7,)], ids=["one place", "seven places"])
+def test_sums_are_counted_with_additions_and_indices(shape: tuple[int, ...], outputs: int) -> None:
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Linear(20, outputs)), torch.randn(3, *shape, 20)
+    counter = Counter(model, x)
+    flags = np.isin(np.arange(20), [3, 5, 6, 11])
+    places = math.prod(shape)
+    asked = counter.left({"0": flags}, {"0": Summed(3, 3 * places)})
+    set_rows_(model[0], zero=[11], tied=[[0, 3, 5], [1, 6]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tg.GrowlWarning)
+        assert asked == counted(tg.compact(model, x), x)
+    assert (asked.weights < counter.dense.weights) == (outputs > 1)
 
 
 def test_counting_leaves_the_network_and_the_generator_as_they_are() -> None:

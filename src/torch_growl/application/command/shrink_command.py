@@ -47,6 +47,10 @@ def shrink(
             show_default=False,
         ),
     ] = None,
+    ties: Annotated[
+        bool,
+        typer.Option(help="Tie inputs where that costs less than removing one; the compact network sums them."),
+    ] = True,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,7 +72,7 @@ def shrink(
     run.check_task()
     dense = (run.trained("dense") if made else run.network()).cpu().eval()
     batches = _inputs(run, examples)
-    small = shrunk(dense, batches, Target(**parse_overrides(target)))
+    small = shrunk(dense, batches, Target(**parse_overrides(target)), ties=ties)
     file = out or (folder.path if made else Path()) / "shrunk.safetensors"
     save(small, file)
     example = run.example()

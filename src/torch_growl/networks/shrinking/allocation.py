@@ -33,7 +33,8 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
     """Choose how many channels of each kind go, so that at most what is asked for is left.
 
     One step after the other is taken where the error grows least for what it saves, errors counted as a sum; at the
-    end channels are given back, the dearest first, while the target stays met.
+    end channels are given back, the dearest first, while the target stays met. Larger steps are tried where smaller
+    ones save nothing: a few rows of a layer can need more bytes for the index of the others than they have.
 
     Args:
         curves: one for each kind of channel.
@@ -46,7 +47,7 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
     errors = [curve.at() for curve in curves]
     numbers = [0] * len(curves)
     now = left(numbers)
-    moves = [(kind, step) for kind, error in enumerate(errors) for step in sorted({1, max(1, len(error) // 8)})]
+    moves = [(kind, step) for kind, error in enumerate(errors) for steps in _steps(len(error)) for step in steps]
     known = dict.fromkeys(moves, -np.inf)  # prices grow as more goes: one that was computed before is a lower bound
     while now > asked:
         best: tuple[float, list[int], float, int] | None = None
@@ -55,6 +56,9 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
                 break
             kind, step = move
             if numbers[kind] + step >= len(errors[kind]):
+                continue
+            small, large = _steps(len(errors[kind]))
+            if step in large and any(known[kind, other] < np.inf for other in (*small, *large) if other < step):
                 continue
             trial = [*numbers[:kind], numbers[kind] + step, *numbers[kind + 1 :]]
             then = left(trial)
@@ -67,6 +71,12 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
         numbers, now = best[1], best[2]
         known |= {move: -np.inf for move in moves if move[0] == best[3]}
     return _given_back(errors, numbers, left, asked)
+
+
+def _steps(count: int) -> tuple[list[int], list[int]]:
+    """The numbers of channels that are removed at a time, and larger ones for kinds of which these save nothing."""
+    small = {1, max(1, count // 8)}
+    return sorted(small), sorted({max(1, count // 2), max(1, 3 * count // 4)} - small)
 
 
 def _given_back(

@@ -22,10 +22,12 @@ class Alike:
     Attributes:
         readers: the layers that read them.
         rows: for each channel, the rows of every reader.
+        stay: whether the channels themselves must stay, and only their one reader's rows can go.
     """
 
     readers: tuple[str, ...]
     rows: tuple[Mapping[str, Numbers], ...]
+    stay: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,7 +65,9 @@ def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
         rows = {name: np.array(readers[name]) for name in layers if name in readers}
         found.setdefault((tuple(rows), tuple(makers.get(channel, ()))), []).append(rows)
     sorts = [Alike(readers, tuple(rows)) for (readers, _), rows in found.items()]
-    sorts += [Alike((name,), tuple({name: np.array([row])} for row in rows)) for name, rows in singles.items()]
+    sorts += [
+        Alike((name,), tuple({name: np.array([row])} for row in rows), stay=True) for name, rows in singles.items()
+    ]
     return [sort for sort in sorts if len(sort) > 1]
 
 

@@ -22,9 +22,15 @@ from torch_growl.networks.layers import (
     registered_layers,
     rows_of,
 )
-from torch_growl.networks.shrinking.least_squares import LayerToFit
-from torch_growl.networks.shrinking.moments import error_of, has_moments
-from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
+from torch_growl.networks.moments import (
+    LayerToFit,
+    PairedRuns,
+    error_of,
+    float_outputs,
+    has_moments,
+    output_error,
+    split_batches,
+)
 from torch_growl.networks.tying import TiedRows
 
 __all__ = ["Compensation", "compensate_"]

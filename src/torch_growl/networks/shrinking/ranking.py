@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from torch_growl.networks.moments import Reader
 from torch_growl.networks.shrinking.channels import Alike
-from torch_growl.networks.shrinking.moments import Moments
 
-__all__ = ["Reader", "ranked"]
+__all__ = ["ranked"]
 
 _STEPS = 8  # times that the costs are computed anew while channels go
-_DAMPING = 1e-4  # of the mean variance of a value
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One layer of the dense network: its moments, the wanted outputs being its own, and its rows.
-
-    Attributes:
-        moments: of what it reads.
-        matrix: ``(rows · taps, outputs)``.
-        taps: values that it reads of each row.
-    """
-
-    moments: Moments
-    matrix: Tensor
-    taps: int
 
 
 def ranked(alike: Alike, readers: Mapping[str, Reader]) -> list[int]:
@@ -58,9 +41,7 @@ class _State:
     """One reader's covariance and rows, and the values that it reads of each channel."""
 
     def __init__(self, alike: Alike, name: str, reader: Reader) -> None:
-        covariance = reader.moments.centred()[2]
-        scale = float(covariance.diagonal().mean()) or 1.0
-        self.covariance = covariance + _DAMPING * scale * torch.eye(len(covariance)).to(covariance)
+        self.covariance = covariance = reader.covariance()
         self.matrix = reader.matrix
         self.variance = float(((covariance @ reader.matrix) * reader.matrix).sum()) or 1.0
         inner = torch.arange(reader.taps)

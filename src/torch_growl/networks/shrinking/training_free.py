@@ -4,41 +4,60 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import InvalidValueError
+from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.execution import Inputs
-from torch_growl.networks.layers import check_network, plain_copy, registered_kind, registered_layers, zero_rows_
+from torch_growl.networks.layers import (
+    check_network,
+    plain_copy,
+    registered_kind,
+    registered_layers,
+    rows_of,
+    write_rows_,
+)
+from torch_growl.networks.moments import (
+    LayerToFit,
+    PairedRuns,
+    Reader,
+    float_outputs,
+    matrices_of,
+    merge_steps,
+    output_error,
+    split_batches,
+)
 from torch_growl.networks.shrinking.allocation import Curve, allocated
-from torch_growl.networks.shrinking.channels import Alike, alike_channels, flagged_rows
+from torch_growl.networks.shrinking.channels import Alike, alike_channels
 from torch_growl.networks.shrinking.compensation import compensate_
-from torch_growl.networks.shrinking.least_squares import LayerToFit
-from torch_growl.networks.shrinking.moments import matrices_of
-from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
-from torch_growl.networks.shrinking.ranking import Reader, ranked
-from torch_growl.networks.targets import Counter, Target, without_rows
-from torch_growl.networks.wiring import Flags
+from torch_growl.networks.shrinking.ranking import ranked
+from torch_growl.networks.targets import Counter, Summed, Target
+from torch_growl.networks.tying import averaged_rows
 
 __all__ = ["shrink"]
 
 _SHARES = (0.25, 0.5, 0.75, 0.95)  # of the channels of one kind, at which the outputs' error is measured
+_SHARES_OF_ROWS = (*_SHARES[:-1], 0.85, 0.9, 0.95, 0.98)  # of the rows that read channels which stay
 _DAMPING = 1e-3
 _COUNTED = ("weights", "macs", "bytes")
 
 
-def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0) -> nn.Module:
+def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0, ties: bool = True) -> nn.Module:
     """Make a smaller network for a target without training: remove channels, and let the rest take over from them.
 
     For each kind of channel (those that the same layers read and make) the order is found in which they cost least,
     and the error of the network's outputs is measured with some of them removed; then channels go where the outputs
-    suffer least for what is saved. What they carried goes to the rows that stay (:func:`compensate_`), and the network
-    is compacted.
+    suffer least for what is saved. Where a channel itself must stay, as those of the network's inputs, a row that reads
+    it is removed or tied to another one, whichever costs less. What rows carried goes to those that stay
+    (:func:`compensate_`), and the network is compacted.
 
     Args:
         model: the network; not modified.
@@ -46,6 +65,7 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0)
         target: weights, macs or bytes.
         least: share of the channels of each kind that stays, 0 ≤ least < 1, and at least one channel. Least squares can
             nearly empty some layers; 0.5 keeps the widths even for a training afterwards.
+        ties: whether rows may be tied; the compact network then sums their inputs.
 
     Returns:
         The compact network, as of :func:`torch_growl.compact`.
@@ -73,17 +93,21 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0)
     check_number("least", least, least=0, below=1)
     batches = split_batches(inputs)
     dense = plain_copy(model).eval()
-    choice = _Choice(dense, *batches, Counter(dense, inputs[0]), least)
-    small = without_rows(dense, choice.rows(target))
+    choice = _Choice(dense, *batches, Counter(dense, inputs[0]), least, ties)
+    small = copy.deepcopy(dense)
+    _change_(small, choice.partitions(target))
     compensate_(small, dense, inputs)
     return compact(small, inputs[0]).train(model.training)
 
 
+Steps = Sequence[tuple[int, int]]  # a channel of one kind that goes, and the one its row is tied to, or PRUNED
+
+
 class _Choice:
-    """Finds the rows to remove from a dense network."""
+    """Finds the rows to remove from a dense network, and those to tie."""
 
     def __init__(
-        self, dense: nn.Module, fitting: list[Inputs], held: list[Inputs], counter: Counter, least: float
+        self, dense: nn.Module, fitting: list[Inputs], held: list[Inputs], counter: Counter, least: float, ties: bool
     ) -> None:
         self._dense, self._held, self._counter, self._stays = dense, held, counter, least
         modules = registered_layers(dense)
@@ -98,13 +122,21 @@ class _Choice:
         }
         kinds = alike_channels(counter.wiring, layers)
         self._kinds = [kind for kind in kinds if any(name in self._readers for name in kind.readers)]
-        self._orders = [ranked(kind, self._readers) for kind in self._kinds]
+        self._orders = [self._order(kind, ties) for kind in self._kinds]
         self._wanted = [float_outputs(dense, batch) for batch in held]
         self._scratch = copy.deepcopy(dense)
         self._curves = [self._curve(kind, order) for kind, order in zip(self._kinds, self._orders, strict=True)]
 
-    def rows(self, target: Target) -> dict[str, Flags]:
-        """The rows to remove of every layer, so that at most what is asked for is left."""
+    def _order(self, kind: Alike, ties: bool) -> Steps:
+        if not (ties and kind.stay):
+            return [(channel, PRUNED) for channel in ranked(kind, self._readers)]
+        (name,) = kind.readers
+        channels = {int(rows[name][0]): channel for channel, rows in enumerate(kind.rows)}
+        steps = merge_steps(self._readers[name], list(channels), 1)
+        return [(channels[row], PRUNED if into == PRUNED else channels[into]) for row, into in steps]
+
+    def partitions(self, target: Target) -> dict[str, Partition]:
+        """The rows of every layer to remove and to tie, so that at most what is asked for is left."""
         whole = float(getattr(self._counter.dense, target.of))
         asked = target.amount(whole)
         numbers = allocated(self._curves, lambda numbers: self._left(numbers, target), asked)
@@ -115,28 +147,44 @@ class _Choice:
                 f"{f'{self._stays:g} of the channels' if self._stays else 'one channel'} of each kind; asked were "
                 f"{asked:,.0f}"
             )
-        return self._flags(numbers)
+        return {name: Partition.from_labels(own.tolist()) for name, own in self._labels(self._first(numbers)).items()}
 
-    def _flags(self, numbers: Sequence[int]) -> dict[str, Flags]:
-        gone = [
-            kind.rows[channel]
-            for kind, order, number in zip(self._kinds, self._orders, numbers, strict=True)
-            for channel in order[:number]
-        ]
-        return flagged_rows(self._sizes, gone)
+    def _first(self, numbers: Sequence[int]) -> list[tuple[Alike, Steps]]:
+        chosen = zip(self._kinds, self._orders, numbers, strict=True)
+        return [(kind, order[:number]) for kind, order, number in chosen]
+
+    def _labels(self, chosen: Sequence[tuple[Alike, Steps]]) -> dict[str, NDArray[np.int64]]:
+        """For every layer whose rows change, the row that each row is tied to, itself, or PRUNED."""
+        found: dict[str, NDArray[np.int64]] = {}
+        for kind, steps in chosen:
+            for channel, into in steps:
+                for name, rows in kind.rows[channel].items():
+                    labels = found.setdefault(name, np.arange(self._sizes[name] + 1))
+                    labels[rows] = PRUNED if into == PRUNED else kind.rows[into][name]
+        for name, labels in found.items():
+            labels[-1] = PRUNED  # the end of a chain whose last row is removed
+            while not np.array_equal(labels, labels[labels]):
+                labels = labels[labels]
+            found[name] = labels[:-1]
+        return found
 
     def _left(self, numbers: Sequence[int], target: Target) -> float:
-        return float(getattr(self._counter.left(self._flags(numbers)), target.of))
+        labels = self._labels(self._first(numbers))
+        zero = {name: own != np.arange(len(own)) for name, own in labels.items()}
+        tied = {name: int((zero[name] & (own != PRUNED)).sum()) for name, own in labels.items()}
+        summed = {name: Summed(n, n * self._runs.positions[name]) for name, n in tied.items() if n}
+        return float(getattr(self._counter.left(zero, summed), target.of))
 
-    def _curve(self, kind: Alike, order: list[int]) -> Curve:
+    def _curve(self, kind: Alike, order: Steps) -> Curve:
         """Measure the outputs' error with channels of one kind removed and least squares on the dense moments."""
         most = min(len(order), len(kind) - math.ceil(self._stays * len(kind) - 1e-9))
-        removed = sorted({0, *(min(most, round(share * len(kind))) for share in _SHARES)})
+        shares = _SHARES_OF_ROWS if kind.stay else _SHARES
+        removed = sorted({0, *(min(most, round(share * len(kind))) for share in shares)})
         errors = [0.0]
         for number in removed[1:]:
-            flags = flagged_rows(self._sizes, [kind.rows[channel] for channel in order[:number]])
+            labels = self._labels([(kind, order[:number])])
+            _change_(self._scratch, {name: Partition.from_labels(own.tolist()) for name, own in labels.items()})
             for name in kind.readers:
-                zero_rows_(self._scratch.get_submodule(name), torch.from_numpy(flags[name]))
                 if name in self._readers:
                     layer = LayerToFit(self._scratch, name, self._runs.norms)
                     layer.write_(layer.fits([self._readers[name].moments], [_DAMPING])[0])
@@ -151,3 +199,11 @@ class _Choice:
             theirs, mine = self._dense.get_submodule(name), self._scratch.get_submodule(name)
             for value, target in zip(theirs.state_dict().values(), mine.state_dict().values(), strict=True):
                 target.copy_(value)
+
+
+@torch.no_grad()
+def _change_(network: nn.Module, partitions: Mapping[str, Partition]) -> None:
+    """Set removed rows to zero, and those of each group to their mean."""
+    for name, partition in partitions.items():
+        module = network.get_submodule(name)
+        write_rows_(module, averaged_rows(rows_of(module), partition))

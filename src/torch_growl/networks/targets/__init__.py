@@ -1,7 +1,7 @@
 """Targets: what is to be left of a network, counting what would be left, and the rows that have to go for it."""
 
 from torch_growl.networks.targets.control import Action, Control, Phase, Progress, Stretch
-from torch_growl.networks.targets.counting import Counter, Left, zero_half_
+from torch_growl.networks.targets.counting import Counter, Left, Summed, zero_half_
 from torch_growl.networks.targets.figure import Figure, FileSize, without_rows
 from torch_growl.networks.targets.pressing import Press, Rows, RowsOf
 from torch_growl.networks.targets.target import Target, as_text
@@ -19,6 +19,7 @@ __all__ = [
     "Rows",
     "RowsOf",
     "Stretch",
+    "Summed",
     "Target",
     "as_text",
     "without_rows",

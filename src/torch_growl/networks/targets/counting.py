@@ -24,12 +24,22 @@ from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
 from torch_growl.networks.wiring import Flags, connections, needed_among
 
-__all__ = ["Counter", "LayerLeft", "Left", "zero_half_"]
+__all__ = ["Counter", "LayerLeft", "Left", "Summed", "zero_half_"]
 
 _INDEX = 4  # bytes of one index of a layer that selects its inputs
 _SCALE = 4  # bytes in the compact file of one output channel's scale, with int8 weights
 _ENTRY = 80  # bytes in the compact file's header of one set of channels
 _TRIALS = 2  # compactions with random zero rows, before the first count
+
+
+class Summed(NamedTuple):
+    """The inputs of a layer that are added to others because their rows are equal, and the additions of one example."""
+
+    inputs: int
+    additions: int
+
+
+_NONE = Summed(0, 0)
 
 
 class LayerLeft(NamedTuple):
@@ -184,17 +194,19 @@ class Counter:
             else:
                 self._nonzero[name] = cast(Flags, (rows_of(modules[name]) != 0).any(dim=1, keepdim=True).cpu().numpy())
 
-    def left(self, zero: Mapping[str, Flags] | None = None) -> Left:
+    def left(self, zero: Mapping[str, Flags] | None = None, summed: Mapping[str, Summed] | None = None) -> Left:
         """Count what compaction would leave.
 
         Args:
             zero: for some layers a flag for each input row: it counts as zero, whatever the weights are.
+            summed: for some layers the inputs, flagged too, that are added to others instead of being removed; the
+                size of the file is not counted for them.
         """
-        return self._count(self._nonzero, zero or {})
+        return self._count(self._nonzero, zero or {}, summed or {})
 
     def left_of_dense(self, zero: Mapping[str, Flags] | None = None) -> Left:
         """Count as :meth:`left`, for the network without a zero weight: the same whenever the counter was made."""
-        return self._count(self._all_nonzero, zero or {})
+        return self._count(self._all_nonzero, zero or {}, {})
 
     @property
     def cuttable(self) -> list[str]:
@@ -207,7 +219,9 @@ class Counter:
         names = [name for name in nonzero if name in self.wiring.inputs and self._layers[name].groups == 1]
         return needed_among({name: nonzero[name] for name in names}, self.wiring)
 
-    def _count(self, weights_there: Mapping[str, Flags], zero: Mapping[str, Flags]) -> Left:
+    def _count(
+        self, weights_there: Mapping[str, Flags], zero: Mapping[str, Flags], summed: Mapping[str, Summed]
+    ) -> Left:
         nonzero = {
             name: flags & ~zero[name][:, None] if name in zero else flags for name, flags in weights_there.items()
         }
@@ -223,8 +237,10 @@ class Counter:
                 arriving, kept = np.ones_like(arriving), np.ones_like(kept)
             weights_read = nonzero[name][:, kept] if layer.groups == 1 else nonzero[name]
             read = cast(Flags, weights_read.any(axis=1))
-            width, groups, index = _width(layer, arriving, kept, read)
+            added = summed.get(name, _NONE)
+            width, groups, index = _width(layer, arriving, kept, read, added.inputs)
             own, multiplied = layer.count(width, int(kept.sum()), groups)
+            multiplied += added.additions if index else 0
             layers[name] = LayerLeft(width, int(kept.sum()), index > 0, own, multiplied)
             weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
             file += layer.in_file(own, int(kept.sum()))
@@ -232,7 +248,7 @@ class Counter:
             if index:
                 file += _ENTRY + _packed(read[arriving])
                 source = self.wiring.sources.get(name, name)
-                indices[(source, arriving.tobytes(), (arriving & read).tobytes())] = index
+                indices[(source, arriving.tobytes(), (arriving & read).tobytes(), name if added.inputs else "")] = index
         for name, (shape, itemsize, parameter, stored) in self._sizes.items():
             flags: Any = needed[self.wiring.parameters[name]]
             kept_of = [
@@ -293,8 +309,8 @@ def _described(module: nn.Module, macs: int, fixed: bool, seen: set[int], dtype:
     )  # fmt: skip
 
 
-def _width(layer: _Layer, arriving: Flags, kept: Flags, read: Flags) -> tuple[int, int, int]:
-    """The inputs and groups that a layer keeps, and the bytes of the index that selects them."""
+def _width(layer: _Layer, arriving: Flags, kept: Flags, read: Flags, added: int) -> tuple[int, int, int]:
+    """The inputs and groups that a layer keeps, and the bytes of the index that selects them or adds others to them."""
     groups = 1 if layer.groups == 1 else int(kept.reshape(layer.groups, -1)[:, 0].sum())
     if layer.fixed:
         return layer.inputs, layer.groups, 0
@@ -306,5 +322,5 @@ def _width(layer: _Layer, arriving: Flags, kept: Flags, read: Flags) -> tuple[in
         per_group = (arriving & read).reshape(layer.groups, -1).sum(axis=1)[left]
         width = max(1, int(per_group.max(initial=0))) * groups
     row_bytes = layer.length_of(int(kept.sum()), groups) * layer.itemsize
-    index = _INDEX * width if width < came else 0
+    index = _INDEX * (width + 2 * added) if width < came else 0
     return (came, groups, 0) if index >= (came - width) * row_bytes else (width, groups, index)

@@ -1,8 +1,19 @@
 """The rows of a network that are pruned or share a value, and two ways to hold them in training."""
 
+from torch_growl.networks.tying.averaging import averaged_rows
 from torch_growl.networks.tying.finding import existing_tying, find_tying
 from torch_growl.networks.tying.parametrization import TiedRows, tie_, tied_layers, untie_
 from torch_growl.networks.tying.projection import HeldTying
 from torch_growl.networks.tying.tying import Tying
 
-__all__ = ["HeldTying", "TiedRows", "Tying", "existing_tying", "find_tying", "tie_", "tied_layers", "untie_"]
+__all__ = [
+    "HeldTying",
+    "TiedRows",
+    "Tying",
+    "averaged_rows",
+    "existing_tying",
+    "find_tying",
+    "tie_",
+    "tied_layers",
+    "untie_",
+]

@@ -20,7 +20,7 @@ from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.layers import Side, rows_of, shard_rows, write_rows_
 from torch_growl.networks.sharding import Shard, gathered, reshard_, sharded_modules
 
-__all__ = ["AveragedRows", "SharedRows", "average_after_", "stop_averaging"]
+__all__ = ["AveragedRows", "SharedRows", "average_after_", "averaged_rows", "stop_averaging"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class SharedRows:
         dim = None if shard is None else self._whole_dim(shard)
         if shard is not None and dim is not None:
             rows = shard.local.movedim(dim, 0)
-            rows.copy_(self._averaged(rows.flatten(1)).reshape(rows.shape))
+            rows.copy_(averaged_rows(rows.flatten(1), self.partition).reshape(rows.shape))
         else:
-            whole = self._averaged(rows_of(self.module, self.side, gathered(weight)))
+            whole = averaged_rows(rows_of(self.module, self.side, gathered(weight)), self.partition)
             write_rows_(self.module, whole, self.side)
 
     def _whole_dim(self, shard: Shard) -> int | None:
@@ -51,13 +51,20 @@ class SharedRows:
         every = shard.layout.start == 0 and shard.layout.numbers.numel() == shard.layout.n_rows
         return along[0] if len(along) == 1 and every else None
 
-    def _averaged(self, rows: Tensor) -> Tensor:
-        labels = self.partition.tensor(rows.device)
-        sizes = torch.tensor([*self.partition.sizes, 1], dtype=torch.float64, device=rows.device)
-        total = torch.zeros(len(sizes), rows.shape[1], dtype=torch.float64, device=rows.device)
-        total.index_add_(0, labels.masked_fill(labels < 0, len(sizes) - 1), rows.double())
-        total[-1] = 0.0  # pruned
-        return (total / sizes.unsqueeze(1))[labels].to(rows)
+
+def averaged_rows(rows: Tensor, partition: Partition) -> Tensor:
+    """Return rows of which those of each group have their mean, and pruned ones are zero.
+
+    Args:
+        rows: ``(n_rows, row_length)``; not modified.
+        partition: of these rows.
+    """
+    labels = partition.tensor(rows.device)
+    sizes = torch.tensor([*partition.sizes, 1], dtype=torch.float64, device=rows.device)
+    total = torch.zeros(len(sizes), rows.shape[1], dtype=torch.float64, device=rows.device)
+    total.index_add_(0, labels.masked_fill(labels < 0, len(sizes) - 1), rows.double())
+    total[-1] = 0.0  # pruned
+    return (total / sizes.unsqueeze(1))[labels].to(rows)
 
 
 class AveragedRows:

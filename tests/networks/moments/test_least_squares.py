@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from torch_growl.networks.shrinking.least_squares import LayerToFit, fitted
-from torch_growl.networks.shrinking.moments import Moments
+from torch_growl.networks.moments.least_squares import LayerToFit, fitted
+from torch_growl.networks.moments.moments import Moments
 
 
 def values() -> tuple[torch.Tensor, torch.Tensor, Moments]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.execution import split_examples
-from torch_growl.networks.shrinking.paired_runs import PairedRuns, float_outputs, output_error, split_batches
+from torch_growl.networks.moments.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 
 
 class Counts(nn.Module):

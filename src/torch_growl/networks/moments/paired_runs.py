@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torch_growl.errors import InvalidValueError, LayerError
-from torch_growl.networks.execution import Inputs, outputs_of, split_examples
+from torch_growl.networks.execution import Inputs, batch_size, outputs_of, split_examples
 from torch_growl.networks.layers import registered_kind, registered_layers
-from torch_growl.networks.shrinking.moments import Moments, has_moments, inputs_of, outputs_of_layer
+from torch_growl.networks.moments.moments import Moments, has_moments, inputs_of, outputs_of_layer
 
 __all__ = ["PairedRuns", "float_outputs", "output_error", "split_batches"]
 
@@ -36,21 +36,26 @@ class PairedRuns:
         order: the layers that have moments and share their weight with no other module, as they are first called.
         norms: for layers without a bias of their own, the batch normalisation that reads their outputs and nothing
             else: its mean takes the place of a bias.
+        positions: for each of these layers the places of one example at which it reads, of all calls together.
     """
 
     def __init__(self, dense: nn.Module, batches: Sequence[Inputs]) -> None:
         self.dense, self.batches = dense, batches
         self._calls: dict[str, int] = {}
         self._groups: dict[str, int] = {}
+        self.positions: dict[str, int] = {}
         self.norms: dict[str, str] = {}
         self._record()
         self.order = list(self._calls)
 
     def _record(self) -> None:
+        places: dict[str, int] = {}
         made: dict[int, tuple[str, Tensor]] = {}  # the tensor is kept, so that no other takes its identity
 
-        def called(name: str, module: nn.Module, args: Any, output: Any) -> None:
+        def called(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             self._calls[name] = self._calls.get(name, 0) + 1
+            x = _input(args, kwargs)
+            places[name] = places.get(name, 0) + x.numel() // x.shape[registered_kind(module).channel_dim]
             if isinstance(output, Tensor):
                 made[id(output)] = name, output
 
@@ -64,7 +69,7 @@ class PairedRuns:
         for name, module in registered_layers(self.dense).items():
             if has_moments(module) and uses[id(module._parameters.get("weight"))] == 1:
                 self._groups[name] = registered_kind(module).groups(module)
-                hooks.append(module.register_forward_hook(partial(called, name)))
+                hooks.append(module.register_forward_hook(partial(called, name), with_kwargs=True))
         for name, module in self.dense.named_modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 hooks.append(module.register_forward_pre_hook(partial(read, name)))
@@ -73,6 +78,8 @@ class PairedRuns:
         finally:
             for hook in hooks:
                 hook.remove()
+        examples = max(1, batch_size(self.batches[0]))
+        self.positions = {name: -(-count // examples) for name, count in places.items()}
         self.norms = {name: norm for name, norm in self.norms.items() if self._calls[name] == 1}
 
     def moments(self, model: nn.Module, name: str, batches: Sequence[Inputs], seed: int = 0) -> list[Moments]:

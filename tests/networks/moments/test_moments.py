@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torch_growl.networks.shrinking.moments import (
+from torch_growl.networks.moments.moments import (
     Moments,
     error_of,
     has_moments,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.layers import rows_of
-from torch_growl.networks.shrinking.moments import Moments, error_of, matrices_of, write_matrices_
+from torch_growl.networks.moments.moments import Moments, error_of, matrices_of, write_matrices_
 
 __all__ = ["LayerToFit", "fitted"]
 

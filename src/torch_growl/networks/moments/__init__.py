@@ -1,0 +1,19 @@
+"""Second moments of what layers read: least squares for their rows, and the rows that can be tied or removed."""
+
+from torch_growl.networks.moments.least_squares import LayerToFit
+from torch_growl.networks.moments.merging import Reader, merge_steps
+from torch_growl.networks.moments.moments import error_of, has_moments, matrices_of
+from torch_growl.networks.moments.paired_runs import PairedRuns, float_outputs, output_error, split_batches
+
+__all__ = [
+    "LayerToFit",
+    "PairedRuns",
+    "Reader",
+    "error_of",
+    "float_outputs",
+    "has_moments",
+    "matrices_of",
+    "merge_steps",
+    "output_error",
+    "split_batches",
+]

@@ -22,6 +22,10 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
     "application/runs/test_damaged_runs.py": ["application/runs/run_folder.py", "application/runs/stages.py"],
     "application/runs/test_task_examples.py": ["application/runs/evaluation.py", "application/training/trainer.py"],
     "application/runs/test_tying_in_steps.py": ["application/runs/stages.py", "application/runs/run.py"],
+    "integrations/test_recovery_in_transformers.py": [
+        "integrations/transformers.py",
+        "integrations/distilled_outputs.py",
+    ],
     "mathematics/owl/test_operator_gradients.py": ["mathematics/owl/operators.py"],
     "mathematics/owl/test_operator_properties.py": ["mathematics/owl/operators.py"],
     "mathematics/owl/test_row_operator.py": ["mathematics/owl/operators.py"],

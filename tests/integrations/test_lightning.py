@@ -71,6 +71,72 @@ def test_a_training_stopped_in_a_phase_and_resumed_ends_bit_equal(
     assert equal(used.network, first.network)
 
 
+RECOVERY = {"distill": 0.5, "distill_features": 1.0, "average": 0.8, "recalibrate": True}
+
+
+def test_a_training_with_every_recovery_is_resumed_bit_equal(tmp_path: Path) -> None:
+    first, folder = callback(**RECOVERY), tmp_path / "whole"
+    whole = trained(folder, [first, checkpoints(folder)], enable_checkpointing=True)
+    last = torch.load(folder / "5.ckpt", weights_only=False)["state_dict"]["model.fc3.weight"]
+    assert not torch.equal(whole.lightning_module.model.fc3.weight, last), "the average replaces the last weights"
+    for epoch in (1, 4):  # shrinking, tied
+        used = callback(**RECOVERY)
+        resumed = trained(tmp_path, [used], resume=folder / f"{epoch}.ckpt")
+        assert equal(resumed.lightning_module, whole.lightning_module)
+        assert equal(used.network, first.network)
+    assert "training_step" not in vars(whole.lightning_module)
+    assert tg.measure(first.network, X, latency=False).macs <= 0.6 * tg.measure(mlp(), X, latency=False).macs
+
+
+@pytest.mark.parametrize("form", ["tensor", "dict"])
+def test_distillation_is_that_of_a_loss_written_by_hand(tmp_path: Path, form: str) -> None:
+    from tests.support.tiny_lightning import Module
+
+    teacher = mlp().eval()
+    torch.nn.init.normal_(teacher.fc1.weight)
+
+    class Plain(Module):
+        def training_step(self, batch: Any, number: int) -> Any:
+            loss = super().training_step(batch, number)
+            return loss if form == "tensor" else {"loss": loss, "more": 1}
+
+    class ByHand(Module):
+        def training_step(self, batch: Any, number: int) -> Any:
+            output = self(batch[0])
+            with torch.no_grad():
+                wanted = torch.nn.functional.softmax(teacher(batch[0]) / 3, dim=1)
+            loss = torch.nn.functional.cross_entropy(output, batch[1])
+            softened = torch.nn.functional.cross_entropy(output / 3, wanted)  # the divergence but for a constant
+            return 0.6 * loss + 0.4 * 9 * softened
+
+    used = callback(
+        target=None, strength=0.0, tie=None, leave="regularized", distill=0.4, temperature=3.0, teacher=teacher
+    )
+    settings = {"epochs": 2, "accumulate_grad_batches": 2}
+    found, expected = trained(tmp_path, [used], Plain(), **settings), trained(tmp_path, [], ByHand(), **settings)
+    torch.testing.assert_close(found.lightning_module.state_dict(), expected.lightning_module.state_dict())
+    plain = trained(tmp_path, [], Plain(), **settings)
+    assert not torch.allclose(plain.lightning_module.model.fc3.weight, found.lightning_module.model.fc3.weight)
+
+
+def test_a_loss_that_cannot_have_a_teachers_part_is_refused_by_name(tmp_path: Path) -> None:
+    from tests.support.tiny_lightning import Module, TwoOptimizers
+
+    with pytest.raises(InvalidValueError, match="automatic_optimization = False"):
+        trained(tmp_path, [callback(distill=0.5)], TwoOptimizers())
+
+    class Inside(Module):
+        def training_step(self, batch: Any, number: int) -> Any:
+            return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+
+    module = Inside()
+    with pytest.raises(InvalidValueError, match="part='model'"):
+        trained(tmp_path, [callback(distill=0.5)], module)
+    assert "training_step" not in vars(module)
+    used = callback(distill=0.5, part="model", example_inputs=X, target=None, strength=1.0, tie=None)
+    trained(tmp_path, [used], module, epochs=1)
+
+
 @pytest.mark.parametrize("phase", RISING)
 def test_a_strength_that_rises_is_resumed_bit_equal(tmp_path: Path, phase: str) -> None:
     whole = trained(tmp_path, [rising(), checkpoints(tmp_path)], enable_checkpointing=True)

@@ -163,13 +163,16 @@ def test_the_target_is_reached_with(option: str, tmp_path: Path) -> None:
     reached(option, tmp_path)
 
 
-def test_the_target_is_reached_with_torch_compile(tmp_path: Path) -> None:
-    reached("torch_compile", tmp_path)
+def test_the_target_is_reached_with_torch_compile_and_a_teacher(tmp_path: Path) -> None:
+    calls, teacher = [], network()
+    teacher.register_forward_hook(lambda module, args, output: calls.append(module.training))
+    reached("torch_compile", tmp_path, distill=0.5, teacher=teacher)
+    assert calls == [False] * 20
     torch._dynamo.reset()
 
 
-def reached(option: str, folder: Path) -> None:
-    used, ema = callback(min_rows=2), averaged()
+def reached(option: str, folder: Path, **given: Any) -> None:
+    used, ema = callback(min_rows=2, **given), averaged()
     made = trained(folder, [used, ema], steps=20, save_strategy="no", **OPTIONS[option])
     ids = torch.arange(8)[None]
     dense, small = (
@@ -188,6 +191,8 @@ def reached(option: str, folder: Path) -> None:
 
 
 REFUSED = {
+    "label_smoothing_factor": ({"label_smoothing_factor": 0.1}, 24),
+    "DataParallel": ({"n_gpu": 2}, 24),
     "load_best_model_at_end": ({"load_best_model_at_end": True}, 24),
     "DeepSpeed": ({"deepspeed": "ds.json"}, 24),
     "fsdp": ({"fsdp": ["full_shard"]}, 24),
@@ -198,9 +203,10 @@ REFUSED = {
 @pytest.mark.parametrize("said", REFUSED)
 def test_what_is_not_served_is_refused_by_name(said: str) -> None:
     given, steps = REFUSED[said]
-    args = SimpleNamespace(**{"load_best_model_at_end": False, "deepspeed": None, "fsdp": [], **given})
+    served = {"load_best_model_at_end": False, "deepspeed": None, "fsdp": [], "label_smoothing_factor": 0, "n_gpu": 1}
+    args = SimpleNamespace(**{**served, **given})
     with pytest.raises(InvalidValueError, match=said):
-        callback().on_train_begin(args, SimpleNamespace(max_steps=steps, global_step=0), None)
+        callback(distill=0.5).on_train_begin(args, SimpleNamespace(max_steps=steps, global_step=0), None)
 
 
 def test_data_without_examples_asks_for_them(tmp_path: Path) -> None:

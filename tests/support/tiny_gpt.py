@@ -22,7 +22,9 @@ def texts(count: int = 64) -> list[dict[str, torch.Tensor]]:
     return [{"input_ids": row, "labels": row} for row in ids]
 
 
-def trainer(folder: Path, callbacks: list[Any], *, steps: int = 24, save_steps: int = 2, **settings: Any) -> Any:
+def trainer(
+    folder: Path, callbacks: list[Any], *, steps: int = 24, save_steps: int = 2, kind: Any = None, **settings: Any
+) -> Any:
     """A Trainer on the CPU that saves often and prints nothing; the learning rate falls, there is dropout."""
     from transformers import Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback
@@ -30,7 +32,7 @@ def trainer(folder: Path, callbacks: list[Any], *, steps: int = 24, save_steps: 
     quiet = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "dataloader_pin_memory": False}
     given = {"per_device_train_batch_size": 8, "learning_rate": 3e-3, "logging_steps": 6, "save_steps": save_steps}
     arguments = TrainingArguments(str(folder), max_steps=steps, **{**quiet, **given, **settings})
-    made = Trainer(network(), arguments, train_dataset=texts(), callbacks=callbacks)
+    made = (kind or Trainer)(network(), arguments, train_dataset=texts(), callbacks=callbacks)
     made.remove_callback(PrinterCallback)
     return made
 

@@ -6,12 +6,15 @@ The callback's state lies in the checkpoints that the Trainer writes, with the s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.integrations.phases import HasPhases, Leave, Phases
+from torch_growl.integrations.recovery import Recovery, inputs_of, training_batches
 from torch_growl.networks.targets import Target
 
 try:
@@ -42,6 +45,17 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
             whose ``forward`` runs the network.
         steps: the steps that each optimizer makes in the whole training; None: the Trainer's own estimate.
         example_inputs: as for :func:`torch_growl.compact`; None: the LightningModule's ``example_input_array``.
+        distill: weight of the distillation loss from a teacher's outputs, in [0, 1]; the loss of ``training_step``
+            has 1 minus this weight.
+        temperature: of the distillation loss, > 0.
+        distill_features: weight, ≥ 0, of the distance from the teacher's features, the outputs of the network's
+            children where their shapes are the same; added to the loss.
+        average: decay of a running average of the weights after each step, in [0, 1), which replaces them at the end
+            of the training, such as 0.999; 0: none. It begins anew when rows are tied.
+        recalibrate: whether batch normalisations are estimated anew on 50 training batches at the end.
+        teacher: the dense network for ``distill`` and ``distill_features``; it is put in eval mode. None: a copy of the
+            network as it is when training begins, which checkpoints hold too.
+        task: a recipe's task, by which outputs are compared; None: ``"classification"``.
         options: more arguments of :class:`torch_growl.GrOWL`, such as ``layers``, ``overrides`` and ``min_rows``.
 
     Attributes:
@@ -72,12 +86,21 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
         part: str | None = None,
         steps: int | None = None,
         example_inputs: Any = None,
+        distill: float = 0.0,
+        temperature: float = 2.0,
+        distill_features: float = 0.0,
+        average: float = 0.0,
+        recalibrate: bool = False,
+        teacher: nn.Module | None = None,
+        task: str | None = None,
         **options: Any,
     ) -> None:
-        self.phases = Phases(strength, target, leave, tie, tie_from, warmup, example_inputs, options)
+        recovery = Recovery(distill, temperature, distill_features, average, recalibrate, teacher, task)
+        self.phases = Phases(strength, target, leave, tie, tie_from, warmup, example_inputs, options, recovery)
         self.part, self.steps = part, steps
         self._epochs: int | None = None  # before SWA adds an epoch without steps
         self._logged = -1
+        self._restore: Callable[[], None] | None = None  # puts back the LightningModule's own training_step
 
     # ── the Trainer's hooks ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -96,7 +119,52 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
             self.phases.example_inputs = _examples(pl_module, self.part)
         if self.phases.example_inputs is not None:
             self.phases.example_inputs = trainer.precision_plugin.convert_input(self.phases.example_inputs)
-        self.phases.begin(network, optimizers, self._total(trainer), done, tuple)
+        self.phases.begin(network, optimizers, self._total(trainer), done, tuple, lambda: _batches(trainer))
+        if self.phases.recovery.distills:
+            self._distill(pl_module, network)
+
+    def _distill(self, module: LightningModule, network: nn.Module) -> None:
+        """Add the teacher's part to the loss that ``training_step`` returns."""
+        if not module.automatic_optimization:
+            raise InvalidValueError(
+                "distill and distill_features change the loss that training_step returns, and with "
+                "automatic_optimization = False it returns none; add the distance from a teacher in training_step"
+            )
+        recovery, step = self.phases.recovery, module.training_step
+        found: list[torch.Tensor] = []  # one for each run of the network in this step
+
+        def distilled(*args: Any, **kwargs: Any) -> Any:
+            found.clear()
+            output = step(*args, **kwargs)
+            loss = output.get("loss") if isinstance(output, Mapping) else output
+            if loss is None:  # the step is skipped
+                return output
+            if not found:
+                raise InvalidValueError(
+                    "distill: training_step did not call the network; name the part that it calls, such as part='model'"
+                )
+            loss = (1 - recovery.share) * loss + sum(found) / len(found)
+            found.clear()
+            return {**output, "loss": loss} if isinstance(output, Mapping) else loss
+
+        recovery.watch(network, lambda args, kwargs, output: found.append(recovery.loss(args, kwargs, output)))
+        own = {name: value for name, value in vars(module).items() if name == "training_step"}
+
+        def restore() -> None:
+            del vars(module)["training_step"]
+            vars(module).update(own)
+
+        module.training_step = distilled
+        self._restore = restore
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the LightningModule its own ``training_step`` back."""
+        self._undistil()
+
+    def _undistil(self) -> None:
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Hold pruned rows at zero in the averages that SWA puts in for its last epoch, which sets BatchNorm's."""
@@ -116,6 +184,7 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Detach the penalty and make what was asked for, once averages are in place."""
+        self._undistil()
         if self.growl is not None:
             self.phases.finish(self._network_of(pl_module))
 
@@ -176,3 +245,10 @@ def _examples(module: LightningModule, part: str | None) -> Any:
             "GrowlCallback(example_inputs=…) (with part= always)"
         )
     return found
+
+
+def _batches(trainer: Trainer) -> Iterator[Any]:
+    """Batches of the network's inputs, as the Trainer would move and convert them."""
+    for batch in training_batches(trainer.train_dataloader):
+        given = trainer.precision_plugin.convert_input(trainer.strategy.batch_to_device(inputs_of(batch)))
+        yield tuple(given) if isinstance(given, list) else given

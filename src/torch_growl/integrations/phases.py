@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_growl.arguments import check_choice, check_number, check_type, did_you_mean
 from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError, users_stacklevel
+from torch_growl.integrations.recovery import Recovery
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import Side, outside_inference_mode, plain_model
 from torch_growl.networks.paths import DropProgress
@@ -49,6 +50,7 @@ class Phases:
         warmup: the share of the steps in which a strength rises from 0, in [0, 1). Not with a target.
         example_inputs: as for :func:`torch_growl.compact`; None: the trainer's callback finds some.
         options: more arguments of :class:`torch_growl.GrOWL`.
+        recovery: what helps the network back; None: nothing.
 
     Attributes:
         growl: the penalty; None before training begins.
@@ -65,6 +67,7 @@ class Phases:
         warmup: float,
         example_inputs: Any,
         options: Mapping[str, Any],
+        recovery: Recovery | None = None,
     ) -> None:
         for name in options:
             if name not in _OPTIONS:
@@ -95,6 +98,14 @@ class Phases:
         self.warmup = check_number("warmup", warmup, least=0, below=1)
         if warmup and target is not None:
             raise InvalidValueError("warmup is for a strength; with a target all rows are free at first")
+        self.recovery = Recovery() if recovery is None else recovery
+        if target is not None and target.accuracy_drop is not None:
+            for name, found in (("average", self.recovery.decay), ("recalibrate", self.recovery.recalibrate)):
+                if found:
+                    raise InvalidValueError(
+                        f"{name} cannot be combined with an accuracy_drop, whose network is judged before the end; "
+                        "leave it out"
+                    )
         self.target, self.leave, self.options = target, leave, dict(options)
         self.strength, self.example_inputs = strength, example_inputs
         self.growl: GrOWL | None = None
@@ -105,6 +116,7 @@ class Phases:
         self._handle: RemovableHandle | None = None
         self._optimizers: list[Optimizer] = []
         self._loaded: dict[str, Any] | None = None
+        self._batches: Callable[[], Iterator[Any]] = lambda: iter(())
 
     @property
     def needs_inputs(self) -> bool:
@@ -119,7 +131,13 @@ class Phases:
     # ── the training ────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(
-        self, model: nn.Module, optimizers: Sequence[Any], steps: int, done: int, inputs: Callable[[], Any]
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Any],
+        steps: int,
+        done: int,
+        inputs: Callable[[], Any],
+        batches: Callable[[], Iterator[Any]] = lambda: iter(()),
     ) -> GrOWL:
         """Attach the penalty, or go on from a loaded state.
 
@@ -129,6 +147,7 @@ class Phases:
             steps: the steps of each in the whole training.
             done: the steps that each has made; without a loaded state they are of a training without the penalty.
             inputs: finds example inputs; called only if none were given.
+            batches: gives batches of the network's inputs; called only to estimate batch normalisations anew.
 
         Raises:
             GrowlError: as for :class:`torch_growl.GrOWL` and its ``attach``.
@@ -138,7 +157,9 @@ class Phases:
         self._optimizers = [unwrapped(each) for each in optimizers]
         self._before = done if self._loaded is None else int(self._loaded["before"])
         self.steps = steps - self._before
+        self._batches = batches
         with kept_random_state(), outside_inference_mode():
+            self.recovery.begin(model, done, (self._loaded or {}).get("recovery", {}), batches)
             if self.needs_inputs:
                 self.example_inputs = inputs()
             given: dict[str, Any] = dict(self.options)
@@ -166,18 +187,23 @@ class Phases:
             step: the steps that each optimizer has made in the whole training.
             model: the network.
         """
-        if self.tie is None or self.growl is None or self._held is not None or self._handle is None:
+        if self.growl is None:
             return
-        if step - self._before >= round(self.tie_from * self.steps):
+        tie, due = self.tie, step - self._before >= round(self.tie_from * self.steps)
+        if tie is not None and due and self._handle is not None:
             plain = plain_model(model)
             with kept_random_state(), outside_inference_mode():
                 side: Side = "output" if self.growl.side == "output" else "input"  # rows that read channels are inputs
-                self._tie(plain, find_tying(plain, self.growl.layers, preference=self.tie, side=side))
+                self._tie(plain, find_tying(plain, self.growl.layers, preference=tie, side=side))
+                self.recovery.restart(model)
+        self.recovery.after_step(step)
 
     def _tie(self, plain: nn.Module, tying: Tying) -> None:
         """Hold a tying in place of the penalty."""
         held = HeldTying(plain, tying, self._optimizers)
-        self.remove()
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
         self._held = held
 
     def hold_(self, model: nn.Module) -> None:
@@ -200,7 +226,9 @@ class Phases:
                 stacklevel=users_stacklevel(),
             )
         self.remove(keep_tying=True)
-        self.hold_(model)
+        with kept_random_state():
+            torch.manual_seed(0)  # batches of the training data may be augmented
+            self.recovery.finish(model, self.hold_, self._batches)
         plain = plain_model(model)
         if self.leave == "compact":
             device = next(plain.parameters()).device
@@ -211,7 +239,8 @@ class Phases:
         return self.network
 
     def remove(self, *, keep_tying: bool = False) -> None:
-        """Take all hooks off the optimizers."""
+        """Take all hooks off the optimizers and the network."""
+        self.recovery.remove()
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -249,7 +278,8 @@ class Phases:
             return {}
         tying = self.tying
         text = None if tying is None else tying.to_json()
-        return {"growl": self.growl.state_dict(), "tying": text, "before": self._before}
+        recovery = self.recovery.state_dict()
+        return {"growl": self.growl.state_dict(), "tying": text, "before": self._before, "recovery": recovery}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a state, from which :meth:`begin` goes on."""

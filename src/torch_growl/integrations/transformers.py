@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_type
 from torch_growl.errors import FileFormatError, GrowlError, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.files import write_text
-from torch_growl.integrations.phases import HasPhases, Leave, Phases, kept_random_state
+from torch_growl.integrations.distilled_outputs import distilled
+from torch_growl.integrations.phases import HasPhases, Leave, Phases, kept_random_state, moved
+from torch_growl.integrations.recovery import LABELS, Recovery, training_batches
 from torch_growl.networks.layers import plain_model
 from torch_growl.networks.penalty import unwrapped
 from torch_growl.networks.storage import load, save
@@ -58,6 +61,17 @@ class GrowlCallback(HasPhases, TrainerCallback):  # type: ignore[misc]
             least 0.5.
         warmup: the share of the steps in which a strength rises from 0, in [0, 1). Not with a target.
         example_inputs: as for :func:`torch_growl.compact`; None: two examples of the training data, without labels.
+        distill: weight of the distillation loss from a teacher's outputs, in [0, 1]; the loss has 1 minus this
+            weight.
+        temperature: of the distillation loss, > 0.
+        distill_features: weight, ≥ 0, of the distance from the teacher's features, the outputs of the network's
+            children where their shapes are the same; added to the loss.
+        average: decay of a running average of the weights after each step, in [0, 1), which replaces them at the end
+            of the training, such as 0.999; 0: none. It begins anew when rows are tied.
+        recalibrate: whether batch normalisations are estimated anew on 50 training batches at the end.
+        teacher: the dense network for ``distill`` and ``distill_features``; it is put in eval mode. None: a copy of the
+            network as it is when training begins, which checkpoints hold too.
+        task: a recipe's task, by which outputs are compared; None: by the config and the shape of the logits.
         options: more arguments of :class:`torch_growl.GrOWL`, such as ``layers``, ``overrides`` and ``min_rows``.
 
     Attributes:
@@ -86,16 +100,26 @@ class GrowlCallback(HasPhases, TrainerCallback):  # type: ignore[misc]
         tie_from: float = 0.75,
         warmup: float = 0.0,
         example_inputs: Any = None,
+        distill: float = 0.0,
+        temperature: float = 2.0,
+        distill_features: float = 0.0,
+        average: float = 0.0,
+        recalibrate: bool = False,
+        teacher: nn.Module | None = None,
+        task: str | None = None,
         **options: Any,
     ) -> None:
-        self.phases = Phases(strength, target, leave, tie, tie_from, warmup, example_inputs, options)
+        recovery = Recovery(distill, temperature, distill_features, average, recalibrate, teacher, task)
+        self.phases = Phases(strength, target, leave, tie, tie_from, warmup, example_inputs, options, recovery)
+        self.phases.recovery.copied = _copied
         self._saving: RemovableHandle | None = None
 
     # ── the Trainer's events ────────────────────────────────────────────────────────────────────────────────────
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Attach the penalty; go on where the checkpoint was written."""
-        _check_served(args, state)
+        recovery = self.phases.recovery
+        _check_served(args, state, recovery)
         optimizer = unwrapped(given["optimizer"])
         if self._saving is not None:
             self._saving.remove()
@@ -109,7 +133,10 @@ class GrowlCallback(HasPhases, TrainerCallback):  # type: ignore[misc]
             int(state.max_steps),
             int(state.global_step),
             lambda: _examples(given["train_dataloader"], args.label_names),
+            lambda: _batches(given["train_dataloader"], args),
         )
+        if recovery.distills:
+            recovery.watch(model, partial(distilled, model, recovery))
         self._saving = optimizer.register_state_dict_post_hook(self._with_state)
 
     def _with_state(self, optimizer: Any, state: dict[str, Any]) -> None:
@@ -136,7 +163,7 @@ class GrowlCallback(HasPhases, TrainerCallback):  # type: ignore[misc]
             self.phases.finish(given["model"])
 
 
-def _check_served(args: Any, state: Any) -> None:
+def _check_served(args: Any, state: Any, recovery: Recovery) -> None:
     """Refuse what the callback does not serve."""
     if args.load_best_model_at_end:
         raise InvalidValueError(
@@ -149,6 +176,11 @@ def _check_served(args: Any, state: Any) -> None:
         raise InvalidValueError(
             "GrowlCallback does not serve the Trainer's fsdp option, whose checkpoints have no place for the "
             "penalty's state; use DDP, or GrOWL in a loop of your own with fully_shard"
+        )
+    if recovery.distills and (args.label_smoothing_factor or args.n_gpu > 1):
+        raise InvalidValueError(
+            "distill and distill_features are not served with "
+            + ("label_smoothing_factor; set it to 0" if args.label_smoothing_factor else "DataParallel; use DDP")
         )
     if state.max_steps < 1:
         raise InvalidValueError("the Trainer does not know its number of steps; give max_steps")
@@ -166,8 +198,23 @@ def _examples(loader: Any, label_names: Any) -> dict[str, Any]:
         ) from None
     if not isinstance(batch, Mapping):
         raise InvalidTypeError(f"the training data's batches are {type(batch).__name__}, not named inputs; {remedy}")
-    labels = {"labels", "label", "label_ids", *(label_names or ())}
+    return _unlabelled(batch, label_names)
+
+
+def _unlabelled(batch: Mapping[str, Any], label_names: Any) -> dict[str, Any]:
+    labels = {*LABELS, "label_ids", *(label_names or ())}
     return {name: value for name, value in batch.items() if name not in labels}
+
+
+def _batches(loader: Any, args: Any) -> Iterator[Any]:
+    """Batches of the network's inputs on its device."""
+    for batch in training_batches(loader, args.train_batch_size):
+        yield moved(_unlabelled(batch, args.label_names), args.device)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    with _own_forward(model):
+        return copy.deepcopy(model)
 
 
 @contextmanager

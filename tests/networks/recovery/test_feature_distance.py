@@ -94,6 +94,30 @@ def test_of_a_compact_network_the_channels_that_were_kept_are_compared() -> None
         assert distance.value() > 1e-3
 
 
+class Wrapped(nn.Module):
+    """A network of one part, whose body's output is a dict: states first, then others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Module()
+        self.inner.body, self.inner.head = nn.Linear(4, 5), nn.Linear(5, 3)
+        self.inner.body.register_forward_hook(lambda module, args, output: {"states": output, "more": output * 0})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.inner.head(self.inner.body(x)["states"])
+        return found
+
+
+def test_a_single_child_is_looked_into_and_the_first_of_several_outputs_counts() -> None:
+    torch.manual_seed(0)
+    student, teacher, x = Wrapped(), Wrapped(), torch.randn(8, 4)
+    distance = FeatureDistance(student, teacher)
+    student(x)
+    teacher(x)
+    mine, theirs = (F.normalize(F.linear(x, n.inner.body.weight, n.inner.body.bias), dim=1) for n in (student, teacher))
+    torch.testing.assert_close(distance.value(), (mine - theirs).square().sum(1).mean())
+
+
 def test_networks_without_common_features_are_refused() -> None:
     student, teacher, x = networks()
     with pytest.raises(InvalidValueError, match="no two parts"):

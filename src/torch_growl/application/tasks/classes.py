@@ -15,6 +15,7 @@ from torch_growl.application.tasks.metric import ACCURACY, PERCENT, Metric
 from torch_growl.application.tasks.outputs import widest
 from torch_growl.application.tasks.task import Task
 from torch_growl.errors import DataError
+from torch_growl.networks.recovery import class_distance, token_distance
 
 __all__ = ["IGNORED", "Classification", "LanguageModel", "Segmentation"]
 
@@ -51,10 +52,7 @@ class Classes(Task):
 
     def distance(self, output: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Compute the distillation loss of a batch: KL divergence of softened probabilities, the mean of its labels."""
-        teacher = F.log_softmax(wanted / temperature, dim=1)
-        given = F.log_softmax(output / temperature, dim=1)
-        distance = F.kl_div(given, teacher, log_target=True, reduction="batchmean")
-        return distance / (output[:, 0].numel() // len(output))
+        return class_distance(output, wanted, temperature)
 
     def predicted(self, output: Tensor) -> Tensor:
         """The class of the largest logit."""
@@ -152,7 +150,7 @@ class LanguageModel(Classes):
 
     def distance(self, output: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Compute the distillation loss of a batch."""
-        return super().distance(output.transpose(1, 2), wanted.transpose(1, 2), temperature)
+        return token_distance(output, wanted, temperature)
 
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Sum the negative log-likelihood, and count the tokens."""

@@ -1,4 +1,4 @@
-"""Outputs of a network: the tensor of predictions in a tensor, a tuple, a dict or an object with fields."""
+"""Outputs of a network, described for messages, and the type in which sums over them are computed."""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["described", "predictions_in", "widest"]
-
-FIELDS = ("logits", "out", "prediction", "predictions")  # transformers, torchvision's segmentation, users' own
-
-
-def predictions_in(output: Any) -> Tensor | None:
-    """Find the predictions in a network's output; None if there are none.
-
-    They are the output itself; the field or entry ``logits``, ``out``, ``prediction`` or ``predictions``; or the first
-    tensor of a tuple that is not a scalar, such as a loss.
-    """
-    if isinstance(output, Tensor):
-        return output
-    for name in FIELDS:
-        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(found, Tensor):
-            return found
-    if isinstance(output, tuple | list):
-        return next((value for value in output if isinstance(value, Tensor) and value.ndim), None)
-    return None
+__all__ = ["described", "widest"]
 
 
 def described(output: Any) -> str:

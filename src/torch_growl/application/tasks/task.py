@@ -11,8 +11,8 @@ from torch import Tensor
 from torch_growl.application.recipes import Phase
 from torch_growl.application.tasks.batch_forms import Batch, read_batch
 from torch_growl.application.tasks.metric import Metric
-from torch_growl.application.tasks.outputs import predictions_in
 from torch_growl.errors import RecipeError
+from torch_growl.networks.recovery import predictions_in
 
 __all__ = ["Task"]
 

@@ -12,6 +12,7 @@ from torch_growl.application.tasks.batch_forms import Batch
 from torch_growl.application.tasks.metric import PERCENT, Metric
 from torch_growl.application.tasks.outputs import widest
 from torch_growl.application.tasks.task import Task
+from torch_growl.networks.recovery import label_distance, value_distance
 
 __all__ = ["Multilabel", "Regression"]
 
@@ -43,7 +44,7 @@ class Regression(Task):
 
     def distance(self, output: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Compute the mean squared difference from the dense network's outputs; the temperature does not count."""
-        return F.mse_loss(output, wanted) / temperature**2
+        return value_distance(output, wanted, temperature)
 
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Sum squared errors, and count the numbers."""
@@ -84,9 +85,7 @@ class Multilabel(Task):
 
     def distance(self, output: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Compute the mean KL divergence of each label's softened probability from the dense network's."""
-        teacher = torch.sigmoid(wanted / temperature)
-        crossed = F.binary_cross_entropy_with_logits(output / temperature, teacher)
-        return crossed - F.binary_cross_entropy_with_logits(wanted / temperature, teacher)
+        return label_distance(output, wanted, temperature)
 
     def sums(self, output: Tensor, labels: Tensor) -> Tensor:
         """Count twice the true positives, and the positives found plus those wanted."""

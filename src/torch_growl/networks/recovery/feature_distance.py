@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,9 +22,11 @@ Found = dict[str, Tensor | None]
 class FeatureDistance:
     """Compares the outputs of a network's parts, its children, with those of the parts of the same names in a teacher.
 
-    Parts whose outputs are no tensors, or of other shapes in the two networks, and the part that is called last, whose
-    outputs are the network's, are left out. Of a compact network's layers, the teacher's channels that were kept are
-    compared. Every example's features are scaled to length 1, so that parts count alike.
+    Of a network with a single child, the child's are its parts. Of an output with several tensors the first counts,
+    such as transformers' last hidden state. Parts without such a tensor, or with another shape in the two networks, and
+    the part that is called last, whose outputs are the network's, are left out. Of a compact network's layers, the
+    teacher's channels that were kept are compared. Every example's features are scaled to length 1, so that parts count
+    alike.
 
     Args:
         student: the network that is trained.
@@ -35,7 +37,7 @@ class FeatureDistance:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        mine, theirs = dict(plain_model(student).named_children()), dict(plain_model(teacher).named_children())
+        mine, theirs = _parts(plain_model(student)), _parts(plain_model(teacher))
         names = [name for name in mine if name in theirs]
         if len(names) < 2:
             raise InvalidValueError(
@@ -77,15 +79,26 @@ class FeatureDistance:
             handle.remove()
 
 
+def _parts(network: nn.Module) -> dict[str, nn.Module]:
+    """The children by their names in the network; of a single child, its children."""
+    found, prefix = dict(network.named_children()), ""
+    while len(found) == 1:
+        ((name, only),) = found.items()
+        prefix, found = f"{prefix}{name}.", dict(only.named_children())
+    return {f"{prefix}{name}": part for name, part in found.items()}
+
+
 def _keeping(
     found: Found, name: str, dim: int = 0, kept: Sequence[int] | None = None
 ) -> Callable[[nn.Module, Any, Any], None]:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
         found.pop(name, None)  # a part that is called again is the last one
+        values = output.values() if isinstance(output, Mapping) else output
+        first = next(iter(values), None) if isinstance(values, Iterable) and not isinstance(values, Tensor) else values
         found[name] = None
-        if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1:
-            index = None if kept is None else torch.tensor(list(kept), device=output.device)
-            found[name] = output if index is None else output.index_select(dim, index)
+        if isinstance(first, Tensor) and first.is_floating_point() and first.ndim > 1:
+            index = None if kept is None else torch.tensor(list(kept), device=first.device)
+            found[name] = first if index is None else first.index_select(dim, index)
 
     return keep
 

@@ -27,6 +27,15 @@ def test_every_field_is_explained_once() -> None:
     assert "  # The number of rows that are left in a layer at least." not in lines  # a default
 
 
+def test_characters_that_yaml_does_not_allow_are_escaped_in_comments(tmp_path: Path) -> None:
+    layer = "a\x07b\x85c\u2028d\ne\té"
+    fields = load_recipe("digits").model_dump(exclude_unset=True) | {"growl": {"layers": [layer]}}
+    text = explained(fields, {"growl.layers": [f"{layer} is left out"]}, [f"The layer {layer}."])
+    (tmp_path / "own.yaml").write_text(text, "utf-8")
+    assert load_recipe(str(tmp_path / "own.yaml")).growl.layers == [layer]
+    assert text.startswith(r"# The layer a\x07b\x85c\u2028d\ne\té.")
+
+
 def test_with_defaults_all_fields_are_there() -> None:
     lines = explained_recipe(load_recipe("digits"), defaults=True).splitlines()
     assert "  # The number of rows that are left in a layer at least." in lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,12 @@ def test_curves_may_be_arrays_tensors_and_iterators() -> None:
         assert list(axis.lines[1].get_ydata()) == [50.0, 25.0]
 
 
+def broken(value: float) -> nn.Sequential:
+    model = network()
+    model[0].weight.data[0, 1] = value
+    return model
+
+
 TYING = tg.Tying((LayerTying("0", tg.Partition((0, 1, 2)), 4),))
 
 
@@ -82,6 +89,8 @@ TYING = tg.Tying((LayerTying("0", tg.Partition((0, 1, 2)), 4),))
         (lambda: tg.plot_rows(network(), TYING, layers=["0"]), InvalidValueError, "tying and layers"),
         (lambda: tg.plot_rows(network(), TYING), InvalidValueError, "layer '0' has 6 rows, the tying has 3"),
         (lambda: tg.plot_rows(network(), layers=["fc"]), LayerError, "fc"),
+        (lambda: tg.plot_rows(broken(math.nan)), InvalidValueError, "layer '0' has a row whose norm is NaN"),
+        (lambda: tg.plot_rows(broken(math.inf)), InvalidValueError, "layer '0' has a row whose norm is NaN or inf"),
         (lambda: tg.plot_rows(network(), tg.Tying(())), InvalidValueError, "must have a layer"),
         (lambda: tg.plot_groups(tg.Tying(())), InvalidValueError, "must have a layer"),
         (lambda: tg.plot_groups(TYING, "fc1"), LayerError, "no layer 'fc1'"),

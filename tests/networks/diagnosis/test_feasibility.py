@@ -35,6 +35,15 @@ def test_a_target_can_ask_for_the_least_and_for_no_less(of: str, min_rows: int) 
         tg.GrOWL(network(), target=tg.Target(**{of: reach.dense}), example_inputs=X, min_rows=min_rows)
 
 
+def test_rows_that_are_zero_already_do_not_lower_the_least() -> None:
+    model = network()
+    with torch.no_grad():
+        for i in (2, 4):
+            model[i].weight[:, :10] = 0
+    for mine, whole in zip(found(model).measures[:3], found(network()).measures[:3], strict=True):
+        assert mine.least == whole.least
+
+
 def test_the_least_is_the_size_of_the_smallest_network() -> None:
     model = network()
     reach = {each.of: each for each in found(model, layers=["2"]).measures}

@@ -58,6 +58,12 @@ PATH = PruningPath(
 def test_a_path_is_the_same_from_its_file(tmp_path: Path) -> None:
     PATH.save(tmp_path / "path.json")
     assert PruningPath.load(tmp_path / "path.json") == PATH
+    channels = replace(PATH, side="channel")
+    channels.save(tmp_path / "path.json")
+    assert PruningPath.load(tmp_path / "path.json") == channels
+    earlier = {name: value for name, value in asdict(PATH).items() if name != "side"}
+    (tmp_path / "path.json").write_text(sealed_json({"growl_path": 1, **earlier}))
+    assert PruningPath.load(tmp_path / "path.json") == PATH
 
 
 @pytest.mark.parametrize(("drop", "share"), [(0.05, None), (0.15, 0.7), (0.3, 0.5), (0.7, 0.4)])
@@ -88,6 +94,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, old: str, new: str, text: str
     [
         ({"growl_path": 2}, "no file that PruningPath.save wrote"),
         ({"weights": "many"}, "weights is 'many'"),
+        ({"side": "output"}, "side is 'output'"),
         ({"more": 1}, "must have the fields"),
         ({"rows": {"0": -1}}, "rows is"),
         ({"points": [{"step": 1}]}, "points: must have the fields"),
@@ -119,6 +126,7 @@ def test_another_training_begins_where_the_path_allows() -> None:
         return growl
 
     first = start(50.0, None).path
+    assert first.side == "input"
     assert first.rows == {"0": 64, "2": 64, "4": 32}
     for point, flags in zip(first.points, first.removed(), strict=True):
         assert {name: 64 - rows.sum() if name != "4" else 32 - rows.sum() for name, rows in flags.items()} == point.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -110,6 +111,15 @@ def test_another_networks_path_and_a_state_of_a_training_without_one_are_refused
 def test_a_path_of_another_type_is_refused(target: tg.Target) -> None:
     with pytest.raises(InvalidTypeError, match="path must be a PruningPath, got str"):
         tg.GrOWL(dense(), target=target, example_inputs=digits()[0][:4], path="path.json")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", [tg.Target(weights=0.5), tg.Target(accuracy_drop=1.0, validate=lambda _: 97.0)])
+@pytest.mark.parametrize("side", ["input", "channel"])
+def test_a_path_of_rows_of_another_side_is_refused_by_name(target: tg.Target, side: str) -> None:
+    other = "channel" if side == "input" else "input"
+    given = {"target": target, "example_inputs": digits()[0][:4], "path": replace(PATH, side=other), "side": side}
+    with pytest.raises(tg.GrowlError, match=f"path is of a training with side='{other}', not '{side}'"):
+        tg.GrOWL(dense(), **given)  # type: ignore[arg-type]
 
 
 def test_a_path_without_trials_begins_anew() -> None:

@@ -45,6 +45,18 @@ def test_the_rows_named_are_the_fewest_that_meet_the_target(target: Target) -> N
             break
 
 
+def test_the_least_is_that_of_the_rows_that_stay_not_of_rows_that_are_zero_already() -> None:
+    model, zeroed = network(), network()
+    with torch.no_grad():
+        for i in (2, 4):
+            zeroed[i].weight[:, :10] = 0  # the first ones, of which 4 would stay
+    least = press(model, Target(weights=0.5)).least
+    assert least == 12 * 4 + 4 + 4 * 4 + 4 + 4 * 5 + 5
+    assert press(zeroed, Target(weights=0.5)).least == least
+    with pytest.raises(tg.GrowlError, match=f"at least {least:.0f} of"):
+        press(zeroed, Target(weights=least - 1))
+
+
 def test_importance_is_the_share_of_the_energy_that_is_left() -> None:
     found = _importance(np.array([3.0, 0.0, 1.0, 2.0]))
     np.testing.assert_allclose(found, [1, 0, 1 / 14, 4 / 13])

@@ -59,6 +59,14 @@ def test_other_targets_are_refused(given: dict[str, object], error: type[Excepti
     assert isinstance(caught.value, tg.GrowlError)
 
 
+def test_a_share_of_a_small_network_is_not_shown_as_nothing() -> None:
+    assert tg.Target(macs=0.5).text(0.0388) == "0.039"
+    assert [tg.Target(macs=0.5).text(amount) for amount in (0, 1, 1234.5)] == ["0", "1", "1,234"]
+    model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 4))
+    with pytest.raises(tg.GrowlError, match=r"asked were 0\.026"):
+        tg.GrOWL(model, target=tg.Target(macs=0.0001), example_inputs=torch.randn(2, 12))
+
+
 def test_a_figure_that_the_dense_network_meets_is_refused() -> None:
     with pytest.raises(tg.GrowlError, match="macs must be less than the dense network's 900, got 900"):
         tg.Target(macs=900).amount(DENSE["macs"])

@@ -73,8 +73,9 @@ def _write(
 
 
 def _comment(text: str, depth: int) -> list[str]:
-    """Lines of a comment; an empty text is an empty line."""
+    """Lines of a comment; an empty text is an empty line. Characters that YAML does not allow in it are escaped."""
     start = "  " * depth + "# "
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
     return textwrap.wrap(
         text, _WIDTH, initial_indent=start, subsequent_indent=start, break_on_hyphens=False, break_long_words=False
     ) or [start.rstrip()]

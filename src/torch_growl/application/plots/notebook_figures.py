@@ -51,7 +51,7 @@ def plot_rows(
 
     Raises:
         LayerError: a name matches no layer with rows, or the tying is of another network.
-        InvalidValueError: both ``tying`` and ``layers`` are given, or the tying has no layers.
+        InvalidValueError: both ``tying`` and ``layers`` are given, the tying has no layers, or a norm is not finite.
         GrowlError: matplotlib cannot be imported.
 
     Example:
@@ -83,6 +83,11 @@ def plot_rows(
         norms = row_norms(module, of).cpu().double().numpy()
         if len(norms) != found.n_rows:
             raise InvalidValueError(f"layer {name!r} has {len(norms)} rows, the tying has {found.n_rows}")
+        if not np.isfinite(norms).all():
+            raise InvalidValueError(
+                f"layer {name!r} has a row whose norm is NaN or infinite, which cannot be drawn; train again with a "
+                "lower learning rate, or choose other layers"
+            )
         order = np.argsort(-norms, kind="stable")
         pruned, tied = _states(found)
         places = np.arange(len(norms))

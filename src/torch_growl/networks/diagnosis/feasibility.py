@@ -14,7 +14,7 @@ from torch_growl.errors import GrowlError, GrowlWarning, first_line
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.diagnosis.layer_diagnosis import LayerDiagnosis
 from torch_growl.networks.measurement import compare_latency
-from torch_growl.networks.targets import Counter, FileSize, Left, RowsOf, as_text, without_rows
+from torch_growl.networks.targets import Counter, FileSize, Left, RowsOf, all_but_least, as_text, without_rows
 
 __all__ = ["Feasibility", "feasibility_of"]
 
@@ -112,15 +112,16 @@ def feasibility_of(
         min_rows: the rows that stay in every penalised layer.
         latency: whether the dense and the smallest network are timed.
     """
-    gone = {}
-    for layer in layers:
-        if layer.name in pressed:
-            rows = RowsOf(layer.name, network.get_submodule(layer.name), np.ones(layer.n_rows), min_rows)
-            gone[layer.name] = rows.all_but_least
-    if not gone:
+    rows = [
+        RowsOf(layer.name, network.get_submodule(layer.name), np.ones(layer.n_rows), min_rows)
+        for layer in layers
+        if layer.name in pressed
+    ]
+    if not rows:
         return Feasibility(min_rows=min_rows, obstacle="no layer is penalised")
     try:
         counter = Counter(network, example_inputs)
+        gone = dict(zip((own.name for own in rows), all_but_least(rows, counter.wiring), strict=True))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GrowlWarning)  # that nothing can be removed is seen in the figures
             small = compact(without_rows(network, gone), example_inputs)

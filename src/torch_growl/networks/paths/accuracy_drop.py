@@ -49,6 +49,7 @@ class DropControl:
         example_inputs: inputs to run a copy of the network on, as for :func:`torch_growl.compact`.
         layers: the layers whose rows may go.
         path: that of an earlier training of this network.
+        side: what a row is.
 
     Raises:
         InvalidValueError: the network cannot be run, no row may be removed, or the path is another network's.
@@ -62,16 +63,17 @@ class DropControl:
         example_inputs: Any,
         layers: Sequence[Rows],
         path: PruningPath | None = None,
+        side: str = "input",
     ) -> None:
         assert target.accuracy_drop is not None
         self._model, self.target, self._layers = model, target, list(layers)
-        self._drop = target.accuracy_drop
+        self._drop, self._side = target.accuracy_drop, side
         self._press = Press(Figure(model, example_inputs, Target(weights=_ALMOST_ALL)), layers)
         self._counter, self._whole = self._press.counter, self._press.counter.dense.weights
         least = self._press.least / self._whole
         self._rows = {layer.name: len(layer.lam) for layer in self._layers}
         if path is not None:
-            path.check_fits(self._rows)
+            path.check_fits(self._rows, side)
         begin_at = None if path is None else path.share(self._drop)
         self._trials = Trials(self._drop, target.standard_error or 0.0, least, begin_at)
         self._sensitivity: dict[str, float] = {}
@@ -297,7 +299,7 @@ class DropControl:
         if not self._sensitivity:
             raise InvalidValueError("path is known once the free training has ended and its network was judged")
         known = (self._whole, self._reference, self.target.higher_is_better, self._rows, dict(self._sensitivity))
-        return PruningPath(*known, tuple(self._points))
+        return PruningPath(*known, tuple(self._points), self._side)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run, the checkpoint included: tensors and plain values only."""

@@ -99,6 +99,7 @@ class PruningPath:
         sensitivity: for every penalised layer by how much the score is worse if the smaller half of its rows is zero,
             before any training; measured when the free training ends.
         points: the trials, in their order.
+        side: what a row is, as :class:`torch_growl.GrOWL` takes it.
 
     Example:
         >>> import torch_growl as tg
@@ -113,6 +114,7 @@ class PruningPath:
     rows: Mapping[str, int]
     sensitivity: Mapping[str, float]
     points: tuple[PathPoint, ...]
+    side: str = "input"
 
     def share(self, drop: float) -> float | None:
         """The share of the weights of the smallest network whose score was within a drop; None if there is none."""
@@ -130,12 +132,16 @@ class PruningPath:
             found.append(flags)
         return found
 
-    def check_fits(self, rows: Mapping[str, int]) -> None:
+    def check_fits(self, rows: Mapping[str, int], side: str) -> None:
         """Check that the path is one of a network with these layers.
 
         Raises:
-            InvalidValueError: its layers or their numbers of rows are others.
+            InvalidValueError: its rows are of another side, or its layers or their numbers of rows are others.
         """
+        if side != self.side:
+            raise InvalidValueError(
+                f"path is of a training with side={self.side!r}, not {side!r}: give side={self.side!r}, or no path"
+            )
         if dict(rows) != dict(self.rows):
             raise InvalidValueError(
                 f"path is of layers with {dict(self.rows)} rows, not of {dict(rows)}: give the path of this network"
@@ -158,6 +164,7 @@ class PruningPath:
         if not isinstance(found, dict) or found.get("growl_path") != _FORMAT or "crc32" not in found:
             raise FileFormatError(f"{where} is no file that PruningPath.save wrote, or of a later version")
         values = {name: value for name, value in found.items() if name not in ("growl_path", "crc32")}
+        values.setdefault("side", "input")  # files of earlier versions have none
         _check(values, cls, where)
         for point in values["points"]:
             _check(point, PathPoint, f"{where}: points")
@@ -173,6 +180,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("reference",), _NUMBER),
     "score": lambda v: type(v) in (int, float),  # a network that diverged has none that is finite
     **dict.fromkeys(("higher_is_better", "good"), lambda v: type(v) is bool),
+    "side": lambda v: v in ("input", "channel"),
     "rows": lambda v: type(v) is dict and all(map(_INTEGER, v.values())),
     "gone": lambda v: type(v) is dict and all(type(own) is list and all(map(_INTEGER, own)) for own in v.values()),
     "sensitivity": lambda v: type(v) is dict and all(type(each) in (int, float) for each in v.values()),

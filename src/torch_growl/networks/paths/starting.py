@@ -19,7 +19,12 @@ __all__ = ["control_of"]
 
 
 def control_of(
-    model: nn.Module, target: Target, example_inputs: Any, layers: Sequence[Rows], path: PruningPath | None
+    model: nn.Module,
+    target: Target,
+    example_inputs: Any,
+    layers: Sequence[Rows],
+    path: PruningPath | None,
+    side: str = "input",
 ) -> Control | DropControl:
     """Make the control of a target.
 
@@ -29,6 +34,7 @@ def control_of(
         example_inputs: inputs to run a copy of the network on, as for :func:`torch_growl.compact`.
         layers: the layers whose rows may go.
         path: that of an earlier training from the same weights; None: the training begins anew.
+        side: what a row is.
 
     Raises:
         InvalidTypeError, InvalidValueError, CompactionError: as for :class:`Control` and :class:`DropControl`; the path
@@ -37,9 +43,9 @@ def control_of(
     if path is not None:
         check_type("path", path, PruningPath)
     if isinstance(target, Target) and target.accuracy_drop is not None:
-        return DropControl(model, target, example_inputs, layers, path)
+        return DropControl(model, target, example_inputs, layers, path, side)
     if path is not None:
-        path.check_fits({layer.name: len(layer.lam) for layer in layers})
+        path.check_fits({layer.name: len(layer.lam) for layer in layers}, side)
     control = Control(model, target, example_inputs, layers, () if path is None else path.removed())
     if target.compensate is not None:
         _check_batches(model, target.compensate)

@@ -171,7 +171,7 @@ class GrOWL(PenalisedNetwork):
                     "capturable=True: the rows that the target asks for shrink, whatever a strength is"
                 )
             rows = [p.as_rows(self.min_rows) for p in self._layers.values()]
-            self._control = control_of(self._model, target, example_inputs, rows, path)
+            self._control = control_of(self._model, target, example_inputs, rows, path, side)
 
     def _of_channels(self, example_inputs: Any, layers: Iterable[str] | None) -> None:
         power = power_of(self.balance)

@@ -3,7 +3,7 @@
 from torch_growl.networks.targets.control import Action, Control, Phase, Progress, Stretch
 from torch_growl.networks.targets.counting import Counter, Left, Summed, zero_half_
 from torch_growl.networks.targets.figure import Figure, FileSize, without_rows
-from torch_growl.networks.targets.pressing import Press, Rows, RowsOf
+from torch_growl.networks.targets.pressing import Press, Rows, RowsOf, all_but_least
 from torch_growl.networks.targets.target import Target, as_text
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Stretch",
     "Summed",
     "Target",
+    "all_but_least",
     "as_text",
     "without_rows",
     "zero_half_",

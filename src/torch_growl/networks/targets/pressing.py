@@ -24,7 +24,7 @@ from torch_growl.networks.targets.counting import Left
 from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.wiring import Flags, Wiring
 
-__all__ = ["Press", "Rows", "RowsOf"]
+__all__ = ["Press", "Rows", "RowsOf", "all_but_least"]
 
 Floats = NDArray[np.float64]
 
@@ -148,7 +148,7 @@ class Press:
     def __init__(self, figure: Figure, layers: Sequence[Rows]) -> None:
         self.figure, self.counter, self.layers = figure, figure.counter, list(layers)
         every = {layer.name: layer.all_but_least for layer in self.layers}
-        self.least = figure.check(self.by_name(list(every.values())))
+        self.least = figure.check(self.by_name(all_but_least(self.layers, self.counter.wiring)))
         if self.least > figure.asked:
             target, whole = figure.target, figure.whole
             raise InvalidValueError(
@@ -200,7 +200,7 @@ class Press:
 
         if met(flags):
             return Pressure(by_layer(flags), True)
-        kept = self._kept(norms)
+        kept = _kept(self.layers, norms, self.counter.wiring)
         scores = np.concatenate([
             np.where(stays | (rows == 0) | layer.frozen, np.inf, _importance(rows) / balance)
             for layer, rows, stays, balance in zip(self.layers, norms, kept, self._balance, strict=True)
@@ -230,26 +230,6 @@ class Press:
             elif (half := len(block) // 2) > 0:
                 blocks += [block[half:], block[:half]]
         return Pressure(by_layer(found), False)
-
-    def _kept(self, norms: Sequence[Floats]) -> list[Flags]:
-        """For each layer its largest rows, of which the least number must stay; rows that read one channel, or the
-        same channels as another layer's, stay together, so that they hold as few channels as possible."""
-        wiring = self.counter.wiring
-        strength = np.zeros(wiring.count)
-        classes = [layer.classes(wiring) for layer in self.layers]
-        for own, rows in zip(classes, norms, strict=True):
-            if own is not None:
-                np.add.at(strength, own, np.square(rows) / max(np.square(rows).mean(), 1e-30))
-        found = []
-        for layer, own, rows in zip(self.layers, classes, norms, strict=True):
-            channel = rows if own is None else np.where(rows > 0, strength[own], 0)
-            order = np.lexsort((-rows, -channel)) if layer.groups == 1 else np.argsort(-rows, kind="stable")
-            rank = np.empty(len(rows), dtype=np.int64)
-            rank[order] = np.arange(len(rows))
-            of_group = rank.reshape(layer.groups, -1)
-            last = np.sort(of_group, axis=1)[:, layer.least_of_group - 1, None]
-            found.append((of_group <= last).reshape(-1))
-        return found
 
     def corrected(self, found: Pressure, norms: Sequence[Floats], *, final: bool) -> Pressure:
         """Make the network of a solution, correct the figure by it, and solve again until they agree.
@@ -324,6 +304,34 @@ class Press:
             for name, rows in layer.by_layer(own).items():
                 found[name] = found[name] | rows if name in found else rows
         return found
+
+
+def all_but_least(layers: Sequence[Rows], wiring: Wiring) -> list[Flags]:
+    """For each layer flags of all rows but the least number that stay; where some are zero now, the largest stay."""
+    norms = [layer.norms() for layer in layers]
+    if all(rows.all() for rows in norms):
+        return [layer.all_but_least for layer in layers]
+    return [~own for own in _kept(layers, norms, wiring)]
+
+
+def _kept(layers: Sequence[Rows], norms: Sequence[Floats], wiring: Wiring) -> list[Flags]:
+    """For each layer its largest rows, of which the least number must stay; rows that read one channel, or the
+    same channels as another layer's, stay together, so that they hold as few channels as possible."""
+    strength = np.zeros(wiring.count)
+    classes = [layer.classes(wiring) for layer in layers]
+    for own, rows in zip(classes, norms, strict=True):
+        if own is not None:
+            np.add.at(strength, own, np.square(rows) / max(np.square(rows).mean(), 1e-30))
+    found = []
+    for layer, own, rows in zip(layers, classes, norms, strict=True):
+        channel = rows if own is None else np.where(rows > 0, strength[own], 0)
+        order = np.lexsort((-rows, -channel)) if layer.groups == 1 else np.argsort(-rows, kind="stable")
+        rank = np.empty(len(rows), dtype=np.int64)
+        rank[order] = np.arange(len(rows))
+        of_group = rank.reshape(layer.groups, -1)
+        last = np.sort(of_group, axis=1)[:, layer.least_of_group - 1, None]
+        found.append((of_group <= last).reshape(-1))
+    return found
 
 
 def _importance(norms: Floats) -> Floats:

@@ -20,8 +20,13 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def as_text(of: str, amount: float) -> str:
-    """A figure of a measure as text, without its unit: milliseconds with four digits, others as whole numbers."""
-    return f"{amount:.4g}" if of == "latency_ms" else f"{amount:,.0f}"
+    """A figure of a measure as text, without its unit: milliseconds with four digits, others as whole numbers.
+
+    A share of a small network can be less than 1, and is shown with two digits.
+    """
+    if of == "latency_ms":
+        return f"{amount:.4g}"
+    return f"{amount:.2g}" if 0 < amount < 1 else f"{amount:,.0f}"
 
 
 @dataclass(frozen=True, kw_only=True)

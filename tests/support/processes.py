@@ -85,6 +85,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     jobs = json.loads(sys.stdin.read())
     modules = {path: _loaded(Path(path)) for path in dict.fromkeys(path for path, _, _ in jobs)}
+    for module in modules.values():
+        getattr(module, "before_forking", lambda: None)()
     for world in sorted({world for _, _, world in jobs}):
         cases = [getattr(modules[path], name).case for path, name, size in jobs if size == world]
         ranks = []

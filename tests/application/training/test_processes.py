@@ -5,9 +5,15 @@ from __future__ import annotations
 import warnings
 
 import pytest
+import torch
+from torch import nn
 
-from torch_growl.application.training.processes import accelerator_for
+import torch_growl as tg
+from tests.support.fake_processes import playing
+from torch_growl.application.training.processes import Sharding, accelerator_for, sharding_asked
 from torch_growl.errors import GrowlWarning, InvalidValueError
+from torch_growl.networks.compaction import FedLayer
+from torch_growl.networks.sharding import is_sharded, sharded_modules
 
 
 def test_a_launch_of_several_processes_that_started_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +30,85 @@ def test_a_device_that_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InvalidValueError, match="this machine has no CUDA device; use --device cpu"):
         accelerator_for("cuda", "no")
+
+
+def test_what_accelerate_launch_sets_for_fsdp2_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sharding_asked("no") is None
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setenv("FSDP_ACTIVATION_CHECKPOINTING", "false")
+    assert sharding_asked("bf16") == Sharding()
+    for name, value in {
+        "FSDP_AUTO_WRAP_POLICY": "size_based_wrap",
+        "FSDP_MIN_NUM_PARAMS": "50",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Block, Linear",
+        "FSDP_RESHARD_AFTER_FORWARD": "false",
+        "FSDP_OFFLOAD_PARAMS": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert sharding_asked("no") == Sharding("SIZE_BASED_WRAP", ("Block", "Linear"), 50, False, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "precision", "message"),
+    [
+        ({"FSDP_VERSION": "1"}, "no", "accelerate uses FSDP1.*--fsdp_version 2"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "no", "FSDP_ACTIVATION_CHECKPOINTING = 'true'.*leave it out"),
+        ({"FSDP_IGNORED_MODULES": "head"}, "no", "FSDP_IGNORED_MODULES = 'head'.*leave it out"),
+        ({"FSDP_AUTO_WRAP_POLICY": "MINE"}, "no", "'MINE' must be one of NO_WRAP, TRANSFORMER_BASED_WRAP"),
+        ({}, "fp16", "precision fp16 is not for weights that FSDP2 shards"),
+    ],
+)
+def test_what_a_run_does_not_have_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], precision: str, message: str
+) -> None:
+    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidValueError, match=message):
+        sharding_asked(precision)
+
+
+class Block(nn.Sequential):
+    """A module with a class of its own."""
+
+
+def blocks() -> nn.Module:
+    return nn.Sequential(Block(nn.Linear(4, 4), nn.ReLU()), nn.ModuleList([Block(nn.Linear(4, 20))]), nn.Linear(20, 2))
+
+
+@pytest.mark.parametrize(
+    ("sharding", "names"),
+    [
+        (Sharding(), []),
+        (Sharding("TRANSFORMER_BASED_WRAP", ("Block",)), ["0", "1.0"]),
+        (Sharding("SIZE_BASED_WRAP", least=50), ["1.0", "1.0.0"]),
+        (Sharding(offloads=True), []),
+    ],
+)
+def test_the_units_are_sharded_and_the_network_with_what_is_left(sharding: Sharding, names: list[str]) -> None:
+    model = blocks()
+    with playing(0, 1):
+        sharding.shard_(model, torch.device("cpu"))
+        units = [name for name, module in model.named_modules() if module in sharded_modules(model)]
+        assert units == ["", *names]
+        assert all(map(is_sharded, model.parameters()))
+        sharding.shard_(model, torch.device("cpu"))  # it is sharded already
+
+
+def test_a_compact_layer_is_one_unit_with_its_inputs() -> None:
+    model = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 2))
+    with torch.no_grad():
+        model[0].weight[:, 10:] = model[0].weight[:, :1]  # the sum of 30 inputs is one input
+    small = tg.compact(model, torch.randn(3, 40))
+    assert any(isinstance(module, FedLayer) for module in small.modules())
+    with playing(0, 1):
+        Sharding("TRANSFORMER_BASED_WRAP", ("Linear",)).shard_(small, torch.device("cpu"))
+        fed = [module for module in sharded_modules(small) if isinstance(module, FedLayer)]
+        assert fed
+        assert not any(module in sharded_modules(small) for each in fed for module in each.children())
+
+
+def test_a_class_that_the_network_lacks_is_named_before_any_training() -> None:
+    with pytest.raises(InvalidValueError, match=r"= 'Blok' must name classes.*there are Block, Linear"):
+        Sharding("TRANSFORMER_BASED_WRAP", ("Blok",)).check(blocks())
+    Sharding("TRANSFORMER_BASED_WRAP", ("Block",)).check(blocks())

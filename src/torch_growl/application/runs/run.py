@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.tasks import Batch, build_task
-from torch_growl.application.training import accelerator_for, evaluate, standard_error
+from torch_growl.application.training import accelerator_for, evaluate, sharding_asked, standard_error
 from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
 from torch_growl.networks.diagnosis import doctor
@@ -66,12 +65,18 @@ class Run:
             torch.set_num_threads(self.recipe.threads)
         self.accelerator = accelerator_for(self.recipe.device, self.recipe.precision)
         kind = self.accelerator.distributed_type.value
-        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
-            kind = "FSDP"  # which accelerate leaves out on CPUs
         if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
             raise InvalidValueError(
-                f"a recipe runs in one process, or in several with DistributedDataParallel; accelerate uses {kind}. "
-                "Shard with FSDP2 in your own training: docs/sharded.md shows how"
+                "a recipe runs in one process, or in several with DistributedDataParallel or FSDP2; "
+                f"accelerate uses {kind}"
+            )
+        asked = sharding_asked(self.recipe.precision)
+        self._sharding = asked if self.accelerator.num_processes > 1 else None
+        averaged = [name for name, phase in self.recipe.trainings.items() if phase.average]
+        if self._sharding is not None and averaged:
+            raise InvalidValueError(
+                f"{averaged[0]}.average is not for weights that FSDP2 shards; leave it out, or run with "
+                "DistributedDataParallel"
             )
         folder.writes = self.accelerator.is_main_process
         self.device = self.accelerator.device
@@ -81,12 +86,20 @@ class Run:
         self.reading = Reading(data.workers, self.splits.collate, data.steps_per_epoch)
         self.side = row_side(self.recipe)
         self.layers = recipe_layers(self.network(), self.recipe)
+        if self._sharding is not None:
+            self._sharding.check(self.network())
         self._task_checked = False
 
     def network(self) -> nn.Module:
         """Build the dense network with its initial weights, on CPU; the same for the same seed."""
         torch.manual_seed(self.recipe.seed)
         return build_network(self.recipe.model.name, **self.recipe.model.options)
+
+    def shard_(self, model: nn.Module) -> nn.Module:
+        """Shard a network for its training, where FSDP2 is asked for; it is the same on every process."""
+        if self._sharding is not None:
+            self._sharding.shard_(model, self.device)
+        return model
 
     def example(self) -> Any:
         """Eight inputs of the validation split, on CPU; fewer when it is smaller. A tensor, a tuple or a dict."""
@@ -142,10 +155,10 @@ class Run:
         return doctor(self.network(), self.example(), **how).feasibility.table()
 
     def penalty(self, model: nn.Module, dense: nn.Module | None = None) -> GrOWL | None:
-        """Build the recipe's penalty on a network on CPU; None if the recipe has none.
+        """Build the recipe's penalty on a network; None if the recipe has none.
 
         Args:
-            model: the network.
+            model: the network, on the CPU or sharded.
             dense: the trained dense network, for a target of an accuracy drop, which is measured against it.
         """
         judge: dict[str, Any] | None = None
@@ -158,7 +171,8 @@ class Run:
                 "reference": None if dense is None else self.validation_score(dense),
                 "standard_error": None if dense is None else self._standard_error(dense),
             }
-        return build_penalty(model, self.recipe, self.example(), judge)
+        example = self._example().to(next(model.parameters()).device).example_inputs
+        return build_penalty(model, self.recipe, example, judge)
 
     def _training_inputs(self, count: int) -> list[Any]:
         """Batches of inputs of the training split, on the run's device; the same for the same seed."""

@@ -29,6 +29,7 @@ from torch_growl.mathematics.compiled import compilations
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.sharding import whole_state
 from torch_growl.networks.storage import save
 from torch_growl.networks.tying import existing_tying
 
@@ -69,7 +70,7 @@ def _train(run: Run) -> None:
         model.load_state_dict(run.trained("dense").state_dict())
     elif run.recipe.train.start == "given":
         model.load_state_dict(run.folder.given_weights(run.recipe))
-    penalty = run.penalty(model, run.trained("dense"))
+    penalty = run.penalty(run.shard_(model), run.trained("dense"))
     _fit(run, "train", model, penalty=penalty)
     finished = run.folder.finished("train", run.recipe)
     if penalty is not None and run.recipe.accuracy_drop is not None:
@@ -90,7 +91,7 @@ def _tie(run: Run) -> None:
     for step, name in enumerate(run.merges):
         tying = find_step(model, run.layers, run.recipe, step)
         model = run.with_structure(model, tying)
-        _fit(run, name, model, counts=tying.counts())
+        _fit(run, name, copy.deepcopy(model), counts=tying.counts())
         model.load_state_dict(run.folder.finished(name, run.recipe)["model"])
         model = run.plain(model).eval()
         networks.append(copy.deepcopy(model.state_dict()))
@@ -214,8 +215,8 @@ def _fit(
         if settings is not None:
             often = {"every": settings.every, "warmup": settings.warmup_epochs}
         often["target"] = run.recipe.target is not None
-        trainer.fit(model, run.splits.train, run.splits.validation, growl=penalty, state=state, **often)
+        trainer.fit(run.shard_(model), run.splits.train, run.splits.validation, growl=penalty, state=state, **often)
     if not phase.epochs:  # nothing to train: the training ends where it starts
-        state = {"epoch": 0, "model": model.state_dict(), "seconds": 0.0, "norms": {}}
+        state = {"epoch": 0, "model": whole_state(model), "seconds": 0.0, "norms": {}}
         folder.save_checkpoint(name, run.recipe, state)
     run.wait()

@@ -31,7 +31,13 @@ from torch_growl.networks.layers import Side, inspect_layers, row_norms
 from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.recovery import FeatureDistance, WeightAverage, recalibrate_
-from torch_growl.networks.sharding import joint_batch_norms
+from torch_growl.networks.sharding import (
+    is_spread,
+    joint_batch_norms,
+    load_whole_,
+    load_whole_optimizer_,
+    whole_state,
+)
 from torch_growl.networks.targets import Progress
 from torch_growl.networks.tying import existing_tying
 
@@ -94,6 +100,8 @@ class Trainer:
     ) -> None:
         """Train ``model`` in place, from a checkpoint's state if one is given.
 
+        Weights that FSDP2 shards stay where they are; the states that are saved and loaded have whole tensors.
+
         The proximal step runs after every ``every`` optimizer steps, with a strength that rises over ``warmup`` epochs;
         or the penalty leads to its target within all steps of the training.
 
@@ -101,10 +109,15 @@ class Trainer:
             GrowlError: the loss became NaN or infinite.
         """
         device = self.accelerator.device
-        model.to(device)
+        sharded = is_spread(model)
+        if not sharded:
+            model.to(device)
         size, steps = steps_in(train, self.phase.batch_size, self.reading)
         optimizer = make_optimizer(model, self.phase)
-        prepared, wrapped = self.accelerator.prepare(model, optimizer)
+        if sharded:
+            prepared, wrapped = model, self.accelerator.prepare(optimizer)
+        else:
+            prepared, wrapped = self.accelerator.prepare(model, optimizer)
         if growl is not None and target:
             growl.attach(optimizer, steps=self.phase.epochs * steps)
         elif growl is not None:
@@ -112,12 +125,16 @@ class Trainer:
         self._average = WeightAverage(model, self.phase.average) if self.phase.average else None
         if self.phase.distill_features and self.teacher is not None:
             self._features = FeatureDistance(model, self.teacher)
-        first = 0
+        first, first_one = 0, bool(self.accelerator.is_main_process)
         if state is not None:
             if self._average is not None:
                 self._average.load_state_dict(state["average"])
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
+            if sharded:
+                load_whole_(model, state["model"])
+                load_whole_optimizer_(optimizer, state["optimizer"])
+            else:
+                model.load_state_dict(state["model"])
+                optimizer.load_state_dict(state["optimizer"])
             if growl is not None:
                 growl.load_state_dict(state["growl"])
             self.norms = {name: list(values) for name, values in state["norms"].items()}
@@ -155,8 +172,8 @@ class Trainer:
             self.save(
                 {
                     "epoch": epoch + 1,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
+                    "model": whole_state(model, kept=first_one),
+                    "optimizer": whole_state(optimizer.state_dict(), kept=first_one),
                     "growl": None if growl is None else growl.state_dict(),
                     **({} if self._average is None else {"average": self._average.state_dict()}),
                     "norms": self.norms,

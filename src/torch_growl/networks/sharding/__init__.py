@@ -21,6 +21,7 @@ from torch_growl.networks.sharding.shards import (
 )
 from torch_growl.networks.sharding.statistics import ShardedStatistic, part_of_whole, pending_length
 from torch_growl.networks.sharding.whole_copies import is_spread, whole_copy
+from torch_growl.networks.sharding.whole_states import load_whole_, load_whole_optimizer_, whole_state
 from torch_growl.networks.sharding.wrapped_types import is_flat, layer_type, reshard_, sharded_modules
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "is_spread",
     "joint_batch_norms",
     "layer_type",
+    "load_whole_",
+    "load_whole_optimizer_",
     "local_of",
     "on_several_processes",
     "part_of",
@@ -47,5 +50,6 @@ __all__ = [
     "unusable_placement",
     "whole_copy",
     "whole_shaped",
+    "whole_state",
     "write_part_",
 ]

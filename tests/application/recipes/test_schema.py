@@ -70,6 +70,12 @@ def test_a_wrong_field_is_one_line_with_field_found_and_allowed(case: str) -> No
     assert len(message) < 300
 
 
+def test_tied_outputs_cannot_be_fitted() -> None:
+    outputs = {"target": None, "growl.strength": 1.0, "growl.side": "output", "tying.compensate": True}
+    with pytest.raises(RecipeError, match=r"tying\.compensate fits rows that are inputs"):
+        load_recipe("digits", outputs)
+
+
 def test_several_wrong_fields_are_counted() -> None:
     with pytest.raises(RecipeError, match=r"^recipe 'digits': seed: must be .*, found 'x' \(and 2 more\)$"):
         load_recipe("digits", {"train.epochs": -1, "seed": "x", "nothing_at_all": 1})

@@ -17,7 +17,7 @@ from torch_growl.application.runs.run import Run
 from torch_growl.errors import GrowlError, GrowlWarning
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.measurement.counts import measure
-from torch_growl.networks.tying import existing_tying
+from torch_growl.networks.tying import existing_tying, tie_, untie_
 
 PHASE = {"epochs": 1, "lr": 0.05}
 STEPS: dict[str, Any] = {  # a strength, on the images as they are
@@ -96,6 +96,27 @@ def test_tying_again_drops_what_the_steps_made(tmp_path: Path) -> None:
     run = run_digits(tmp_path / "run", STEPS, until="retrain")
     run.folder.drop_from("tie")
     assert {path.name for path in run.folder.checkpoints.glob("*.pt")} == {"dense.pt", "train.pt"}
+
+
+@pytest.mark.slow
+def test_tied_rows_are_fitted_before_retraining_and_a_run_that_is_stopped_there_ends_the_same(tmp_path: Path) -> None:
+    short = {**QUICK, "dense.epochs": 2, "train.epochs": 4, "retrain.epochs": 0}
+    plain = run_digits(tmp_path / "plain", short, until="tie")
+    fitted = run_digits(tmp_path / "fitted", {**short, "tying.compensate": True}, until="retrain")
+    assert fitted.tying() == plain.tying()
+    x, _ = fitted.splits.test.batch(torch.arange(200))  # type: ignore[attr-defined]
+    with torch.no_grad():
+        wanted = plain.trained("train")(x)
+        averaged, ours = (untie_(tie_(run.grouped(), run.tying())).eval()(x) for run in (plain, fitted))
+    assert float((ours - wanted).square().mean()) < 0.8 * float((averaged - wanted).square().mean())
+    for layer in fitted.tying():
+        assert layer.partition.holds(fitted.grouped().get_submodule(layer.name).weight.detach().T)  # type: ignore
+    with torch.no_grad():  # without epochs retraining ends where it begins
+        torch.testing.assert_close(fitted.trained("retrain")(x), ours)
+    fitted.folder.tying_file.unlink()
+    again = run_digits(tmp_path / "fitted", {**short, "tying.compensate": True}, until="tie")
+    for name, value in fitted.grouped().state_dict().items():
+        assert torch.equal(again.grouped().state_dict()[name], value)
 
 
 def with_drop(drop: float, groups: list[float]) -> dict[str, Any]:

@@ -25,8 +25,6 @@ from torch_growl.version import __version__
 
 __all__ = ["app", "main"]
 
-STAGE_COMMANDS = ("train", "tie", "retrain", "compact", "eval")
-
 
 class _Command(TyperCommand):
     """A command whose help shows flags without a type."""
@@ -77,11 +75,8 @@ def _growl(
 
 app.command(cls=_Command)(run_commands.run)
 app.command(cls=_Command)(run_commands.sweep)
-app.command(cls=_Command)(run_commands.train)
-app.command(cls=_Command)(run_commands.tie)
-app.command(cls=_Command)(run_commands.retrain)
-app.command(cls=_Command)(run_commands.compact)
-app.command("eval", cls=_Command)(run_commands.evaluate)
+for _stage, _do in run_commands.STAGE_COMMANDS.items():
+    app.command(_stage, cls=_Command)(_do)
 app.command(cls=_Command)(result_commands.report)
 app.command(cls=_Command)(result_commands.bench)
 app.command(cls=_Command)(result_commands.export)
@@ -117,7 +112,7 @@ def _how_to_go_on() -> str:
     words = [word for word in (command, *rest) if word not in ("", "--again", "--resume")]
     if command in ("run", "sweep"):
         words.append("--resume")
-    elif command not in STAGE_COMMANDS:
+    elif command not in run_commands.STAGE_COMMANDS:
         return ""
     return f"; go on with: growl {shlex.join(words)}"
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch_growl.application.recipes import Recipe
     from torch_growl.application.runs import Run
 
-__all__ = ["compact", "evaluate", "retrain", "run", "sweep", "tie", "train"]
+__all__ = ["STAGE_COMMANDS", "run", "sweep"]
 
 _NEXT = """
 Next, for a network of your own: mypkg.net:build returns it, mypkg.data:load its data.
@@ -162,59 +162,30 @@ def sweep(
     show_json(parse_json(path.result_file.read_bytes(), str(path.result_file)))
 
 
-def train(
-    run: RunArgument,
-    data: DataOption = None,
-    again: AgainOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Stage 1: train the dense network, then train with the penalty."""
-    _stage(run, data, "train", again)
+def _stage_command(stage: str, text: str) -> Callable[..., None]:
+    """The command of a stage; its help is the text."""
+
+    def command(
+        run: RunArgument,
+        data: DataOption = None,
+        again: AgainOption = False,
+        quiet: QuietOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        _stage(run, data, stage, again)
+
+    command.__doc__ = text
+    return command
 
 
-def tie(
-    run: RunArgument,
-    data: DataOption = None,
-    again: AgainOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Stage 2: find pruned rows and groups of similar rows; writes tying.json."""
-    _stage(run, data, "tie", again)
-
-
-def retrain(
-    run: RunArgument,
-    data: DataOption = None,
-    again: AgainOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Stage 3: continue training with the tying enforced."""
-    _stage(run, data, "retrain", again)
-
-
-def compact(
-    run: RunArgument,
-    data: DataOption = None,
-    again: AgainOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Stage 4: make the smaller network with the same outputs; writes model.safetensors."""
-    _stage(run, data, "compact", again)
-
-
-def evaluate(
-    run: RunArgument,
-    data: DataOption = None,
-    again: AgainOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Stage 5: test every stage, measure and check; writes result.json and report.html."""
-    _stage(run, data, "eval", again)
+_STAGES = {
+    "train": "Stage 1: train the dense network, then train with the penalty.",
+    "tie": "Stage 2: find pruned rows and groups of similar rows; writes tying.json.",
+    "retrain": "Stage 3: continue training with the tying enforced.",
+    "compact": "Stage 4: make the smaller network with the same outputs; writes model.safetensors.",
+    "eval": "Stage 5: test every stage, measure and check; writes result.json and report.html.",
+}
+STAGE_COMMANDS = {stage: _stage_command(stage, text) for stage, text in _STAGES.items()}
 
 
 def _chosen(recipe: str, settings: list[str] | None, target: list[str] | None = None, **options: Any) -> Recipe:
@@ -267,9 +238,9 @@ def _stage(path: Path, data: Path | None, stage: str, again: bool) -> None:
 
 
 def _do(run: Run, watcher: TerminalWatcher, stages: Iterable[str]) -> None:
+    """Do stages of a run whose folder is locked."""
     from torch_growl.application.runs import do_stage
 
-    """Do stages of a run whose folder is locked."""
     stage = ""
     try:
         for stage in stages:

@@ -131,6 +131,9 @@ class Tying(Settings):
     max_ratio: float = Field(
         default=0.95, gt=0, le=1, description="Layers with groups / nonzero rows above this are left untied; 1: none."
     )
+    compensate: bool = Field(
+        default=False, description="Fit tied rows to the outputs before, on 8 training batches (tg.compensate_)."
+    )
     chain: bool = Field(
         default=False,
         description="Count compression.layers as the paper does for VGG: zero rows also remove filters before them.",
@@ -261,6 +264,8 @@ class Recipe(Settings):
                 "dense.distill and dense.distill_features must be 0: the dense network is the teacher; set them in a "
                 "later training"
             )
+        if self.tying.compensate and self.growl is not None and self.growl.side == "output":
+            raise ValueError("tying.compensate fits rows that are inputs: it cannot be combined with growl.side=output")
         merges = self.tying.steps > 1 or self.tying_drop is not None
         if self.merge is not None and not merges:
             raise ValueError("merge needs several steps of tying: give tying.groups several numbers for each layer")
@@ -310,8 +315,9 @@ class Recipe(Settings):
         if self.task == "classification":  # as in checkpoints of earlier versions, which have none of these fields
             del fields["task"]
         fields["compact"] = {"full": self.compact.full}
-        if self.tying.drop is None:  # as in checkpoints of earlier versions
-            del fields["tying"]["drop"]
+        for name in ("drop", "compensate"):
+            if not fields["tying"][name]:  # as in checkpoints of earlier versions
+                del fields["tying"][name]
         for phase in ("dense", "train", "merge", "retrain"):
             for name in ("distill_features", "average", "recalibrate"):  # checkpoints of earlier versions have none
                 if fields[phase] is not None and not fields[phase][name]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +22,13 @@ from torch_growl.errors import InvalidValueError, RunFolderError
 from torch_growl.networks.compaction import compact, expand_
 from torch_growl.networks.diagnosis import doctor
 from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.shrinking import compensate_
 from torch_growl.networks.storage import load
 from torch_growl.networks.tying import Tying, existing_tying, tie_, tied_layers, untie_
 
 __all__ = ["Run"]
 
-_FITTED = 8  # training batches on which the rows that stay take over, with target.compensate
+_FITTED = 8  # training batches on which the rows that stay take over, with compensate of target or tying
 
 
 class Run:
@@ -220,9 +222,9 @@ class Run:
         return model.eval().to(self.device)
 
     def grouped(self) -> nn.Module:
-        """The network that the run's tying was found on, in eval mode on the run's device."""
+        """The network that is tied before the last training, in eval mode on the run's device."""
         model = self.trained("train")
-        if self.merges:
+        if self.merges or self.recipe.tying.compensate:
             model.load_state_dict(self.folder.finished("grouped", self.recipe)["model"])
         return model
 
@@ -254,6 +256,14 @@ class Run:
                 f"{self.folder.path}: stage 'compact' is not done yet; continue with `growl run … --resume`"
             )
         return load(self.folder.model_file, self.network())
+
+    def compensated(self, model: nn.Module, tying: Tying) -> nn.Module:
+        """A network with its rows tied and fitted to the outputs that it had before; itself if no rows are tied."""
+        if not len(tying):
+            return model
+        tied = untie_(tie_(copy.deepcopy(model), tying))
+        compensate_(tied, model, self._training_inputs(_FITTED))
+        return tied
 
     # ── a tying enforced in training ────────────────────────────────────────────────────────────────────────────
 

@@ -90,6 +90,8 @@ def _tie(run: Run) -> None:
     networks = [copy.deepcopy(model.state_dict())]
     for step, name in enumerate(run.merges):
         tying = find_step(model, run.layers, run.recipe, step)
+        if run.recipe.tying.compensate:
+            model = run.compensated(model.to(run.device), tying)
         model = run.with_structure(model, tying)
         _fit(run, name, copy.deepcopy(model), counts=tying.counts())
         model.load_state_dict(run.folder.finished(name, run.recipe)["model"])
@@ -98,12 +100,14 @@ def _tie(run: Run) -> None:
     drop = run.recipe.tying_drop
     if drop is not None:
         model.cpu().load_state_dict(_last_good(run, drop, networks))
-    if run.merges:
-        run.folder.save_checkpoint("grouped", run.recipe, {"epoch": 0, "model": model.state_dict()})
     if drop is None:
         found = find_step(model, run.layers, run.recipe, -1)
+        if run.recipe.tying.compensate:
+            model = run.compensated(model.to(run.device), found).cpu()
     else:
         found = existing_tying(model, run.layers, run.side)
+    if run.merges or run.recipe.tying.compensate:
+        run.folder.save_checkpoint("grouped", run.recipe, {"epoch": 0, "model": model.state_dict()})
     if run.folder.writes:
         write_text(run.folder.tying_file, sealed_json(json.loads(found.to_json())))
 

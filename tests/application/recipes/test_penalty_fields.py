@@ -56,6 +56,14 @@ def test_what_does_not_fit_a_target_is_refused_by_its_field(case: str) -> None:
     ("changes", "words"),
     [
         ({"target": {"macs": 0.5}, "growl.strength": 2.0}, "growl.strength cannot be combined with target"),
+        (
+            {"target": {"accuracy_drop": 1}, "train.average": 0.9},
+            "train.average cannot be combined with an accuracy_drop",
+        ),
+        (
+            {"target": {"accuracy_drop": 1}, "train.recalibrate": True},
+            "train.recalibrate cannot be combined with an accuracy_drop",
+        ),
         ({"target": {"macs": 0.5}, "growl": None}, "target needs the penalty, but growl is null"),
         ({"growl.strength": None, "target": None}, "growl.strength must be a number where there is no target"),
     ],

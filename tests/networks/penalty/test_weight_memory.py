@@ -85,7 +85,7 @@ def test_no_weight_makes_a_step_touch_memory_around_it() -> None:
 @pytest.mark.slow
 def test_compiled_code_stays_within_its_arrays_on_thousands_of_weights(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "tests.support.weight_fuzz", "1000", "5000"]
+    command = [sys.executable, "-m", "tests.support.weight_fuzz", "1000", "3000"]
     ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(r"made: 1\d\d\d, refused in a step: 1\d\d\d, refused when built: 1\d\d\d\n", ended.stdout)
+    assert re.fullmatch(r"made: [5-8]\d\d, refused in a step: [5-8]\d\d, refused when built: [5-8]\d\d\n", ended.stdout)

@@ -119,8 +119,14 @@ class Growl(Settings):
             )
         return self
 
-    def check_with_target(self) -> None:
-        """Raise ValueError if a field cannot be combined with a target."""
+    def check_with_target(self, target: dict[str, Any], train: Any) -> None:
+        """Raise ValueError if a field of the penalty or of its training cannot be combined with a target."""
+        for name in ("average", "recalibrate"):
+            if "accuracy_drop" in target and getattr(train, name):
+                raise ValueError(
+                    f"train.{name} cannot be combined with an accuracy_drop, whose network is judged before it; set it "
+                    f"in retrain.{name}"
+                )
         neutral = {"strength": None, "form": "scale-free", "balance": None, "every": 1, "warmup_epochs": 0}
         wrong = [f"growl.{name}" for name, value in neutral.items() if getattr(self, name) != value]
         wrong += ["growl.side"] if self.side == "output" else []

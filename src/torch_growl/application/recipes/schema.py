@@ -252,7 +252,7 @@ class Recipe(Settings):
                 raise ValueError("target needs a training: train.epochs must be ≥ 1")
             if self.growl is None:
                 raise ValueError("target needs the penalty, but growl is null; leave growl out")
-            self.growl.check_with_target()
+            self.growl.check_with_target(self.target, self.train)
         elif self.growl is not None and self.growl.strength is None:
             raise ValueError("growl.strength must be a number where there is no target, found None")
         return self

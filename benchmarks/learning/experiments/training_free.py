@@ -83,17 +83,22 @@ def _network(name: str, given: Any) -> tuple[nn.Module, Splits]:
         splits = load_cifar10(given.data, normalize="channels", augment=False)
         return resnet_cifar(depth=int(name[6:]), weights=file).eval(), splits
     splits = load_mnist(given.data)
+    return trained_perceptron(splits, 1 if given.quick else 5), splits
+
+
+def trained_perceptron(splits: Splits, epochs: int) -> nn.Module:
+    """Train 784-300-100-10 for MNIST."""
     torch.manual_seed(0)
     model = mlp((784, 300, 100, 10))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     generator = seeded(2)
-    for _ in range(1 if given.quick else 5):
+    for _ in range(epochs):
         for index in torch.randperm(len(splits.train), generator=generator).split(BATCH):
             x, y = splits.train.batch(index)
             optimizer.zero_grad()
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
-    return model.eval(), splits
+    return model.eval()
 
 
 @torch.no_grad()

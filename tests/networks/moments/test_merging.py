@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.moments import Reader, merge_steps
-from torch_growl.networks.moments.merging import merged_rows
+from torch_growl.networks.moments import Reader, merge_steps, merged_rows
 from torch_growl.networks.moments.moments import Moments
 
 
@@ -67,17 +66,6 @@ def test_the_tie_or_removal_that_is_missed_least_is_next(taps: int, removal: boo
     for number in range(n - 1):
         wanted = best_choice(reader, z, after(n, steps[:number]), removal=removal)
         assert least_error(reader, z, after(n, steps[: number + 1])) == pytest.approx(wanted, rel=1e-3)
-
-
-def test_inputs_that_are_equal_are_tied_without_an_error_though_their_weights_differ() -> None:
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(200, 4, generator=generator, dtype=torch.float64)
-    z = torch.cat([z, z[:, 1:2]], 1)  # the last input is the second one again
-    W = torch.randn(5, 3, generator=generator, dtype=torch.float64)
-    moments = Moments()
-    moments.add(z, z @ W)
-    found = merged_rows(Reader(moments, W, 1), Partition((0, 1, 2, 3, 4)), 4)
-    assert found.labels == (0, 1, 2, 3, 1)
 
 
 def test_only_the_named_rows_change_and_at_least_some_stay() -> None:

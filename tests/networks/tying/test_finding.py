@@ -84,7 +84,9 @@ def test_bad_arguments_are_named() -> None:
         tg.find_tying(model, max_ratio=0)
     with pytest.raises(InvalidTypeError, match="preference must be a number, got str"):
         tg.find_tying(model, overrides={"a": "0.5"})  # type: ignore[dict-item]
-    with pytest.raises(InvalidValueError, match="method must be 'affinity', 'exact', 'ward' or 'none', got 'kmeans'"):
+    with pytest.raises(
+        InvalidValueError, match="method must be 'affinity', 'exact', 'ward', 'least-squares' or 'none'"
+    ):
         tg.find_tying(model, method="kmeans")  # type: ignore[arg-type]
     model.a.weight.data[0, 0] = float("nan")
     with pytest.raises(LayerError, match="layer 'a' has NaN or infinite weights"):
@@ -157,3 +159,73 @@ def test_ward_merges_down_to_numbers_and_shares() -> None:
 def test_bad_groups_are_refused(given: dict[str, object], words: str) -> None:
     with pytest.raises(tg.GrowlError, match=words):
         tg.find_tying(nn.Sequential(nn.Linear(4, 4)), ["0"], **given)  # type: ignore[arg-type]
+
+
+def seen_alike() -> tuple[nn.Module, list[torch.Tensor]]:
+    """A network whose second layer has rows that differ, and inputs of which 8 and 9 are those of 0 and 1 again."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 12), nn.ReLU(), nn.BatchNorm1d(12), nn.Linear(12, 3)).eval()
+    x = [torch.randn(60, 8) for _ in range(3)]
+    return model, [torch.cat([batch, batch[:, :2]], 1) for batch in x]
+
+
+def test_ties_by_least_squares_lose_nothing_where_inputs_are_equal_though_weights_differ() -> None:
+    model, inputs = seen_alike()
+    errors = {}
+    for method, given in {"least-squares": {"inputs": inputs}, "ward": {}}.items():
+        tying = tg.find_tying(model, ["0"], method=method, groups={"0": 8}, **given)  # type: ignore[arg-type]
+        assert tying["0"].partition.n_groups == 8
+        errors[method] = tg.compensate_(tg.tie_(copy.deepcopy(model), tying), model, inputs).after
+    assert errors["least-squares"] < 1e-9 < 1e-4 < errors["ward"]
+
+
+def test_rows_that_are_tied_already_stay_so_by_least_squares() -> None:
+    model, inputs = seen_alike()
+    first = tg.find_tying(model, ["0"], method="least-squares", groups=6, inputs=inputs)
+    more = tg.find_tying(tg.untie_(tg.tie_(model, first)), ["0"], method="least-squares", groups=0.4, inputs=inputs[0])
+    coarse = dict(zip(first["0"].partition.labels, more["0"].partition.labels, strict=True))
+    assert [coarse[label] for label in first["0"].partition.labels] == list(more["0"].partition.labels)
+    assert more["0"].partition.n_groups == 4
+
+
+def test_layers_without_groups_are_left_untied_by_least_squares() -> None:
+    model, inputs = seen_alike()
+    tying = tg.find_tying(model, ["0", "3"], method="least-squares", groups={"3": 6}, inputs=inputs)
+    assert (tying["0"].tied, tying["3"].tied) == (False, True)
+    assert (tying["0"].partition.n_groups, tying["3"].partition.n_groups) == (10, 6)
+
+
+def test_convolutions_are_tied_by_all_their_taps() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3)).eval()
+    inputs = [torch.randn(8, 3, 7, 7)[:, [0, 1, 2, 1]] for _ in range(2)]
+    found = tg.find_tying(model, ["0"], method="least-squares", groups=3, inputs=inputs)
+    assert found["0"].partition.labels == (0, 1, 2, 1)
+    torch.testing.assert_close(tg.tie_(copy.deepcopy(model), found)(inputs[0]), model(inputs[0]))
+
+
+@pytest.mark.parametrize(
+    ("layer", "given", "words"),
+    [
+        ("0", {"groups": 3}, "least-squares' and inputs= go together"),
+        ("0", {"inputs": torch.randn(4, 10)}, "and groups= go together"),
+        ("0", {"groups": 3, "inputs": torch.randn(4, 10), "side": "output"}, "side must be 'input'"),
+        ("0", {"groups": 3, "inputs": torch.full((4, 10), float("nan"))}, "layer '0' has NaN or infinite inputs"),
+        ("0", {"groups": 3, "inputs": []}, "at least one example"),
+    ],
+)
+def test_what_least_squares_cannot_use_is_refused(layer: str, given: dict[str, object], words: str) -> None:
+    with pytest.raises(tg.GrowlError, match=words):
+        tg.find_tying(seen_alike()[0], [layer], method="least-squares", **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (nn.Conv2d(4, 4, 3, groups=2), "layer '0' \\(Conv2d\\) cannot be tied by least squares: it has groups"),
+        (nn.ConvTranspose2d(4, 4, 3), "layer '0' \\(ConvTranspose2d\\) cannot be tied .* it is transposed"),
+    ],
+)
+def test_layers_that_least_squares_does_not_serve_are_named(layer: nn.Module, words: str) -> None:
+    with pytest.raises(LayerError, match=words):
+        tg.find_tying(nn.Sequential(layer), ["0"], method="least-squares", groups=2, inputs=torch.randn(2, 4, 8, 8))

@@ -1,7 +1,7 @@
 """Second moments of what layers read: least squares for their rows, and the rows that can be tied or removed."""
 
 from torch_growl.networks.moments.least_squares import LayerToFit
-from torch_growl.networks.moments.merging import Reader, merge_steps
+from torch_growl.networks.moments.merging import Reader, merge_steps, merged_rows
 from torch_growl.networks.moments.moments import error_of, has_moments, matrices_of
 from torch_growl.networks.moments.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 
@@ -14,6 +14,7 @@ __all__ = [
     "has_moments",
     "matrices_of",
     "merge_steps",
+    "merged_rows",
     "output_error",
     "split_batches",
 ]

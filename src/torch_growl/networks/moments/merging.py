@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.moments.moments import Moments
+from torch_growl.networks.layers import registered_kind
+from torch_growl.networks.moments.moments import Moments, matrices_of
 
 __all__ = ["Reader", "merge_steps", "merged_rows"]
 
@@ -41,6 +42,12 @@ class Reader:
     moments: Moments
     matrix: Tensor
     taps: int
+
+    @classmethod
+    def of(cls, module: nn.Module, moments: Moments) -> Reader:
+        """Return a layer without groups as a reader of its moments."""
+        matrix = matrices_of(module)[0]
+        return cls(moments, matrix, len(matrix) // registered_kind(module).n_rows(module, "input"))
 
     def covariance(self) -> Tensor:
         """The covariance of the values read, damped so that it has an inverse."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -102,14 +102,20 @@ class PairedRuns:
             given = [inputs_of(mine, x) for x, _ in self._until(model, name, batch)]
             for z, y in zip(given, wanted, strict=True):
                 _add(found, z, y, generator)
-        for own in found:
-            if not bool(torch.isfinite(own.zz).all() and torch.isfinite(own.zy).all()):
-                raise LayerError(f"layer {name!r} has NaN or infinite inputs or outputs; its rows cannot be fitted")
+        _check_finite(name, found)
         return found
 
-    def own_moments(self) -> dict[str, list[Moments]]:
-        """The moments of all layers of the dense network, their own outputs being the wanted ones, in one run each."""
-        found = {name: [Moments() for _ in range(self._groups[name])] for name in self.order}
+    def own_moments(self, names: Collection[str] | None = None) -> dict[str, list[Moments]]:
+        """The moments of layers of the dense network, their own outputs being the wanted ones; each batch is run once.
+
+        Args:
+            names: some of the layers; None: all.
+
+        Raises:
+            LayerError: a layer has NaN or infinite inputs or outputs.
+        """
+        order = [name for name in self.order if names is None or name in names]
+        found = {name: [Moments() for _ in range(self._groups[name])] for name in order}
         generator = torch.Generator().manual_seed(0)
 
         def hook(name: str, module: nn.Module, args: Any, kwargs: Any, y: Tensor) -> None:
@@ -117,7 +123,7 @@ class PairedRuns:
 
         hooks = [
             self.dense.get_submodule(name).register_forward_hook(partial(hook, name), with_kwargs=True)
-            for name in self.order
+            for name in order
         ]
         try:
             for batch in self.batches:
@@ -125,6 +131,8 @@ class PairedRuns:
         finally:
             for handle in hooks:
                 handle.remove()
+        for name, own in found.items():
+            _check_finite(name, own)
         return found
 
     def _until(self, network: nn.Module, name: str, batch: Inputs) -> list[tuple[Tensor, Tensor]]:
@@ -149,6 +157,12 @@ class PairedRuns:
 def _input(args: Any, kwargs: Any) -> Tensor:
     """The tensor that a layer is called with, by position or by name."""
     return next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+
+
+def _check_finite(name: str, found: Sequence[Moments]) -> None:
+    for own in found:
+        if not bool(torch.isfinite(own.zz).all() and torch.isfinite(own.zy).all()):
+            raise LayerError(f"layer {name!r} has NaN or infinite inputs or outputs; its rows cannot be fitted")
 
 
 def _add(found: Sequence[Moments], z: Tensor, y: Tensor, generator: torch.Generator) -> None:

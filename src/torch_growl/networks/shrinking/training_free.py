@@ -30,7 +30,6 @@ from torch_growl.networks.moments import (
     PairedRuns,
     Reader,
     float_outputs,
-    matrices_of,
     merge_steps,
     output_error,
     split_batches,
@@ -115,11 +114,7 @@ class _Choice:
         moments = self._runs.own_moments()
         layers = counter.cuttable
         self._sizes = {name: registered_kind(modules[name]).n_rows(modules[name], "input") for name in layers}
-        self._readers = {
-            name: Reader(moments[name][0], matrices_of(modules[name])[0], len(moments[name][0].z) // self._sizes[name])
-            for name in layers
-            if name in moments
-        }
+        self._readers = {name: Reader.of(modules[name], moments[name][0]) for name in layers if name in moments}
         kinds = alike_channels(counter.wiring, layers)
         self._kinds = [kind for kind in kinds if any(name in self._readers for name in kind.readers)]
         self._orders = [self._order(kind, ties) for kind in self._kinds]

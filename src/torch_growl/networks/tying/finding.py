@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,19 +11,29 @@ from torch import nn
 from torch_growl.arguments import check_choice, check_number
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.mathematics.clustering import PRUNED, Partition, cluster_rows, merge_rows
+from torch_growl.networks.execution import split_examples
 from torch_growl.networks.layers import (
+    LayerInfo,
     Side,
     check_network,
     choose_layers,
     inspect_layers,
     matching,
+    plain_copy,
+    registered_kind,
     rows_of,
     warn_of_adapters,
 )
+from torch_growl.networks.moments import PairedRuns, Reader, merged_rows
 from torch_growl.networks.tying.parametrization import tied_layers
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
 __all__ = ["existing_tying", "find_tying"]
+
+_NOT_FITTED = {
+    "grouped": "has groups",
+    "other": "is transposed, shares its weight, is not called, or reads more values than moments are kept of",
+}
 
 
 @torch.no_grad()
@@ -34,8 +44,9 @@ def find_tying(
     preference: float = 0.8,
     overrides: Mapping[str, float] | None = None,
     max_ratio: float = 0.95,
-    method: Literal["affinity", "exact", "ward", "none"] = "affinity",
+    method: Literal["affinity", "exact", "ward", "least-squares", "none"] = "affinity",
     groups: int | float | Mapping[str, int | float] | None = None,
+    inputs: Any = None,
     side: Side = "input",
 ) -> Tying:
     """Find the nonzero rows of every layer and the groups of similar ones among them (the paper's stage (i)).
@@ -53,16 +64,24 @@ def find_tying(
             components of some hundred rows (:func:`torch_growl.cluster_rows`); ``"ward"``: rows of the most similar
             direction are merged until ``groups`` are left, for tying in steps: merge some rows,
             :func:`torch_growl.tie_`, retrain, :func:`torch_growl.untie_`, merge more; rows that are equal already stay
-            equal. ``"none"``: no groups, pruned rows only.
-        groups: with ``"ward"``: the number of groups to leave in a layer, a whole number ≥ 1, or a share of its nonzero
-            rows, below 1; or one for each layer, by name or pattern, later ones take precedence. Layers without one
-            are not tied.
+            equal. ``"least-squares"``: the same, but those rows are merged whose tie changes the layer's outputs least
+            once all rows are fitted again, as :func:`torch_growl.compensate_` does: their weights are alike, or their
+            inputs are, or other rows make up for the difference. It needs ``inputs``. ``"none"``: no groups, pruned
+            rows only.
+        groups: with ``"ward"`` and ``"least-squares"``: the number of groups to leave in a layer, a whole number ≥ 1,
+            or a share of its nonzero rows, below 1; or one for each layer, by name or pattern, later ones take
+            precedence. Layers without one are not tied.
+        inputs: with ``"least-squares"``: batches of the network's inputs, one as for :func:`torch_growl.compact` or a
+            list, on its device; a few hundred examples, no labels.
         side: which side's rows are grouped.
 
     Raises:
-        LayerError: an unknown or ineligible layer is named, or a layer has NaN or infinite weights.
-        InvalidValueError, InvalidTypeError: ``preference``, ``max_ratio``, ``method`` or ``groups`` is outside its
-            range or of the wrong type, or one of ``"ward"`` and ``groups`` is given without the other.
+        LayerError: an unknown or ineligible layer is named, or a layer has NaN or infinite weights; with
+            ``"least-squares"`` a layer's outputs are not products of its inputs and rows alone (transposed and grouped
+            convolutions, a shared weight), or its inputs are NaN or infinite.
+        InvalidValueError, InvalidTypeError: ``preference``, ``max_ratio``, ``method``, ``groups`` or ``inputs`` is
+            outside its range or of the wrong type, or ``groups`` or ``inputs`` is given to a method that does not use
+            it, or not to one that does.
 
     Example:
         >>> import torch
@@ -77,9 +96,16 @@ def find_tying(
         2.5
     """
     check_network("model", model)
-    check_choice("method", method, ("affinity", "exact", "ward", "none"))
-    if (method == "ward") != (groups is not None):
-        raise InvalidValueError("method='ward' and groups= go together: rows are merged until so many groups are left")
+    check_choice("method", method, ("affinity", "exact", "ward", "least-squares", "none"))
+    merging = method in ("ward", "least-squares")
+    if merging != (groups is not None):
+        raise InvalidValueError(
+            "method='ward' or 'least-squares' and groups= go together: rows are merged until so many groups are left"
+        )
+    if (method == "least-squares") != (inputs is not None):
+        raise InvalidValueError("method='least-squares' and inputs= go together: rows are compared by what they read")
+    if inputs is not None and side != "input":
+        raise InvalidValueError("method='least-squares' compares rows that are inputs; side must be 'input'")
     check_number("max_ratio", max_ratio, above=0, most=1)
     for value in (preference, *(overrides or {}).values()):
         check_number("preference", value, above=0, most=1)
@@ -91,21 +117,41 @@ def find_tying(
     targets: dict[str, int | float] = {}
     for pattern, wanted in (groups if isinstance(groups, Mapping) else {} if groups is None else {"*": groups}).items():
         targets.update((info.name, _checked_groups(wanted)) for info in matching(pattern, chosen))
+    wanted_readers = [info for info in chosen if info.name in targets]
+    readers = {} if inputs is None else _readers(model, wanted_readers, inputs)
     found = []
     for info in chosen:
         W = rows_of(info.module, side)  # (n_rows, row_length)
         if not bool(torch.isfinite(W).all()):
             raise LayerError(f"layer {info.name!r} has NaN or infinite weights; it cannot be tied")
-        if method == "none" or (method == "ward" and info.name not in targets):
+        if method == "none" or (merging and info.name not in targets):
             partition, tied = _untied(W), False
         elif method == "ward":
             partition, tied = merge_rows(W, _number_of_groups(targets[info.name], W)), True
+        elif method == "least-squares":
+            number = _number_of_groups(targets[info.name], W)
+            partition, tied = merged_rows(readers[info.name], Partition.from_rows(W), number), True
         else:
             partition, tied = cluster_rows(W, preferences[info.name], method=method).partition, True
             if partition.n_groups > max_ratio * partition.nonzero:
                 partition, tied = _untied(W), False
         found.append(LayerTying(info.name, partition, info.row_length, side, tied))
     return Tying(tuple(found))
+
+
+def _readers(model: nn.Module, layers: Sequence[LayerInfo], inputs: Any) -> dict[str, Reader]:
+    """What some layers read from batches of inputs, by their names."""
+    network = plain_copy(model).eval()
+    runs = PairedRuns(network, split_examples(inputs))
+    for info in layers:
+        grouped = registered_kind(info.module).groups(info.module) > 1
+        if grouped or info.name not in runs.order:
+            raise LayerError(
+                f"layer {info.name!r} ({info.type_name}) cannot be tied by least squares: it "
+                f"{_NOT_FITTED['grouped' if grouped else 'other']}; use method='ward' for it"
+            )
+    moments = runs.own_moments([info.name for info in layers])
+    return {name: Reader.of(network.get_submodule(name), own[0]) for name, own in moments.items()}
 
 
 def _checked_groups(wanted: Any) -> int | float:

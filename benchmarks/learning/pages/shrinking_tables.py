@@ -5,6 +5,8 @@ Run it with ``python -m benchmarks.learning.pages.shrinking_tables``.
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, spread
 from benchmarks.harness.pages import DOCS, Page, where_measured
@@ -43,12 +45,45 @@ def trained() -> str:
     return markdown(["test %", "MACs", "before training", "learning rate", "epochs", "seeds", "after"], rows)
 
 
+def shrunk_with_ties() -> str:
+    """Return the test accuracy of the perceptron at shares of its weights, with ties and without."""
+    data = results.load("alike_rows")["shrunk"]
+    found = {(run["share"], run["ties"]): f"{100 * run['accuracy']:.2f}" for run in data["runs"]}
+    shares = sorted({share for share, _ in found}, reverse=True)
+    rows = [
+        [name, f"{100 * data['dense']:.2f}", *(found[share, ties] for share in shares)]
+        for name, ties in (("removals alone", False), ("removals and ties", True))
+    ]
+    return markdown(["test %, weights left", "dense", *(f"{share:g}" for share in shares)], rows)
+
+
+def ways_to_tie() -> str:
+    """Return the test accuracy after ties of the first layer, for every way to find them, before and after a fit."""
+    rows = []
+    for network, data in results.load("alike_rows")["tied"].items():
+        ways = dict.fromkeys(one["way"] for one in data["ties"])
+        for way in ways:
+            own = {one["groups"]: one for one in data["ties"] if one["way"] == way}
+            cells = [_before_and_after(own[groups]) for groups in sorted(own, reverse=True)]
+            rows.append([f"{network} ({data['nonzero']} nonzero rows, {100 * data['dense']:.2f})", way, *cells])
+        groups = sorted({one["groups"] for one in data["ties"]}, reverse=True)
+    return markdown(["network", "ties by", *(f"{number} groups" for number in groups)], rows)
+
+
+def _before_and_after(one: dict[str, Any]) -> str:
+    left = "" if one["left"] == one["groups"] else f" ({one['left']} groups)"
+    return f"{100 * one['tied']:.2f} → {100 * one['compensated']:.2f}{left}"
+
+
 PAGE = Page(
     DOCS / "shrinking.md",
     {
         "accuracies": accuracies,
         "where": lambda: where_measured(results.load("training_free")),
         "trained": trained,
+        "ties": shrunk_with_ties,
+        "ways": ways_to_tie,
+        "where-ties": lambda: where_measured(results.load("alike_rows")),
         "where-trained": lambda: where_measured(results.load("halves")),
     },
 )

@@ -2,7 +2,7 @@
 
 from torch_growl.networks.moments.least_squares import LayerToFit
 from torch_growl.networks.moments.merging import Reader, merge_steps, merged_rows
-from torch_growl.networks.moments.moments import error_of, has_moments, matrices_of
+from torch_growl.networks.moments.moments import error_of, has_moments
 from torch_growl.networks.moments.paired_runs import PairedRuns, float_outputs, output_error, split_batches
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "error_of",
     "float_outputs",
     "has_moments",
-    "matrices_of",
     "merge_steps",
     "merged_rows",
     "output_error",

@@ -140,7 +140,7 @@ def find_tying(
 
 
 def _readers(model: nn.Module, layers: Sequence[LayerInfo], inputs: Any) -> dict[str, Reader]:
-    """What some layers read from batches of inputs, by their names."""
+    """Return the moments of what some layers read from batches of inputs, by their names."""
     network = plain_copy(model).eval()
     runs = PairedRuns(network, split_examples(inputs))
     for info in layers:

@@ -5,6 +5,7 @@ The runs are in float64, where another order of sums does not bring a row to the
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -136,6 +137,7 @@ def launch(path: Path) -> str:
 
 def before_forking() -> None:
     """Do a run on one process, once for all tests; what it imports, no rank has to import."""
+    atexit.register(shutil.rmtree, ALONE, ignore_errors=True)
     done(ALONE, 0, 1)
 
 

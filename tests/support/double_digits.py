@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from torch_growl.application.data.digits import load_digits_splits
-from torch_growl.application.data.splits import Splits, TensorSplit
+from torch_growl.application.data.splits import Augmentation, Splits, TensorSplit
 from torch_growl.application.models.perceptrons import digits_mlp
 
 __all__ = ["data", "network"]
@@ -24,11 +24,9 @@ def data(**options: Any) -> Splits:
     found = load_digits_splits(**options)
 
     def double(split: Any) -> TensorSplit:
-        transform = split.transform
-        return TensorSplit(
-            split.x,
-            split.y,
-            (lambda x, generator: x.double()) if transform is None else lambda x, g: transform(x, g).double(),
-        )
+        moved = split.transform
+        if moved is None:
+            return TensorSplit(split.x, split.y, lambda x, generator: x.double())
+        return TensorSplit(split.x, split.y, Augmentation(moved.draw, lambda x, drawn: moved.apply(x, drawn).double()))
 
     return replace(found, **{part: double(getattr(found, part)) for part in ("train", "validation", "test")})

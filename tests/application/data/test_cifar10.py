@@ -113,7 +113,7 @@ def test_channels_are_normalised_as_torchvision_does() -> None:
 def test_an_augmented_image_is_one_of_the_crops_of_the_padded_image_or_its_mirror() -> None:
     x = images(300)
     found = set()
-    got = cifar10._augmented(x, 2, torch.Generator().manual_seed(0))
+    got = cifar10.cropped(x, 2, *cifar10._drawn(len(x), 2, torch.Generator().manual_seed(0)))
     assert got.dtype == torch.uint8
     padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
     for before, after in zip(padded, got, strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torch_growl.application.data.pickles import read_python_batch
-from torch_growl.application.data.splits import Splits, TensorSplit, Transform, limited, stratified
+from torch_growl.application.data.splits import Augmentation, Splits, TensorSplit, Transform, limited, stratified
 from torch_growl.arguments import check_choice, check_count
 from torch_growl.errors import DataError
 
@@ -127,9 +127,12 @@ def _transform(normalize: Normalize, padding: int | None) -> Transform:
     """Make a transform from uint8 images to inputs of a network; with a padding it augments them."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
 
-    def transform(x: Tensor, generator: torch.Generator | None) -> Tensor:
-        if padding is not None and generator is not None:
-            x = _augmented(x, padding, generator)
+    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return () if padding is None else _drawn(count, padding, generator)
+
+    def transform(x: Tensor, drawn: tuple[Tensor, ...] | None) -> Tensor:
+        if padding is not None and drawn is not None:
+            x = cropped(x, padding, *drawn)
         x = x.to(torch.float32).div_(255)
         if normalize == "channels":
             return x.sub_(mean).div_(std)
@@ -137,14 +140,13 @@ def _transform(normalize: Normalize, padding: int | None) -> Transform:
         least = 1 / (255 * _PIXELS**0.5)  # a uniform image stays 0; TensorFlow's bound, there for pixels from 0 to 255
         return x.sub_(centre).div_(spread.clamp_min(least))
 
-    return transform
+    return Augmentation(draw, transform)
 
 
-def _augmented(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad with black, crop at a random place, mirror half of the images; x: (b, 3, h, w)."""
-    top, left = torch.randint(0, 2 * padding + 1, (2, len(x)), generator=generator)
-    mirrored = torch.randint(0, 2, (len(x),), generator=generator, dtype=torch.bool)
-    return cropped(x, padding, top, left, mirrored)
+def _drawn(count: int, padding: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw where images that are padded with black are cropped, and which half of them is mirrored."""
+    top, left = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
+    return top, left, torch.randint(0, 2, (count,), generator=generator, dtype=torch.bool)
 
 
 def cropped(x: Tensor, padding: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_growl.application.data.splits import Splits, TensorSplit, Transform, limited, stratified
+from torch_growl.application.data.splits import Augmentation, Splits, TensorSplit, Transform, limited, stratified
 from torch_growl.arguments import check_count, check_number
 
 __all__ = ["load_digits_splits"]
@@ -62,15 +62,18 @@ def _shifted(by: float, size: int) -> Transform:
     """Make a transform that shifts images by up to ``by`` pixels, with linear interpolation, and fills with black."""
     places = torch.arange(size, dtype=torch.float32)
 
-    def along_one_axis(count: int, generator: torch.Generator) -> Tensor:
+    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return torch.rand(count, 1, 1, generator=generator), torch.rand(count, 1, 1, generator=generator)
+
+    def along_one_axis(drawn: Tensor) -> Tensor:
         """For each image the matrix, ``(count, size, size)``, that shifts the pixels of a column."""
-        moved = places[:, None] + by * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
+        moved = places[:, None] + by * (2 * drawn - 1)
         return (1 - (moved - places).abs()).clamp(min=0)
 
-    def move(x: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None:
+    def move(x: Tensor, drawn: tuple[Tensor, ...] | None) -> Tensor:
+        if drawn is None:
             return x
-        down, across = along_one_axis(len(x), generator), along_one_axis(len(x), generator)
+        down, across = map(along_one_axis, drawn)
         return (down @ x.view(-1, size, size) @ across.mT).view(x.shape)
 
-    return move
+    return Augmentation(draw, move)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_growl.application.data.splits import Splits, TensorSplit, Transform, limited
+from torch_growl.application.data.splits import Augmentation, Splits, TensorSplit, Transform, limited
 from torch_growl.arguments import check_count
 from torch_growl.errors import DataError
 
@@ -65,14 +65,17 @@ def _shifted(by: int) -> Transform:
     starts = range(2 * by + 1)
     places = torch.stack([corner[i : i + _SIDE, j : j + _SIDE].flatten() for i in starts for j in starts])
 
-    def move(x: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None:
+    def draw(count: int, generator: torch.Generator) -> tuple[Tensor]:
+        return (torch.randint(len(places), (count,), generator=generator),)
+
+    def move(x: Tensor, drawn: tuple[Tensor, ...] | None) -> Tensor:
+        if drawn is None:
             return x
-        chosen = places[torch.randint(len(places), (len(x),), generator=generator)]  # (b, 784)
+        chosen = places[drawn[0]]  # (b, 784)
         padded = functional.pad(x.view(-1, _SIDE, _SIDE), (by, by, by, by)).flatten(1)
         return padded.gather(1, chosen).view(x.shape)
 
-    return move
+    return Augmentation(draw, move)
 
 
 def _scaled(x: Tensor) -> Tensor:

@@ -13,9 +13,26 @@ from torch.utils.data import Dataset
 from torch_growl.arguments import check_count
 from torch_growl.errors import DataError
 
-__all__ = ["Splits", "TensorSplit", "limited", "stratified"]
+__all__ = ["Augmentation", "Splits", "TensorSplit", "limited", "stratified"]
 
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random transform that can be divided: what is drawn for a batch, and what becomes of each example by it.
+
+    Attributes:
+        draw: draws with a CPU generator for a number of examples; gives tensors with one entry for each example.
+        apply: makes the inputs of the network of a batch of ``x`` and its drawn tensors; None: without augmentation.
+    """
+
+    draw: Callable[[int, torch.Generator], tuple[Tensor, ...]]
+    apply: Callable[[Tensor, tuple[Tensor, ...] | None], Tensor]
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Transform a batch; without a generator it is not augmented."""
+        return self.apply(x, None if generator is None else self.draw(len(x), generator))
 
 
 class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
@@ -24,8 +41,8 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
     Args:
         x: inputs, ``(n, *shape)``, any type; not copied.
         y: labels, ``(n, …)``, such as classes ``(n,)``, int64.
-        transform: a function of a batch of ``x`` and a CPU generator that returns inputs of the network; without a
-            generator (None) it must not be random.
+        transform: an :class:`Augmentation`, or a function of a batch of ``x`` and a CPU generator that returns inputs
+            of the network; without a generator (None) it must not be random.
 
     Raises:
         DataError: the lengths differ, or there are no examples.
@@ -60,6 +77,22 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
         """
         x, y = self.x[indices], self.y[indices]
         return (x if self.transform is None else self.transform(x, generator)), y
+
+    def part(self, indices: Tensor, generator: torch.Generator, own: slice) -> tuple[Tensor, Tensor]:
+        """Read a part of an augmented batch, as it is in the whole one.
+
+        Args:
+            indices: of the whole batch.
+            generator: as for :meth:`batch`.
+            own: the part.
+        """
+        if type(self).batch is TensorSplit.batch and isinstance(self.transform, Augmentation):
+            drawn = tuple(each[own] for each in self.transform.draw(len(indices), generator))
+            return self.transform.apply(self.x[indices[own]], drawn), self.y[indices[own]]
+        if type(self).batch is TensorSplit.batch and self.transform is None:
+            return self.batch(indices[own])
+        x, y = self.batch(indices, generator)
+        return x[own], y[own]
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
-from torch_growl.application.data import Reading, batches, check_labels, first_examples, load_data, steps_in
+from torch_growl.application.data import (
+    ALONE,
+    Place,
+    Reading,
+    batches,
+    check_labels,
+    first_examples,
+    load_data,
+    steps_in,
+)
 from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
 from torch_growl.application.runs.listeners import Silent, Watcher
@@ -27,6 +38,8 @@ from torch_growl.networks.storage import load
 from torch_growl.networks.tying import Tying, existing_tying, tie_, tied_layers, untie_
 
 __all__ = ["Run"]
+
+T = TypeVar("T")
 
 _FITTED = 8  # training batches on which the rows that stay take over, with compensate of target or tying
 
@@ -90,7 +103,7 @@ class Run:
         self.layers = recipe_layers(self.network(), self.recipe)
         if self._sharding is not None:
             self._sharding.check(self.network())
-        self._task_checked = False
+        self._task_checked = self._is_alone = False
 
     def network(self) -> nn.Module:
         """Build the dense network with its initial weights, on CPU; the same for the same seed."""
@@ -115,7 +128,30 @@ class Run:
         """The arguments of :func:`evaluate` beside network, split and device."""
         classification = self.recipe.task == "classification"  # of another task a single example may be large
         size = 500 if classification else self.recipe.dense.batch_size
-        return {"task": self.task, "size": size, "reading": self.reading}
+        return {"task": self.task, "size": size, "reading": self.reading, "place": self._place}
+
+    @property
+    def _place(self) -> Place:
+        """The place of this process among those that do the stage: the first one does the last stages alone."""
+        together = not self._is_alone
+        return Place(self.accelerator.process_index, self.accelerator.num_processes) if together else ALONE
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """In the block this process waits for no other one."""
+        self._is_alone = True
+        try:
+            yield
+        finally:
+            self._is_alone = False
+
+    def decided(self, decide: Callable[[], T]) -> T:
+        """Let the first process decide for all of them."""
+        if self._place.processes == 1:
+            return decide()
+        found = [decide() if self._place.rank == 0 else None]
+        broadcast_object_list(found)
+        return cast(T, found[0])
 
     def check_task(self) -> None:
         """Check, before any training, that labels and outputs fit the task, and that the target can be met.
@@ -184,15 +220,10 @@ class Run:
     def validation_score(self, model: nn.Module) -> float:
         """Compute the metric on the validation split as it is shown: in per cent where it is a share.
 
-        Of several processes, all get the first one's.
+        Of several processes, all get the same number.
         """
-        score = [
-            self.task.metric.factor
-            * evaluate(model.to(self.device), self.splits.validation, self.device, **self.testing)
-        ]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(score)
-        return score[0]
+        score = evaluate(model.to(self.device), self.splits.validation, self.device, **self.testing)
+        return self.task.metric.factor * score
 
     def wait(self) -> None:
         """Wait until all processes have come here, so that what the first one wrote can be read."""

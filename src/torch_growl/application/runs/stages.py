@@ -10,6 +10,7 @@ import copy
 import json
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,8 +58,11 @@ def do_stage(run: Run, stage: str) -> None:
     """
     do = _DO[check_choice("stage", stage, STAGE_NAMES)]
     with compilations(run.watcher.compiling):
-        if run.folder.writes or do not in (_compact, _evaluate):  # of several processes, the first one does these
+        if do not in (_compact, _evaluate):
             do(run)
+        elif run.folder.writes:  # of several processes, the first one does these
+            with run.alone():
+                do(run)
     run.wait()
 
 
@@ -89,7 +93,7 @@ def _tie(run: Run) -> None:
     model = run.trained("train").cpu()
     networks = [copy.deepcopy(model.state_dict())]
     for step, name in enumerate(run.merges):
-        tying = find_step(model, run.layers, run.recipe, step)
+        tying = run.decided(partial(find_step, model, run.layers, run.recipe, step))
         if run.recipe.tying.compensate:
             model = run.compensated(model.to(run.device), tying)
         model = run.with_structure(model, tying)
@@ -101,7 +105,7 @@ def _tie(run: Run) -> None:
     if drop is not None:
         model.cpu().load_state_dict(_last_good(run, drop, networks))
     if drop is None:
-        found = find_step(model, run.layers, run.recipe, -1)
+        found = run.decided(partial(find_step, model, run.layers, run.recipe, -1))
         if run.recipe.tying.compensate:
             model = run.compensated(model.to(run.device), found).cpu()
     else:

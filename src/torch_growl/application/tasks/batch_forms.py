@@ -13,9 +13,14 @@ from torch.utils import _pytree as pytree
 from torch_growl.errors import DataError
 from torch_growl.networks.execution import Inputs
 
-__all__ = ["LABELS", "Batch", "read_batch"]
+__all__ = ["LABELS", "Batch", "read_batch", "share_of"]
 
 LABELS = ("labels", "label", "targets", "target")  # the entry of a dict that is not passed to the network
+
+
+def share_of(count: int, rank: int, processes: int) -> slice:
+    """The examples of a batch that are one process's; shares differ by one example at most."""
+    return slice(rank * count // processes, (rank + 1) * count // processes)
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Batch:
                 f"a batch of {len(self)} examples cannot be divided among {processes} processes: every tensor must "
                 "have one entry for each example, and each process needs one; change batch_size, or use fewer processes"
             )
-        own = slice(rank * len(self) // processes, (rank + 1) * len(self) // processes)
+        own = share_of(len(self), rank, processes)
         return Batch(*pytree.tree_map_only(Tensor, lambda value: value[own], (self.inputs, self.labels)))
 
     def __len__(self) -> int:

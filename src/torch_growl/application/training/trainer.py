@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from torch_growl.application.data import IN_PROCESS, Reading, epoch_batches, steps_in
+from torch_growl.application.data import (
+    ALONE,
+    IN_PROCESS,
+    Place,
+    Reading,
+    epoch_batches,
+    is_divided,
+    steps_in,
+)
 from torch_growl.application.recipes import Phase, training_seed
 from torch_growl.application.tasks import ACCURACY, Batch, Task, build_task, widest
 from torch_growl.application.training.schedules import learning_rate, make_optimizer
@@ -202,14 +210,16 @@ class Trainer:
         wide = widest(self.accelerator.device)
         total = torch.zeros((), dtype=wide, device=self.accelerator.device)
         sums = torch.zeros((), dtype=wide, device=self.accelerator.device)
-        for step, found in enumerate(epoch_batches(train, size, seed, steps, self.reading, self.stage)):
+        divided = is_divided(train, size, self.reading, self._place)
+        own = self._place if divided else ALONE
+        for step, found in enumerate(epoch_batches(train, size, seed, steps, self.reading, self.stage, own)):
             rate = learning_rate(self.phase, epoch + step / steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = self.task.read(found)
-            if self._processes > 1:  # all read the same batch, augmented in the same way
-                whole = len(batch)
-                batch = batch.share(self.accelerator.process_index, self._processes)
+            whole = size if divided else len(batch)
+            if self._processes > 1 and not divided:  # all read the same batch, augmented in the same way
+                batch = batch.share(self._place.rank, self._processes)
             batch = batch.to(self.accelerator.device)
             with self.accelerator.autocast():
                 output = self.task.output(call(model, batch.inputs))
@@ -246,11 +256,14 @@ class Trainer:
     def _processes(self) -> int:
         return int(self.accelerator.num_processes)
 
+    @property
+    def _place(self) -> Place:
+        return Place(int(self.accelerator.process_index), self._processes)
+
     def _scores(self, train: float, model: nn.Module, validation: Dataset[Any]) -> dict[str, float]:
         """The metric's fields of an epoch's record; those of a classification have the accuracy's name too."""
-        found = evaluate(
-            model, validation, self.accelerator.device, self.task, size=self.test_size, reading=self.reading
-        )
+        how: dict[str, Any] = {"size": self.test_size, "reading": self.reading, "place": self._place}
+        found = evaluate(model, validation, self.accelerator.device, self.task, **how)
         scores = {"train_score": train, "validation_score": found}
         return scores | (
             {"train_accuracy": train, "validation_accuracy": found} if self.task.metric == ACCURACY else {}

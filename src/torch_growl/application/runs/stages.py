@@ -87,7 +87,7 @@ def _train(run: Run) -> None:
 
 
 def _tie(run: Run) -> None:
-    if run.folder.tying_file.is_file():
+    if run.decided(run.folder.tying_file.is_file):  # a slower process might see the file of this very stage
         return
     run.watcher.stage("tie", 0, 0)
     model = run.trained("train").cpu()

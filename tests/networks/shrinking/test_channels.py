@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import torch_growl as tg
 from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.networks.layers import zero_rows_
 from torch_growl.networks.shrinking.channels import alike_channels, flagged_rows
-from torch_growl.networks.targets import Counter
+from torch_growl.networks.targets import Counter, without_rows
 
 
 class Residual(nn.Module):
@@ -44,6 +45,34 @@ def test_a_channel_goes_with_those_that_padded_shortcuts_make_of_it() -> None:
     first = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1", "linear")
     assert {readers: len(kind) for readers, kind in streams.items()} == {first: 4, first[2:]: 8, first[3:]: 16}
     assert [rows["linear"].tolist() for rows in streams[first].rows] == [[6], [7], [8], [9]]
+
+
+class Attention(nn.Module):
+    """Four heads of three, queries, keys and values of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = 4, 3
+        self.first, self.qkv, self.proj = nn.Linear(5, 12), nn.Linear(12, 36), nn.Linear(12, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (*x.shape[:2], 3, self.num_heads, self.head_dim)
+        q, k, v = self.qkv(self.first(x)).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        y = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return self.proj(y.reshape(*x.shape[:2], self.num_heads * self.head_dim))
+
+
+def test_a_head_is_one_channel_and_goes_with_its_queries_keys_and_values() -> None:
+    torch.manual_seed(0)
+    model, x = Attention().eval(), torch.randn(4, 7, 5)
+    counter = Counter(model, x)
+    kinds = {kind.readers: kind for kind in alike_channels(counter.wiring, counter.cuttable)}
+    heads = kinds["proj",]
+    assert [rows["proj"].tolist() for rows in heads.rows] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    gone = flagged_rows({"proj": 12}, heads.rows[1:3])
+    small = tg.compact(without_rows(model, gone), x)
+    assert (small.qkv.out_features, small.proj.in_features) == (18, 6)
+    assert sum(p.numel() for p in small.parameters()) == counter.left(gone).weights
 
 
 def test_flagged_rows_are_set_to_zero() -> None:

@@ -36,7 +36,8 @@ class Alike:
 def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
     """Sort a network's channels by the layers that read and make them.
 
-    A channel goes with all others that need it: those of a padded shortcut's output with its input's. Channels that
+    A channel goes with all others that need it: those of a padded shortcut's output with its input's, the values of an
+    attention's head with one another. Channels that
     must stay (the network's own inputs, what other code reads) can still lose their rows: each row of a layer that
     reads them is one of its own.
 
@@ -44,6 +45,7 @@ def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
         wiring: of the network.
         layers: those whose rows may be removed.
     """
+    wiring = wiring.with_whole_heads()
     places: dict[int, dict[str, list[int]]] = {}
     singles: dict[str, list[int]] = {}
     for name in layers:
@@ -57,9 +59,14 @@ def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
         for channel in np.unique(outputs).tolist():
             makers.setdefault(channel, []).append(name)
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Mapping[str, Numbers]]] = {}
+    seen: set[frozenset[int]] = set()
     for channel in places:
+        members = _with_dependents(wiring, channel)
+        if frozenset(members) in seen:  # another value of the same head
+            continue
+        seen.add(frozenset(members))
         readers: dict[str, list[int]] = {}
-        for own in _with_dependents(wiring, channel):
+        for own in members:
             for name, numbers in places.get(own, {}).items():
                 readers.setdefault(name, []).extend(numbers)
         rows = {name: np.array(readers[name]) for name in layers if name in readers}

@@ -7,7 +7,7 @@ of a convolution …) are one *class*. The channels of class 0 must stay.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,23 @@ class Wiring:
                 found[name] = tuple(readers)
         return found
 
+    @property
+    def heads(self) -> list[tuple[int, Classes]]:
+        """For every class of an attention's scores, a head, the classes of its values; queries and keys are read by
+        it."""
+        held = {*(c for own in (*self.inputs.values(), *self.outputs.values()) for c in own.tolist()), FIXED}
+        found = []
+        for scores in np.unique(self.reads[:, 0]).tolist():
+            values = self.reads[self.reads[:, 0] == scores, 1]
+            if scores not in held and len(values) > 1 and (self.reads[:, 1] == scores).any():
+                found.append((scores, values))
+        return found
+
+    def with_whole_heads(self) -> Wiring:
+        """The same wiring in which a head's values can only be removed together, with its queries and keys."""
+        pairs = [np.stack([values, np.full_like(values, scores)], axis=1) for scores, values in self.heads]
+        return replace(self, reads=np.unique(np.concatenate([self.reads, *pairs]), axis=0)) if pairs else self
+
     def without(self, classes: Collection[int], reason: str) -> Wiring:
         """The same wiring with more classes that must stay, for a reason."""
         pinned = self.pinned.copy()
@@ -124,8 +141,7 @@ class Wiring:
         for name, outputs in self.outputs.items():
             if name not in reasons and np.isin(outputs, list(classes)).any():
                 reasons[name] = reason
-        values = {**self.__dict__, "pinned": pinned, "why": why, "reasons": reasons}
-        return Wiring(**values)
+        return replace(self, pinned=pinned, why=why, reasons=reasons)
 
 
 def no_wiring(names: Collection[str], reason: str) -> Wiring:

@@ -161,6 +161,21 @@ APPLICATION = [
         "integrations/test_phases.py::test_random_states_are_kept",
     ),
     Mutation(
+        "an average that replaces the weights has rows that are neither zero nor equal",
+        "integrations/recovery.py",
+        "        hold_(model)\n",
+        "        del hold_\n",
+        "integrations/test_recovery.py::test_the_average_replaces_the_weights_has_zero_and_equal_rows_and_begins_anew_when_"
+        "rows_are_tied",
+    ),
+    Mutation(
+        "the teacher's part is divided among the batches of a step twice",
+        "integrations/distilled_outputs.py",
+        "added * _share_of_step(model, kwargs)",
+        "added * _share_of_step(model, kwargs) ** 2",
+        "integrations/test_distilled_outputs.py::test_the_teachers_part_counts_by_the_labels_of_a_step",
+    ),
+    Mutation(
         "tied rows are not held after a step",
         "networks/tying/projection.py",
         "self._after) for each in optimizers",

@@ -133,6 +133,21 @@ def test_the_average_replaces_the_weights_has_zero_and_equal_rows_and_begins_ane
         assert layer.partition.holds(model.get_submodule(layer.name).weight.T)
 
 
+def test_rows_that_were_pruned_on_the_way_are_zero_in_the_average() -> None:
+    used, model = phases(Recovery(average=0.9), strength=30.0), mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    used.begin(model, [optimizer], 20, 0, lambda: X)
+    assert used.growl is not None
+    for i in range(20):
+        step(model, optimizer, i)
+        used.after_step(i + 1, model)
+    rows, before = used.growl.nonzero(), copy.deepcopy(model)
+    assert sum(rows.values()) < 10 + 16 + 12
+    used.finish(model)
+    assert not torch.equal(model.fc3.weight, before.fc3.weight)
+    assert {name: int((model.get_submodule(name).weight != 0).any(0).sum()) for name in rows} == rows
+
+
 def test_batch_norms_are_estimated_anew_on_the_last_weights() -> None:
     loader = DataLoader(TensorDataset(*two_of(10, 100, seed=3)), batch_size=16)
     used = phases(Recovery(recalibrate=True))

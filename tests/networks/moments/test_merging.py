@@ -14,14 +14,15 @@ from torch_growl.networks.moments import Reader, merge_steps, merged_rows
 from torch_growl.networks.moments.moments import Moments
 
 
-def reader_of(n: int, taps: int, outputs: int, seed: int = 0) -> tuple[Reader, NDArray[np.float64]]:
-    """A layer that reads correlated values, and the values of 400 positions."""
-    generator = np.random.default_rng(seed)
+def reader_of(n: int, taps: int, outputs: int, *, offset: bool = True) -> tuple[Reader, NDArray[np.float64]]:
+    """A layer that reads correlated values whose means are not 0, and the values of 400 positions."""
+    generator = np.random.default_rng(0)
     z = generator.normal(size=(400, n * taps)) @ (generator.normal(size=(n * taps, n * taps)) + 2 * np.eye(n * taps))
+    z += 5 * generator.normal(size=n * taps)
     W = torch.from_numpy(generator.normal(size=(n * taps, outputs)))
     moments = Moments()
     moments.add(torch.from_numpy(z), torch.from_numpy(z) @ W)
-    return Reader(moments, W, taps), z
+    return Reader(moments, W, taps, offset), z
 
 
 def least_error(reader: Reader, z: NDArray[np.float64], groups: list[list[int]]) -> float:
@@ -30,7 +31,9 @@ def least_error(reader: Reader, z: NDArray[np.float64], groups: list[list[int]])
     inputs = np.concatenate([
         sum(z[:, row * taps : (row + 1) * taps] for row in members) for members in groups
     ], axis=1)  # fmt: skip
-    inputs, y = inputs - inputs.mean(0), (z - z.mean(0)) @ reader.matrix.numpy()
+    if reader.offset:
+        inputs, z = inputs - inputs.mean(0), z - z.mean(0)
+    y = z @ reader.matrix.numpy()
     return float(np.square(y - inputs @ np.linalg.lstsq(inputs, y, rcond=None)[0]).sum())
 
 
@@ -55,10 +58,11 @@ def best_choice(reader: Reader, z: NDArray[np.float64], groups: list[list[int]],
 
 
 @pytest.mark.parametrize("removal", [True, False])
+@pytest.mark.parametrize("offset", [True, False], ids=["a bias takes the means", "no bias"])
 @pytest.mark.parametrize("taps", [1, 3])
-def test_the_tie_or_removal_that_is_missed_least_is_next(taps: int, removal: bool) -> None:
+def test_the_tie_or_removal_that_is_missed_least_is_next(taps: int, offset: bool, removal: bool) -> None:
     n = 7
-    reader, z = reader_of(n, taps, 4)
+    reader, z = reader_of(n, taps, 4, offset=offset)
     steps = merge_steps(reader, range(n), 1, removal=removal)
     assert len(steps) == n - 1
     assert any(into != PRUNED for _, into in steps)

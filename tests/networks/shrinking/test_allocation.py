@@ -75,5 +75,11 @@ def test_larger_steps_are_taken_where_small_ones_save_nothing() -> None:
     assert allocated(curves, left, 92.0) == [13, 0]
 
 
+def test_nothing_goes_beyond_what_is_removed_already_where_that_is_enough() -> None:
+    curves = [Curve([3, 8], [0.0, 0.5]), Curve([0, 4], [0.0, 0.1])]
+    assert allocated(curves, lambda numbers: 20.0 - sum(numbers), 18.0) == [3, 0]
+    assert allocated(curves, lambda numbers: 20.0 - sum(numbers), 16.0) == [3, 1]
+
+
 def test_all_go_if_that_is_not_enough() -> None:
     assert allocated([Curve(range(4), [0.0, 1.0, 2.0, 3.0])], lambda numbers: 10.0 - numbers[0], 1.0) == [3]

@@ -12,19 +12,21 @@ from torch_growl.networks.shrinking.channels import Alike
 from torch_growl.networks.shrinking.ranking import ranked
 
 
+@pytest.mark.parametrize("offset", [True, False], ids=["a bias takes the means", "no bias"])
 @pytest.mark.parametrize("taps", [1, 3])
-def test_the_channel_that_is_missed_least_goes_first(taps: int) -> None:
+def test_the_channel_that_is_missed_least_goes_first(taps: int, offset: bool) -> None:
     generator = np.random.default_rng(0)
     n = 6
     mix = generator.normal(size=(n * taps, n * taps)) + np.eye(n * taps)
     readers, data = {}, {}
     for name, outputs in (("a", 4), ("b", 2)):
-        z = generator.normal(size=(400, n * taps)) @ mix
+        z = generator.normal(size=(400, n * taps)) @ mix + 5 * generator.normal(size=n * taps)
         W = generator.normal(size=(n * taps, outputs))
         moments = Moments()
         moments.add(torch.from_numpy(z), torch.from_numpy(z @ W))
-        readers[name] = Reader(moments, torch.from_numpy(W), taps)
-        data[name] = z - z.mean(0), (z - z.mean(0)) @ W
+        readers[name] = Reader(moments, torch.from_numpy(W), taps, offset)
+        z = z - z.mean(0) if offset else z
+        data[name] = z, z @ W
     alike = Alike(("a", "b"), tuple({"a": np.array([i]), "b": np.array([n - 1 - i])} for i in range(n)))
 
     def error(left: list[int]) -> float:
@@ -42,3 +44,14 @@ def test_the_channel_that_is_missed_least_goes_first(taps: int) -> None:
         wanted.append(best)
         left.remove(best)
     assert ranked(alike, readers) == wanted
+
+
+def test_channels_that_are_gone_come_first_and_none_takes_over_to_them() -> None:
+    """Channel 2 is a copy of channel 0, whose rows are as small as those of no other; it is gone already."""
+    z = torch.randn(400, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z[:, 2] = z[:, 0]
+    W = torch.tensor([[3.0], [1.0], [0.0], [2.0]], dtype=torch.float64)
+    moments = Moments()
+    moments.add(z, z @ W)
+    alike = Alike(("a",), tuple({"a": np.array([i])} for i in range(4)))
+    assert ranked(alike, {"a": Reader(moments, W, 1)}, [2]) == [2, 1, 3]

@@ -83,6 +83,46 @@ def test_at_most_what_is_asked_for_is_left_and_the_rest_takes_over(name: str, of
     assert output_error(small, wanted, batches) < 0.2
 
 
+def error(small: nn.Module, model: nn.Module, inputs: list[Any]) -> float:
+    batches = split_examples(inputs[3:])
+    return output_error(small, [float_outputs(model, batch) for batch in batches], batches)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_constant_input_stays_where_nothing_takes_its_mean(norm: bool, ties: bool) -> None:
+    """The first input has the smallest weights; the last one is 5, and only a bias or a norm's mean can replace it."""
+    torch.manual_seed(0)
+    inputs = [torch.cat([torch.randn(200, 8), torch.full((200, 1), 5.0)], 1) for _ in range(4)]
+    model = nn.Sequential(nn.Linear(9, 16, bias=False), nn.BatchNorm1d(16) if norm else nn.Identity(), nn.Tanh()).eval()
+    with torch.no_grad():
+        model[0].weight[:, 0] *= 0.05
+    small = tg.shrink(model, inputs, tg.Target(weights=left(model, inputs[0], "weights") - 16), ties=ties)
+    first = copy.deepcopy(model)
+    with torch.no_grad():
+        first[0].weight[:, 0] = 0
+    assert error(small, model, inputs) < (1e-8 if norm else 1.05 * error(first, model, inputs))
+
+
+@pytest.mark.parametrize(("of", "ties"), [("weights", False), ("macs", True), ("bytes", True)])
+def test_rows_that_are_zero_or_equal_already_are_counted_and_go_first(ties: bool, of: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 10), nn.Tanh(), nn.Linear(10, 9), nn.Tanh(), nn.Linear(9, 3))
+    with torch.no_grad():
+        model[0].weight[:, 0] = 0
+        model[0].weight[:, 2:4] = model[0].weight[:, 1:2]
+        model[2].weight[:, 5] = 0
+        model[2].weight[:, 7:] = model[2].weight[:, 6:7]
+    inputs = [torch.randn(100, 12) for _ in range(4)]
+    alone = left(tg.compact(model, inputs[0]), inputs[0], of)
+    assert alone < left(model, inputs[0], of)
+    for asked in (alone + 7, alone):
+        small = tg.shrink(model, inputs, tg.Target(**{of: asked}), ties=ties)
+        assert left(small, inputs[0], of) == alone
+        torch.testing.assert_close(small(inputs[0]), model(inputs[0]))
+    assert left(tg.shrink(model, inputs, tg.Target(**{of: int(0.9 * alone)}), ties=ties), inputs[0], of) <= 0.9 * alone
+
+
 def test_channels_that_others_stand_for_go_without_a_trace() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 10), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 3))

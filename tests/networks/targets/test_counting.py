@@ -74,14 +74,23 @@ def test_sums_are_counted_with_additions_and_indices(shape: tuple[int, ...], out
     torch.manual_seed(0)
     model, x = torch.nn.Sequential(torch.nn.Linear(20, outputs)), torch.randn(3, *shape, 20)
     counter = Counter(model, x)
-    flags = np.isin(np.arange(20), [3, 5, 6, 11])
     places = math.prod(shape)
-    asked = counter.left({"0": flags}, {"0": Summed(3, 3 * places)})
+    gone, summed = (np.isin(np.arange(20), rows) for rows in ([11], [3, 5, 6]))
+    asked = counter.left({"0": gone}, {"0": Summed(summed, places)})
     set_rows_(model[0], zero=[11], tied=[[0, 3, 5], [1, 6]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.GrowlWarning)
         assert asked == counted(tg.compact(model, x), x)
     assert (asked.weights < counter.dense.weights) == (outputs > 1)
+
+
+def test_channels_whose_rows_are_summed_are_still_made() -> None:
+    torch.manual_seed(0)
+    model, x = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 30)), torch.randn(3, 5)
+    asked = Counter(model, x).left({}, {"2": Summed(np.isin(np.arange(8), [3, 5]), 1)})
+    set_rows_(model[2], tied=[[0, 3, 5]])
+    assert asked == counted(tg.compact(model, x), x)
+    assert asked.layers["0"].outputs == 8
 
 
 def test_counting_leaves_the_network_and_the_generator_as_they_are() -> None:

@@ -84,15 +84,13 @@ class LayerToFit:
         self.offset = self._bias is not None or self._norm is not None
 
     def error(self, moments: Sequence[Moments]) -> float:
-        """The error with the rows and the bias as they are; a mean that takes a bias' place is taken as right.
+        """The error with the rows and the bias as they are; a mean that takes a bias' place as in the dense network.
 
         Args:
             moments: of every group.
         """
         biases: Sequence[Tensor | float] = [0.0] * len(moments)
-        if self._norm is not None:
-            biases = [m.y / m.count - m.z / m.count @ matrix for m, matrix in zip(moments, self.matrices, strict=True)]
-        elif self._bias is not None:
+        if self._bias is not None:
             biases = self._bias.detach().double().chunk(len(moments))
         return error_of(moments, list(zip(self.matrices, biases, strict=True)))
 

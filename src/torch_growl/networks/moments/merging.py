@@ -1,7 +1,8 @@
 """Rows of one layer tied or removed one after the other, first those that its outputs miss least.
 
 A tie and a removal are both a linear condition A'W = 0 on the rows W: w_i − w_j = 0, or w_i = 0. With C the covariance
-of what the layer reads and W the least-squares rows under the conditions so far, a further one adds
+of what the layer reads (the uncentred second moments, if there is no bias to take the means) and W the least-squares
+rows under the conditions so far, a further one adds
 
     tr (A'W)' (A' C⁻¹ A)⁻¹ (A'W)
 
@@ -12,7 +13,7 @@ weights are alike, because what they read is, or because other rows can make up 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.layers import registered_kind
-from torch_growl.networks.moments.moments import Moments, matrices_of
+from torch_growl.networks.moments.least_squares import LayerToFit
+from torch_growl.networks.moments.moments import Moments
 
 __all__ = ["Reader", "merge_steps", "merged_rows"]
 
@@ -37,21 +39,42 @@ class Reader:
         moments: of what it reads.
         matrix: ``(rows · taps, outputs)``.
         taps: values that it reads of each row.
+        offset: whether there is a bias, or a mean that takes its place.
     """
 
     moments: Moments
     matrix: Tensor
     taps: int
+    offset: bool = True
 
     @classmethod
-    def of(cls, module: nn.Module, moments: Moments) -> Reader:
-        """Return a layer without groups as a reader of its moments."""
-        matrix = matrices_of(module)[0]
-        return cls(moments, matrix, len(matrix) // registered_kind(module).n_rows(module, "input"))
+    def of(cls, network: nn.Module, name: str, moments: Moments, norms: Mapping[str, str]) -> Reader:
+        """Return a layer without groups as a reader of its moments; ``norms`` as for :class:`LayerToFit`."""
+        layer = LayerToFit(network, name, norms)
+        matrix = layer.matrices[0]
+        taps = len(matrix) // registered_kind(layer.module).n_rows(layer.module, "input")
+        return cls(moments, matrix, taps, layer.offset)
+
+    def tied(self, same: Partition) -> Reader:
+        """Return the reader of the sums over the members of each group; removed rows are left out."""
+        labels = torch.tensor(same.labels, device=self.matrix.device)
+        inner = torch.arange(self.taps, device=labels.device)
+        stays = (torch.nonzero(labels >= 0) * self.taps + inner).flatten()
+        groups_of = (labels[labels >= 0][:, None] * self.taps + inner).flatten()
+
+        def summed(values: Tensor) -> Tensor:
+            return values.new_zeros(same.n_groups * self.taps, *values.shape[1:]).index_add_(
+                0, groups_of, values[stays]
+            )
+
+        own = self.moments
+        moments = Moments(own.count, summed(own.z), own.y, summed(summed(own.zz).t()), summed(own.zy), own.yy)
+        matrix = summed(self.matrix) / summed(torch.ones_like(self.matrix[:, :1]))
+        return Reader(moments, matrix, self.taps, self.offset)
 
     def covariance(self) -> Tensor:
-        """The covariance of the values read, damped so that it has an inverse."""
-        found = self.moments.centred()[2]
+        """The covariance of the values read, uncentred where nothing takes the means, damped to have an inverse."""
+        found: Tensor = self.moments.centred()[2] if self.offset else self.moments.zz / self.moments.count
         scale = float(found.diagonal().mean()) or 1.0
         return found + _DAMPING * scale * torch.eye(len(found)).to(found)
 
@@ -84,17 +107,8 @@ def merged_rows(reader: Reader, same: Partition, groups: int) -> Partition:
         same: the partition of its rows; zero rows stay zero and rows of one group stay in one.
         groups: the number of groups, ≥ 1.
     """
-    labels, taps = torch.tensor(same.labels, device=reader.matrix.device), reader.taps
-    inner = torch.arange(taps, device=labels.device)
-    stays = (torch.nonzero(labels >= 0) * taps + inner).flatten()
-    groups_of = (labels[labels >= 0][:, None] * taps + inner).flatten()
-
-    def summed(values: Tensor) -> Tensor:
-        return values.new_zeros(same.n_groups * taps, *values.shape[1:]).index_add_(0, groups_of, values[stays])
-
-    covariance = summed(summed(reader.covariance()).t())
-    matrix = summed(reader.matrix) / summed(torch.ones_like(reader.matrix[:, :1]))
-    state, target = _Rows(covariance, matrix, taps, range(same.n_groups)), list(range(same.n_groups))
+    reader, target = reader.tied(same), list(range(same.n_groups))
+    state = _Rows(reader.covariance(), reader.matrix, reader.taps, range(same.n_groups))
     while (count := len(state.free)) > groups:
         for row, into in state.take(min(max(1, count // _PART), count - groups), removal=False):
             target[row] = into

@@ -16,8 +16,8 @@ class Curve:
     """The outputs' error when the first channels of one order are removed, and all else stays.
 
     Attributes:
-        removed: numbers of channels, increasing, from 0 to the most that may go.
-        errors: the error at each of them; 0 at 0.
+        removed: numbers of channels, increasing, from those that are removed already to the most that may go.
+        errors: the error at each of them; 0 at the first.
     """
 
     removed: Sequence[int]
@@ -45,7 +45,8 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
         The numbers; all that may go, if that is not enough.
     """
     errors = [curve.at() for curve in curves]
-    numbers = [0] * len(curves)
+    first = [curve.removed[0] for curve in curves]
+    numbers = list(first)
     now = left(numbers)
     moves = [(kind, step) for kind, error in enumerate(errors) for steps in _steps(len(error)) for step in steps]
     known = dict.fromkeys(moves, -np.inf)  # prices grow as more goes: one that was computed before is a lower bound
@@ -70,7 +71,7 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
             break
         numbers, now = best[1], best[2]
         known |= {move: -np.inf for move in moves if move[0] == best[3]}
-    return _given_back(errors, numbers, left, asked)
+    return _given_back(errors, first, numbers, left, asked)
 
 
 def _steps(count: int) -> tuple[list[int], list[int]]:
@@ -80,13 +81,17 @@ def _steps(count: int) -> tuple[list[int], list[int]]:
 
 
 def _given_back(
-    errors: Sequence[NDArray[np.float64]], numbers: list[int], left: Callable[[Sequence[int]], float], asked: float
+    errors: Sequence[NDArray[np.float64]],
+    first: Sequence[int],
+    numbers: list[int],
+    left: Callable[[Sequence[int]], float],
+    asked: float,
 ) -> list[int]:
     def dearest(kind: int) -> float:
         return float(errors[kind][numbers[kind]] - errors[kind][numbers[kind] - 1]) if numbers[kind] else 0.0
 
     for kind in sorted(range(len(numbers)), key=dearest, reverse=True):
-        while numbers[kind]:
+        while numbers[kind] > first[kind]:
             trial = [*numbers[:kind], numbers[kind] - 1, *numbers[kind + 1 :]]
             if left(trial) > asked:
                 break

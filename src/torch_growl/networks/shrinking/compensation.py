@@ -118,7 +118,7 @@ def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation
     layers = _fit_layers_(small, runs, [name for name in runs.order if name not in left], fitting, held)
     after = output_error(small, wanted, held)
     if not after < before:
-        if before:
+        if before >= _SAME:
             warnings.warn(
                 f"compensation would make the outputs worse on batches that it has not seen (error {before:.3g}, after "
                 f"it {after:.3g}); nothing is changed. Give more batches",

@@ -15,19 +15,22 @@ __all__ = ["ranked"]
 _STEPS = 8  # times that the costs are computed anew while channels go
 
 
-def ranked(alike: Alike, readers: Mapping[str, Reader]) -> list[int]:
+def ranked(alike: Alike, readers: Mapping[str, Reader], gone: Sequence[int] = ()) -> list[int]:
     """Return all channels but one in the order in which they are removed.
 
     The cost of a channel is the error that its removal leaves in its readers' outputs after least squares, as a share
     of their variance: for the values B of one channel and the covariance C of all that are left, it is
-    tr(W_B' ((C⁻¹)_BB)⁻¹ W_B) with W the rows as the removals before have left them (Hassibi and Stork 1993).
+    tr(W_B' ((C⁻¹)_BB)⁻¹ W_B) with W the rows as the removals before have left them (Hassibi and Stork 1993). Of a
+    reader that has no bias, C is uncentred, and the share is that of the mean square.
 
     Args:
         alike: the channels.
         readers: the layers that have moments, by name; others that read the channels count for nothing.
+        gone: channels that are removed already; they come first.
     """
     states = [_State(alike, name, readers[name]) for name in alike.readers if name in readers]
-    left, order = list(range(len(alike))), list[int]()
+    order = list(gone)
+    left = [channel for channel in range(len(alike)) if channel not in order]
     step = max(1, len(alike) // _STEPS)
     while len(left) > 1:
         costs = torch.stack([state.costs(order, left) for state in states]).sum(0)

@@ -114,21 +114,57 @@ class _Choice:
         moments = self._runs.own_moments()
         layers = counter.cuttable
         self._sizes = {name: registered_kind(modules[name]).n_rows(modules[name], "input") for name in layers}
-        self._readers = {name: Reader.of(modules[name], moments[name][0]) for name in layers if name in moments}
+        self._equal = {name: np.array(Partition.from_rows(rows_of(modules[name])).labels) for name in layers}
+        self._readers = {
+            name: Reader.of(dense, name, moments[name][0], self._runs.norms) for name in layers if name in moments
+        }
         kinds = alike_channels(counter.wiring, layers)
         self._kinds = [kind for kind in kinds if any(name in self._readers for name in kind.readers)]
-        self._orders = [self._order(kind, ties) for kind in self._kinds]
+        found = [self._order(kind, ties) for kind in self._kinds]
+        self._orders, self._there = [order for order, _ in found], [there for _, there in found]
         self._wanted = [float_outputs(dense, batch) for batch in held]
         self._scratch = copy.deepcopy(dense)
-        self._curves = [self._curve(kind, order) for kind, order in zip(self._kinds, self._orders, strict=True)]
+        chosen = zip(self._kinds, self._orders, self._there, strict=True)
+        self._curves = [self._curve(kind, order, there) for kind, order, there in chosen]
 
-    def _order(self, kind: Alike, ties: bool) -> Steps:
-        if not (ties and kind.stay):
-            return [(channel, PRUNED) for channel in ranked(kind, self._readers)]
+    def _order(self, kind: Alike, ties: bool) -> tuple[Steps, int]:
+        """The steps, those first that the dense network has taken already, and the number of these."""
+        if kind.stay:
+            return self._order_of_rows(kind, ties)
+        gone = [
+            channel
+            for channel, rows in enumerate(kind.rows)
+            if all(bool((self._equal[name][own] == PRUNED).all()) for name, own in rows.items())
+        ]
+        if len(gone) == len(kind):
+            gone = []
+        return [(channel, PRUNED) for channel in ranked(kind, self._readers, gone)], len(gone)
+
+    def _order_of_rows(self, kind: Alike, ties: bool) -> tuple[Steps, int]:
+        """The same for the rows of one layer; those that are equal already are one row."""
         (name,) = kind.readers
         channels = {int(rows[name][0]): channel for channel, rows in enumerate(kind.rows)}
-        steps = merge_steps(self._readers[name], list(channels), 1)
-        return [(channels[row], PRUNED if into == PRUNED else channels[into]) for row, into in steps]
+        labels = self._equal[name].copy()
+        if all(labels[row] == PRUNED for row in channels):
+            labels[list(channels)] = labels.max() + 1 + np.arange(len(channels))
+        others = np.setdiff1d(np.flatnonzero(labels != PRUNED), list(channels))
+        labels[others] = labels.max() + 1 + np.arange(len(others))
+        same = Partition.from_labels(labels.tolist())
+        first = {label: row for row, label in reversed(list(enumerate(same.labels)))}
+        steps = [
+            (row, PRUNED if label == PRUNED else first[label])
+            for row, label in enumerate(same.labels)
+            if row in channels and (label == PRUNED or row != first[label])
+        ]
+        there, reader = len(steps), self._readers[name].tied(same)
+        groups = sorted({same.labels[row] for row in channels} - {PRUNED})
+        if ties:
+            further = merge_steps(reader, groups, 1)
+        else:
+            alone = Alike((name,), tuple({name: np.array([group])} for group in groups), stay=True)
+            further = [(groups[number], PRUNED) for number in ranked(alone, {name: reader})]
+        steps += [(first[group], PRUNED if into == PRUNED else first[into]) for group, into in further]
+        return [(channels[row], PRUNED if into == PRUNED else channels[into]) for row, into in steps], there
 
     def partitions(self, target: Target) -> dict[str, Partition]:
         """The rows of every layer to remove and to tie, so that at most what is asked for is left."""
@@ -164,17 +200,20 @@ class _Choice:
         return found
 
     def _left(self, numbers: Sequence[int], target: Target) -> float:
-        labels = self._labels(self._first(numbers))
-        zero = {name: own != np.arange(len(own)) for name, own in labels.items()}
-        tied = {name: int((zero[name] & (own != PRUNED)).sum()) for name, own in labels.items()}
-        summed = {name: Summed(n, n * self._runs.positions[name]) for name, n in tied.items() if n}
+        labels = {name: np.arange(size) for name, size in self._sizes.items() if name in self._runs.positions}
+        labels |= self._labels(self._first(numbers))
+        for name in labels.keys() & self._runs.positions.keys():
+            labels[name] = _with_equal(labels[name], self._equal[name])
+        zero = {name: own == PRUNED for name, own in labels.items()}
+        tied = {name: (own != np.arange(len(own))) & ~zero[name] for name, own in labels.items()}
+        summed = {name: Summed(rows, self._runs.positions[name]) for name, rows in tied.items() if rows.any()}
         return float(getattr(self._counter.left(zero, summed), target.of))
 
-    def _curve(self, kind: Alike, order: Steps) -> Curve:
+    def _curve(self, kind: Alike, order: Steps, there: int) -> Curve:
         """Measure the outputs' error with channels of one kind removed and least squares on the dense moments."""
-        most = min(len(order), len(kind) - math.ceil(self._stays * len(kind) - 1e-9))
+        most = max(there, min(len(order), len(kind) - math.ceil(self._stays * len(kind) - 1e-9)))
         shares = _SHARES_OF_ROWS if kind.stay else _SHARES
-        removed = sorted({0, *(min(most, round(share * len(kind))) for share in shares)})
+        removed = sorted({there, *(max(there, min(most, round(share * len(kind)))) for share in shares)})
         errors = [0.0]
         for number in removed[1:]:
             labels = self._labels([(kind, order[:number])])
@@ -194,6 +233,16 @@ class _Choice:
             theirs, mine = self._dense.get_submodule(name), self._scratch.get_submodule(name)
             for value, target in zip(theirs.state_dict().values(), mine.state_dict().values(), strict=True):
                 target.copy_(value)
+
+
+def _with_equal(labels: NDArray[np.int64], equal: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tie to one another the rows that no step has changed and that are equal; zero rows stay as they are."""
+    found, rows = labels.copy(), np.arange(len(labels))
+    unchanged = (labels == rows) & ~np.isin(rows, labels[labels != rows]) & (equal != PRUNED)
+    for label in np.unique(equal[unchanged]):
+        members = rows[unchanged & (equal == label)]
+        found[members] = members[0]
+    return found
 
 
 @torch.no_grad()

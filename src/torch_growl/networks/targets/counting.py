@@ -33,13 +33,11 @@ _TRIALS = 2  # compactions with random zero rows, before the first count
 
 
 class Summed(NamedTuple):
-    """The inputs of a layer that are added to others because their rows are equal, and the additions of one example."""
+    """Flags of the inputs of a layer that are added to others because their rows are equal, and the additions of each
+    of them in one example."""
 
-    inputs: int
+    rows: Flags
     additions: int
-
-
-_NONE = Summed(0, 0)
 
 
 class LayerLeft(NamedTuple):
@@ -199,8 +197,8 @@ class Counter:
 
         Args:
             zero: for some layers a flag for each input row: it counts as zero, whatever the weights are.
-            summed: for some layers the inputs, flagged too, that are added to others instead of being removed; the
-                size of the file is not counted for them.
+            summed: for some layers the inputs that are added to others instead of being removed; the channels are still
+                needed, and the size of the file is not counted for them.
         """
         return self._count(self._nonzero, zero or {}, summed or {})
 
@@ -237,10 +235,12 @@ class Counter:
                 arriving, kept = np.ones_like(arriving), np.ones_like(kept)
             weights_read = nonzero[name][:, kept] if layer.groups == 1 else nonzero[name]
             read = cast(Flags, weights_read.any(axis=1))
-            added = summed.get(name, _NONE)
-            width, groups, index = _width(layer, arriving, kept, read, added.inputs)
+            added = 0
+            if name in summed:
+                added, read = int((summed[name].rows & read).sum()), read & ~summed[name].rows
+            width, groups, index = _width(layer, arriving, kept, read, added)
             own, multiplied = layer.count(width, int(kept.sum()), groups)
-            multiplied += added.additions if index else 0
+            multiplied += added * summed[name].additions if added and index else 0
             layers[name] = LayerLeft(width, int(kept.sum()), index > 0, own, multiplied)
             weights, macs, size = weights + own, macs + multiplied, size + own * layer.itemsize
             file += layer.in_file(own, int(kept.sum()))
@@ -248,7 +248,7 @@ class Counter:
             if index:
                 file += _ENTRY + _packed(read[arriving])
                 source = self.wiring.sources.get(name, name)
-                indices[(source, arriving.tobytes(), (arriving & read).tobytes(), name if added.inputs else "")] = index
+                indices[(source, arriving.tobytes(), (arriving & read).tobytes(), name if added else "")] = index
         for name, (shape, itemsize, parameter, stored) in self._sizes.items():
             flags: Any = needed[self.wiring.parameters[name]]
             kept_of = [

@@ -151,7 +151,7 @@ def _readers(model: nn.Module, layers: Sequence[LayerInfo], inputs: Any) -> dict
                 f"{_NOT_FITTED['grouped' if grouped else 'other']}; use method='ward' for it"
             )
     moments = runs.own_moments([info.name for info in layers])
-    return {name: Reader.of(network.get_submodule(name), own[0]) for name, own in moments.items()}
+    return {name: Reader.of(network, name, own[0], runs.norms) for name, own in moments.items()}
 
 
 def _checked_groups(wanted: Any) -> int | float:

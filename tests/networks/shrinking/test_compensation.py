@@ -259,3 +259,16 @@ def test_a_compiled_network_and_one_that_keeps_an_activation_are_fitted() -> Non
     wrapped: Any = torch.compile(model, backend="eager")
     assert tg.compensate_(wrapped, dense, inputs).after < 1e-8
     torch.testing.assert_close(model(inputs[1]), dense(inputs[1]), atol=1e-3, rtol=1e-3)
+
+
+def test_a_mean_that_was_estimated_anew_is_not_shifted_twice() -> None:
+    """What the removed constant input gave is in the estimated mean already."""
+    torch.manual_seed(0)
+    inputs = [torch.cat([torch.randn(200, 8), torch.full((200, 1), 5.0)], 1) for _ in range(4)]
+    dense = nn.Sequential(nn.Linear(9, 16, bias=False), nn.BatchNorm1d(16), nn.Tanh()).eval()
+    model = copy.deepcopy(dense)
+    with torch.no_grad():
+        model[0].weight[:, 8] = 0
+        model[1].running_mean -= 5 * dense[0].weight[:, 8] + 0.1
+    found = tg.compensate_(model, dense, inputs)
+    assert found.after < 1e-8 < found.before

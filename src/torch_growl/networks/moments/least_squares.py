@@ -70,27 +70,32 @@ class LayerToFit:
         network: holds the layer; only :meth:`write_` modifies it.
         name: the layer's.
         norms: for layers without a bias, the batch normalisation whose running mean takes its place.
+        dense: the dense network, whose mean a fit starts from; None: that of ``network`` is the same.
 
     Attributes:
         matrices: the rows of every group, float64, ``(rows · taps, outputs)``.
         offset: whether there is a bias, or a mean that takes its place.
     """
 
-    def __init__(self, network: nn.Module, name: str, norms: Mapping[str, str]) -> None:
+    def __init__(self, network: nn.Module, name: str, norms: Mapping[str, str], dense: nn.Module | None = None) -> None:
         self.module = network.get_submodule(name)
         self._bias = self.module._parameters.get("bias")
         self._norm = network.get_submodule(norms[name]) if self._bias is None and name in norms else None
+        self._mean = None if self._norm is None else (dense or network).get_submodule(norms[name]).running_mean
         self.matrices = matrices_of(self.module)
         self.offset = self._bias is not None or self._norm is not None
 
     def error(self, moments: Sequence[Moments]) -> float:
-        """The error with the rows and the bias as they are; a mean that takes a bias' place as in the dense network.
+        """The error with the rows and the bias as they are, or with the mean that takes its place.
 
         Args:
             moments: of every group.
         """
         biases: Sequence[Tensor | float] = [0.0] * len(moments)
-        if self._bias is not None:
+        if self._norm is not None:
+            shift = cast(Tensor, self._mean).double() - cast(Tensor, self._norm.running_mean).double()
+            biases = shift.chunk(len(moments))
+        elif self._bias is not None:
             biases = self._bias.detach().double().chunk(len(moments))
         return error_of(moments, list(zip(self.matrices, biases, strict=True)))
 
@@ -116,4 +121,4 @@ class LayerToFit:
             self._bias.copy_(shift)
         elif self._norm is not None:
             mean = cast(Tensor, self._norm.running_mean)
-            mean.sub_(shift.to(mean.dtype))
+            mean.copy_(cast(Tensor, self._mean).double() - shift)

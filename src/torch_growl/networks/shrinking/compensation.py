@@ -175,7 +175,7 @@ def _fit_layers_(
     changed = {}
     for name in names:
         unseen = runs.moments(small, name, held, seed=1)
-        layer = LayerToFit(small, name, runs.norms)
+        layer = LayerToFit(small, name, runs.norms, runs.dense)
         before = layer.error(unseen)
         if before < _SAME:
             continue

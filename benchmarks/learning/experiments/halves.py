@@ -9,15 +9,18 @@ in bfloat16, the last epoch counts. Torch-Pruning cannot follow padded shortcuts
 shortcuts are selections, written as 1×1 convolutions. Torch-Pruning's stay as they are and their multiply-adds are not
 counted; tg.shrink fits them like all layers, so that they are trained and counted.
 
+The group norms of Torch-Pruning are made sparse by its own regularization (``reg`` 5e-4 and a largest norm of 1, as in
+its reproductions) during the first two of the six epochs, on the same schedule; then it prunes, and is trained on.
+
 An interrupted training resumes from its last checkpoint, of which one is written every 50 steps.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,8 +31,14 @@ from torch.nn import functional as F
 import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, missing, options, workplace
-from benchmarks.learning.experiments.training_free import Selected, macs_without_selections, seeded, with_selections
-from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, file_name
+from benchmarks.learning.experiments.training_free import (
+    Selected,
+    macs_without_selections,
+    pruned_at_once,
+    seeded,
+    with_selections,
+)
+from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, file_name, keep_state
 from benchmarks.learning.training.resuming import fit_resumed
 from torch_growl.application.data.datasets import load_cifar10
 from torch_growl.application.data.splits import Splits, TensorSplit
@@ -39,6 +48,9 @@ from torch_growl.files import write_whole
 __all__ = ["main"]
 
 BATCH, BATCHES, SHARE, EPOCHS, LEAST = 128, 5, 0.5, 6, 0.5
+SPARSE = "Torch-Pruning, sparse group norms"
+STEPS, SHARES = "tg.shrink, in steps", (0.8, 0.65, SHARE)  # of the multiply-adds, in the first, second, third epoch
+Start = Callable[[nn.Module, Sequence[Tensor], Sequence[Tensor], float], tuple[nn.Module, int]]
 FOLDERS = {"data": "../shared/data", "weights": "../shared/pretrained", "work": "runs/learning/halves"}
 
 
@@ -47,9 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     for name, folder in FOLDERS.items():
         parser.add_argument(f"--{name}", type=Path, default=Path(folder))
-    parser.add_argument("--only", choices=list(STARTS), action="append", help="run this method; may be repeated")
+    parser.add_argument("--only", choices=METHODS, action="append", help="run this method; may be repeated")
     parser.add_argument("--seed", type=int, action="append", help="of the training, 0 by default; may be repeated")
     parser.add_argument("--lr", type=float, action="append", help="learning rate, 0.05 by default; may be repeated")
+    parser.add_argument("--least", type=float, action="append", help="of tg.shrink, 0.5 by default; may be repeated")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the training; fewer are kept beside the others")
     given = parser.parse_args(arguments)
     timing.one_thread()
@@ -63,23 +76,37 @@ def main(arguments: list[str] | None = None) -> None:
     absent = missing({"Torch-Pruning": "torch_pruning"})
     for seed in given.seed or [0]:
         for lr in given.lr or [0.05]:
-            for method in given.only or STARTS:
+            for method in _methods(given):
                 key = f"{method}, seed {seed}, lr {lr:g}, {given.epochs} epochs"
                 if key not in done and not any(method.startswith(name) for name in absent):
-                    done[key] = _trained(method, seed, lr, splits, given)
-                    print(key, done[key]["accuracy"], flush=True)
+                    found = _trained(method, seed, lr, splits, given)
+                    print(key, found["accuracy"], flush=True)
+                    done = (results.read(file) if file.exists() else {}) | {key: found}  # others may write it too
                     results.write(file, done)
-    starts = {method: _start(method, splits, given)[1] for method in STARTS if _start_file(method, given).exists()}
+    made = {**STARTS, **dict.fromkeys(found["method"] for found in done.values())}
+    starts = {method: _start(method, splits, given)[1] for method in made if _start_file(method, given).exists()}
     kept = {"starts": starts, "trainings": list(done.values()), "absent": absent}
     keep(given, "learning.experiments.halves", kept, ("torch-pruning",))
 
 
+def _methods(given: Any) -> list[str]:
+    """The methods asked for; tg.shrink has a name of its own for every least share but the usual one."""
+    others = [f"tg.shrink, least {least:g}" for least in given.least or () if least != LEAST]
+    STARTS.update({name: partial(_shrunk, least=float(name.split()[-1])) for name in others})
+    return [*(given.only or METHODS), *others]
+
+
 def _trained(method: str, seed: int, lr: float, splits: Splits, given: Any) -> dict[str, Any]:
-    small, found = _start(method, splits, given)
-    small = small.to(memory_format=torch.channels_last)
     started = time.perf_counter()
     path = given.work / f"{file_name(method)}-{seed}-{lr:g}-{given.epochs}.pt"
     how = Fit(given.epochs, lr, 5e-4, batch_size=64 if given.quick else BATCH)
+    if method == SPARSE:
+        small, found = _sparse(path, how, seed, splits, given)
+    elif method == STEPS:
+        small, found = _in_steps(path, how, seed, splits, given)
+    else:
+        small, found = _start(method, splits, given)
+    small = small.to(memory_format=torch.channels_last)
     fit_resumed(path, small, splits.train, how, seed, wrap=Bfloat16, steps_kept=50)
     return {
         "method": method,
@@ -116,56 +143,106 @@ def _start(method: str, splits: Splits, given: Any) -> tuple[nn.Module, dict[str
     """The network that a method makes without training, made once for all seeds."""
     path = _start_file(method, given)
     if not path.exists():
-        weights = None if given.quick else given.weights / "resnet20-cifar10.safetensors"
-        dense = with_selections(resnet_cifar(depth=8 if given.quick else 20, weights=weights).eval())
-        train = cast(TensorSplit, splits.train)
-        index = torch.randperm(len(train), generator=seeded(0))[: 64 if given.quick else BATCH * BATCHES]
-        x, y = train.batch(index)
-        whole = macs_without_selections(dense, x[:1])
-        size = 16 if given.quick else BATCH
-        small, macs = STARTS[method](dense, x.split(size), y.split(size), SHARE * whole)
-        found = {"macs": macs / whole, "accuracy": _halves(small, splits)}
-        print(method, found, flush=True)
-        write_whole(path, lambda temporary: torch.save((small, found), temporary))
+        _make(path, STARTS[method], _dense(given), splits, given)
     return cast(tuple[nn.Module, dict[str, Any]], torch.load(path, weights_only=False))  # a file of this command's own
 
 
-def _shrunk(dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float) -> tuple[nn.Module, int]:
-    small = tg.shrink(dense, list(xs), tg.Target(macs=most), least=LEAST).requires_grad_(requires_grad=True)
+def _dense(given: Any) -> nn.Module:
+    weights = None if given.quick else given.weights / "resnet20-cifar10.safetensors"
+    return with_selections(resnet_cifar(depth=8 if given.quick else 20, weights=weights).eval())
+
+
+def _make(
+    path: Path, start: Start, dense: nn.Module, splits: Splits, given: Any, share: float = SHARE, whole: int = 0
+) -> None:
+    train = cast(TensorSplit, splits.train)
+    index = torch.randperm(len(train), generator=seeded(0))[: 64 if given.quick else BATCH * BATCHES]
+    x, y = train.batch(index)
+    whole = whole or macs_without_selections(dense, x[:1])
+    size = 16 if given.quick else BATCH
+    small, macs = start(dense, x.split(size), y.split(size), share * whole)
+    found = {"macs": macs / whole, "accuracy": _halves(small, splits)}
+    print(path.stem, found, flush=True)
+    write_whole(path, lambda temporary: torch.save((small, found), temporary))
+
+
+def _sparse(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """Train the dense network under Torch-Pruning's regularization for a third of the epochs, and prune it."""
+    import torch_pruning as tp  # type: ignore[import-not-found, unused-ignore]
+
+    first = max(1, how.epochs // 3)
+    pruned = path.with_name(f"{path.stem}-start.pt")
+    if not pruned.exists():
+        dense = _dense(given).to(memory_format=torch.channels_last)
+        pruner = tp.pruner.GroupNormPruner(
+            dense,
+            cast(TensorSplit, splits.train).batch(torch.arange(1))[0],
+            importance=_norms(),
+            reg=5e-4,
+            global_pruning=True,
+            ignored_layers=[cast(Any, dense).linear],
+        )
+
+        def regularized(optimizer: torch.optim.Optimizer) -> None:
+            optimizer.register_step_pre_hook(lambda *_: pruner.regularize(dense))
+
+        fit_resumed(
+            path.with_name(f"{path.stem}-sparse.pt"),
+            dense,
+            splits.train,
+            how,
+            seed,
+            wrap=Bfloat16,
+            steps_kept=50,
+            on_optimizer=regularized,
+            last=first,
+        )
+        _make(pruned, partial(_pruned, importance=_norms()), dense, splits, given)
+    small, found = cast(tuple[nn.Module, dict[str, Any]], torch.load(pruned, weights_only=False))
+    if not path.exists():
+        keep_state(path, {"model": small.state_dict(), "optimizer": None, "epoch": first, "step": 0})
+    return small, found
+
+
+def _in_steps(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """Shrink, train for an epoch, and shrink what was trained, until the last share is reached."""
+    model, whole = _dense(given), None
+    for epoch, share in enumerate(SHARES):
+        file = path.with_name(f"{path.stem}-{share:g}.pt")
+        if not file.exists():
+            whole = whole or macs_without_selections(_dense(given), torch.zeros(1, 3, 32, 32))
+            start = partial(_shrunk, least=LEAST ** (1 / len(SHARES)))
+            _make(file, start, model, splits, given, share, whole)
+        model, found = cast(tuple[nn.Module, dict[str, Any]], torch.load(file, weights_only=False))
+        if share == SHARES[-1]:
+            break
+        trained = path.with_name(f"{path.stem}-{share:g}-trained.pt")
+        if not trained.exists():
+            keep_state(trained, {"model": model.state_dict(), "optimizer": None, "epoch": epoch, "step": 0})
+        model = model.to(memory_format=torch.channels_last)
+        fit_resumed(trained, model, splits.train, how, seed, wrap=Bfloat16, steps_kept=50, last=epoch + 1)
+    if not path.exists():
+        keep_state(path, {"model": model.state_dict(), "optimizer": None, "epoch": len(SHARES) - 1, "step": 0})
+    return model, found
+
+
+def _norms() -> Any:
+    import torch_pruning as tp  # type: ignore[import-not-found, unused-ignore]
+
+    return tp.importance.GroupMagnitudeImportance(p=2, normalizer="max")
+
+
+def _shrunk(
+    dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float, *, least: float = LEAST
+) -> tuple[nn.Module, int]:
+    small = tg.shrink(dense, list(xs), tg.Target(macs=most), least=least).requires_grad_(requires_grad=True)
     return small, tg.measure(small, xs[0][:1], latency=False).macs
 
 
 def _pruned(
-    dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float, *, taylor: bool = False
+    dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float, *, importance: Any = None
 ) -> tuple[nn.Module, int]:
-    """Prune globally in one step, as Torch-Pruning's documentation shows, with the least ratio that is enough."""
-    import torch_pruning as tp  # type: ignore[import-not-found, unused-ignore]
-
-    if taylor:  # reads gradients of all layers
-        dense.requires_grad_(requires_grad=True)
-        for x, y in zip(xs, ys, strict=True):
-            F.cross_entropy(dense(x), y).backward()
-    low, high, found = 0.0, 0.95, dense
-    while high - low > 1e-3:
-        ratio = (low + high) / 2
-        cut = copy.deepcopy(dense)
-        for theirs, mine in zip(dense.parameters(), cut.parameters(), strict=True):
-            mine.grad = None if theirs.grad is None else theirs.grad.clone()
-        pruner = tp.pruner.BasePruner(
-            cut,
-            xs[0][:1],
-            importance=tp.importance.GroupTaylorImportance() if taylor else tp.importance.GroupMagnitudeImportance(p=2),
-            global_pruning=True,
-            pruning_ratio=ratio,
-            max_pruning_ratio=0.95,
-            ignored_layers=[cast(Any, cut).linear],
-        )
-        pruner.step()
-        if macs_without_selections(cut, xs[0][:1]) <= most:
-            high, found = ratio, cut
-        else:
-            low = ratio
-    found.zero_grad()
+    found = pruned_at_once(dense, xs[0][:1], most, importance)
     for block in found.modules():
         if isinstance(block, Selected):
             block.shortcut.requires_grad_(requires_grad=False)
@@ -173,15 +250,20 @@ def _pruned(
 
 
 def _by_taylor(dense: nn.Module, xs: Sequence[Tensor], ys: Sequence[Tensor], most: float) -> tuple[nn.Module, int]:
-    return _pruned(dense, xs, ys, most, taylor=True)
+    import torch_pruning as tp  # type: ignore[import-not-found, unused-ignore]
+
+    dense.requires_grad_(requires_grad=True)  # the importance reads gradients of all layers
+    for x, y in zip(xs, ys, strict=True):
+        F.cross_entropy(dense(x), y).backward()
+    return _pruned(dense, xs, ys, most, importance=tp.importance.GroupTaylorImportance())
 
 
-Start = Callable[[nn.Module, Sequence[Tensor], Sequence[Tensor], float], tuple[nn.Module, int]]
 STARTS: dict[str, Start] = {
     "tg.shrink": _shrunk,
     "Torch-Pruning, magnitude": _pruned,
     "Torch-Pruning, Taylor": _by_taylor,
 }
+METHODS = (*STARTS, SPARSE, STEPS)
 
 
 if __name__ == "__main__":

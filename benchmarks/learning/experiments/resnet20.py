@@ -6,7 +6,8 @@ GrOWL is attached to a training that starts from the pretrained weights, and its
 until the compact network has the wanted MACs, so that no strength has to be chosen. Then the compact network is
 trained. The pretrained ResNet-56 is the teacher of both trainings: on a CPU its answers are computed once for a few
 fixed crops of every image, on a GPU for every new crop. Training computes products in bfloat16; scores are computed in
-float32 on the CPU. ``--inner`` prunes only channels between the two convolutions of a block. On a CPU it takes one
+float32 on the CPU. ``--inner`` prunes only channels between the two convolutions of a block; ``--shrink`` makes the
+compact network by ``tg.shrink(least=0.5)`` at once. On a CPU it takes one
 thread and 80 seconds an epoch. An interrupted training of the compact network resumes from the last epoch; an
 interrupted path of rising strength starts again.
 """
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--balance", type=float, default=0.5, help="balance of GrOWL: the power of a layer's share of weights"
     )
+    parser.add_argument("--shrink", action="store_true", help="tg.shrink makes the compact network, without a path")
+    parser.add_argument("--crops", type=int, default=CROPS, help="of every image, that the teacher answers on a CPU")
     parser.add_argument("--inner", action="store_true", help="prune only rows of each block's second convolution")
     given = parser.parse_args(arguments)
     timing.one_thread()
@@ -65,14 +68,17 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy.deepcopy(dense).to(device).to(memory_format=torch.channels_last)
     path = Fit(epochs=400 if given.quick else 40, lr=0.1, weight_decay=5e-4, distill=DISTILL, temperature=TEMPERATURE)
-    way = f"{given.goal:g}-{given.balance:g}{'-inner' if given.inner else ''}"
+    way = "shrink" if given.shrink else f"{given.goal:g}-{given.balance:g}{'-inner' if given.inner else ''}"
     path_file = given.work / f"path-{way}.pt"
     tuned_file = given.work / f"tuned-{way}-{given.epochs}-{given.batch}.pt"
     started = time.perf_counter()
     state, done = state_of(path_file), state_of(tuned_file)
     left = done is None or done["epoch"] < given.epochs
+    if given.shrink:
+        small = shrunk(dense, splits, given)
+        state = {"passed": [{"steps": 0}], "seconds": time.perf_counter() - started}
     if state is None or left:  # else there is nothing to ask the teacher for
-        train, teacher = taught(splits.train, given.weights, given.work, 2 if given.quick else CROPS)
+        train, teacher = taught(splits.train, given.weights, given.work, 2 if given.quick else given.crops)
     if state is None:
         growl = tg.GrOWL(model, layers=["*.conv2"] if given.inner else None, balance=given.balance)
         passed = press(
@@ -80,8 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
         )
         state = {"model": model.state_dict(), "passed": passed, "seconds": time.perf_counter() - started}
         keep_state(path_file, state)
-    model.load_state_dict(state["model"])
-    small = tg.compact(model.cpu().eval(), example)
+    if not given.shrink:
+        model.load_state_dict(state["model"])
+        small = tg.compact(model.cpu().eval(), example)
     pruned = accuracy(small, splits.test)
     print("pruned:", pruned, tg.structure_of(small), sep="\n", flush=True)
 
@@ -132,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     before, after = (tg.measure(network, example, latency=False) for network in (dense, small))
     found = {
         "balance": given.balance,
-        "layers": "inner" if given.inner else "all",
+        "layers": "tg.shrink" if given.shrink else "inner" if given.inner else "all",
         "batch": given.batch,
         "trained": where,
         "commit": results.commit(),
@@ -151,6 +158,14 @@ def main(arguments: list[str] | None = None) -> None:
     }
     print(found["accuracy"], before.macs / after.macs, before.weights / after.weights)
     keep(given, "learning.experiments.resnet20", {"runs": [*others(found), found]})
+
+
+def shrunk(dense: nn.Module, splits: Any, given: Any) -> nn.Module:
+    """Make the compact network without training, from 640 images, as in the comparison of six epochs."""
+    index = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(0))[: 64 if given.quick else 640]
+    batches = list(splits.train.batch(index)[0].split(16 if given.quick else 128))
+    small = tg.shrink(dense, batches, tg.Target(macs=1 / given.goal), least=0.5)
+    return small.requires_grad_(requires_grad=True)
 
 
 def others(found: dict[str, Any]) -> list[dict[str, Any]]:

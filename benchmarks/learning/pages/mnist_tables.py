@@ -12,7 +12,7 @@ from benchmarks.harness import results
 from benchmarks.harness.markdown import markdown, spread
 from benchmarks.learning.pages.pictures import mean_curves
 
-__all__ = ["best", "decorrelated", "instability", "methods", "once", "predictive", "table1", "ties"]
+__all__ = ["at_sizes", "best", "decorrelated", "instability", "methods", "once", "predictive", "table1", "ties"]
 
 TABLE_1 = {
     "none": ("1.0x", "98.3 ± 0.1"),
@@ -137,6 +137,21 @@ def methods() -> str:
             cells.append(f"{max(reached):.1f}x" if reached else "–")
         rows.append([name, *cells])
     return markdown(["method", "≥ 98.5 %", "≥ 98.3 %", "≥ 98.1 %"], rows)
+
+
+def at_sizes() -> str:
+    """Return the test accuracy of every method at some sizes, between two points of its curve by interpolation.
+
+    Of two settings, one smaller and better than the other, the other does not count.
+    """
+    sizes = (3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 40)
+    rows = []
+    for name, points in mean_curves(results.load("curve")["jobs"]).items():
+        best = sorted(one for one in points if not any(a > one[0] and b > one[1] for a, b in points))
+        x, y = (np.asarray(values) for values in zip(*best, strict=True))
+        there = [np.interp(np.log(size), np.log(x), y) if x[0] * 0.8 <= size <= x[-1] else np.nan for size in sizes]
+        rows.append([name, *("–" if np.isnan(value) else f"{100 * value:.2f}" for value in there)])
+    return markdown(["test %", *(f"{size}x" for size in sizes)], rows)
 
 
 def ties() -> str:

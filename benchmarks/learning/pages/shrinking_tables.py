@@ -13,7 +13,7 @@ from benchmarks.harness.pages import DOCS, Page, where_measured
 
 __all__ = ["PAGE", "main"]
 
-_METHODS = ("tg.shrink", "magnitude", "Torch-Pruning")
+_METHODS = ("tg.shrink", "magnitude", "Torch-Pruning", "Torch-Pruning, one step")
 _SHOWN = {"mnist-mlp": "784-300-100-10, MNIST", "resnet20": "ResNet-20, CIFAR-10", "resnet56": "ResNet-56, CIFAR-10"}
 
 
@@ -21,7 +21,7 @@ def accuracies() -> str:
     """Return the test accuracy of every network, share and method."""
     rows = []
     for name, found in results.load("training_free")["networks"].items():
-        shares = sorted({float(key.split(", ")[1]) for key in found if ", " in key}, reverse=True)
+        shares = sorted({float(key.rpartition(", ")[2]) for key in found if ", " in key}, reverse=True)
         for share in shares:
             cells = [found.get(f"{method}, {share:g}") for method in _METHODS]
             shown = ["–" if cell is None else f"{100 * cell['accuracy']:.2f}" for cell in cells]
@@ -34,15 +34,17 @@ def trained() -> str:
     """Return the test accuracy of half a ResNet-20 before and after training, for every method that was started."""
     data = results.load("halves")
     rows = []
-    for method, start in data["starts"].items():
+    for method in dict.fromkeys([*data["starts"], *(one["method"] for one in data["trainings"])]):
         own = [one for one in data["trainings"] if one["method"] == method]
-        first = [method, f"{start['macs']:.3f}", f"{100 * start['accuracy']['test']:.2f}"]
-        for lr, epochs in sorted({(one["lr"], one["epochs"]) for one in own}):
-            found = [one["accuracy"]["test"] for one in own if (one["lr"], one["epochs"]) == (lr, epochs)]
-            rows.append([*first, f"{lr:g}", str(epochs), str(len(found)), spread(found, factor=100)])
-        if not own:
-            rows.append([*first, "–", "–", "–", "not finished"])
-    return markdown(["test %", "MACs", "before training", "learning rate", "epochs", "seeds", "after"], rows)
+        for epochs, lr in sorted({(one["epochs"], one["lr"]) for one in own}):
+            found = [one for one in own if (one["epochs"], one["lr"]) == (epochs, lr)]
+            before, after = (
+                spread([one[when]["test"] for one in found], factor=100) for when in ("before training", "accuracy")
+            )
+            size = [f"{found[0]['macs']:.3f}", f"{found[0]['weights']:,}"]
+            rows.append([method, *size, before, str(epochs), f"{lr:g}", str(len(found)), after])
+    head = ["test %", "MACs", "weights", "before training", "epochs", "learning rate", "seeds", "after"]
+    return markdown(head, rows)
 
 
 def shrunk_with_ties() -> str:

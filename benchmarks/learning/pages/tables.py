@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "best": mnist.best,
     "best_recipe": lambda: mnist.best("best_recipe"),
     "methods": mnist.methods,
+    "at_sizes": mnist.at_sizes,
     "ties": mnist.ties,
     "decorrelated": mnist.decorrelated,
     "predictive": mnist.predictive,

@@ -40,6 +40,7 @@ class Budget:
         retrain: epochs with the structure fixed.
         between: epochs between two steps of tying, on top of the others.
         strengths: of GrOWL and group lasso.
+        times: of a target: so many times fewer bytes.
         pat: of torchao's group lasso, in its own unit times 5000.
         kept: shares of the rows of both layers that magnitude pruning keeps.
         neurons: shares of the hidden neurons that Torch-Pruning keeps.
@@ -51,6 +52,7 @@ class Budget:
     retrain: int = 8
     between: int = 2
     strengths: tuple[float, ...] = tuple(0.1 * 1.5**i for i in range(10))
+    times: tuple[float, ...] = (1.6, 2.2, 3.0, 4.0, 5.5, 7.5, 10.0, 14.0, 20.0, 30.0, 40.0)
     pat: tuple[float, ...] = tuple(0.3 * 1.8**i for i in range(10))
     kept: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
     neurons: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.09, 0.065)
@@ -107,6 +109,26 @@ def penalised(name: str, sequence: LambdaSequence) -> Path:
             yield f"{name}, tied in steps", strength, small, ratio(start.dense, small, start.example)
 
     return path
+
+
+def to_targets(start: Start) -> Iterator[Point]:
+    """As with a penalty, but its epochs go to a target, so many times fewer bytes, in place of a strength."""
+    model = copy.deepcopy(start.dense)
+    for i, times in enumerate(start.budget.times):
+        target = tg.Target(bytes=1 / times)
+        growl = tg.GrOWL(model, target=target, layers=LAYERS, example_inputs=start.example)
+        press = Fit(start.budget.press, LR, LIGHT)
+        steps = press.epochs * (len(start.splits.train) // press.batch_size)  # type: ignore[arg-type]
+
+        def attach(optimizer: Optimizer, growl: tg.GrOWL = growl, steps: int = steps) -> None:
+            growl.attach(optimizer, steps=steps)
+
+        fit(model, start.splits.train, press, start.seed + i, attach=attach)
+        small = start.retrained(compacted(copy.deepcopy(model), start.example), start.seed + i)
+        yield "target, pruned only", times, small, ratio(start.dense, small, start.example)
+        small = compacted(tied_in_steps(model, start, start.seed + i), start.example)
+        small = start.retrained(small, start.seed + i)
+        yield "target, tied in steps", times, small, ratio(start.dense, small, start.example)
 
 
 def tied_in_steps(model: nn.Module, start: Start, seed: int) -> nn.Module:
@@ -254,6 +276,7 @@ def _adam(parameters: list[nn.Parameter]) -> Optimizer:
 PATHS: dict[str, Path] = {
     "GrOWL": penalised("GrOWL", tg.pld(p=0.3, floor=0.85)),
     "group lasso": penalised("group lasso", tg.lasso()),
+    "target": to_targets,
     "magnitude of rows": magnitude,
     "Torch-Pruning": torch_pruning,
     "torchao PAT": pat,

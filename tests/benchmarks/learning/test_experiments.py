@@ -20,6 +20,7 @@ from benchmarks.learning.experiments import (
     latency_target,
     lenet5,
     one_strength,
+    quarters,
     resnet20,
     table1,
     table2,
@@ -182,7 +183,7 @@ def test_resnet20_runs_and_goes_on_from_what_is_there(
     if not weights.is_dir():
         pytest.skip(f"no pretrained weights in {weights}")
     given = ["--quick", "--data", str(cifar10), "--weights", str(weights), "--work", str(tmp_path), "--epochs", "1"]
-    for way in ([], ["--inner", "--balance", "1"]):
+    for way in ([], ["--inner", "--balance", "1"], ["--shrink", "--crops", "1", "--goal", "2"]):
         resnet20.main([*given, "--goal", "1.0", *way])
         assert "nothing kept" in capsys.readouterr().out
     (tmp_path / "quick" / "teacher.pt").unlink()  # nothing is left to be taught
@@ -191,14 +192,22 @@ def test_resnet20_runs_and_goes_on_from_what_is_there(
 
 
 def test_half_a_resnet_is_trained_beside_its_peers(cifar10: Path, tmp_path: Path) -> None:
-    given = ["--quick", "--data", str(cifar10), "--work", str(tmp_path), "--epochs", "1"]
+    given = ["--quick", "--data", str(cifar10), "--work", str(tmp_path), "--epochs", "4"]
     for _ in range(2):  # the second time everything is there
         halves.main(given)
     done = json.loads((tmp_path / "quick" / "done.json").read_text())
-    assert done.keys() >= {"tg.shrink, seed 0, lr 0.05, 1 epochs"}
+    assert done.keys() >= {f"tg.shrink{form}, seed 0, lr 0.05, 4 epochs" for form in ("", ", in steps")}
     for one in done.values():
         assert 0.3 < one["macs"] <= 0.5
         assert one["accuracy"]["test"] == pytest.approx((one["accuracy"]["even"] + one["accuracy"]["odd"]) / 2)
+
+
+def test_a_quarter_of_the_weights_is_trained_beside_a_control(tmp_path: Path) -> None:
+    for _ in range(2):  # the second time everything is there
+        quarters.main(["--quick", "--work", str(tmp_path)])
+    done = json.loads((tmp_path / "quick" / "done.json").read_text())
+    assert [one["way"] for one in done.values()] == list(quarters.WAYS)
+    assert [one["weights"] <= 0.25 for one in done.values()] == [False, True, True, True]
 
 
 def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(

@@ -140,16 +140,16 @@ def methods() -> str:
 
 
 def at_sizes() -> str:
-    """Return the test accuracy of every method at some sizes, between two points of its curve by interpolation.
+    """Return the test accuracy of every method's networks that are at least so many times smaller.
 
-    Of two settings, one smaller and better than the other, the other does not count.
+    Between two points of a curve it is interpolated; a setting does not count if another one is smaller and better.
     """
     sizes = (3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 40)
     rows = []
     for name, points in mean_curves(results.load("curve")["jobs"]).items():
         best = sorted(one for one in points if not any(a > one[0] and b > one[1] for a, b in points))
         x, y = (np.asarray(values) for values in zip(*best, strict=True))
-        there = [np.interp(np.log(size), np.log(x), y) if x[0] * 0.8 <= size <= x[-1] else np.nan for size in sizes]
+        there = [np.interp(np.log(size), np.log(x), y) if size <= x[-1] else np.nan for size in sizes]
         rows.append([name, *("–" if np.isnan(value) else f"{100 * value:.2f}" for value in there)])
     return markdown(["test %", *(f"{size}x" for size in sizes)], rows)
 

@@ -64,7 +64,7 @@ def accelerator_for(device: str, precision: str) -> Accelerator:
 
 @dataclass(frozen=True)
 class Sharding:
-    """How FSDP2 divides the weights of a training among processes.
+    """Says how FSDP2 divides the weights of a training among processes.
 
     Attributes:
         policy: ``NO_WRAP``: the network is sharded as one unit; ``TRANSFORMER_BASED_WRAP``: each module of

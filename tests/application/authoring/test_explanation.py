@@ -33,7 +33,13 @@ def test_characters_that_yaml_does_not_allow_are_escaped_in_comments(tmp_path: P
     text = explained(fields, {"growl.layers": [f"{layer} is left out"]}, [f"The layer {layer}."])
     (tmp_path / "own.yaml").write_text(text, "utf-8")
     assert load_recipe(str(tmp_path / "own.yaml")).growl.layers == [layer]
-    assert text.startswith(r"# The layer a\x07b\x85c\u2028d\ne\té.")
+    assert text.startswith(r"# The layer a\x07b c d e é.")
+
+
+def test_white_space_in_comments_is_a_space() -> None:
+    assert explained({}, {}, ["two\nlines,\ta tab, thin\u202fand fixed\xa0space"]) == (
+        "# two lines, a tab, thin and fixed space\n"
+    )
 
 
 def test_with_defaults_all_fields_are_there() -> None:

@@ -16,7 +16,9 @@ from torch_growl.networks.layers.plain import (
     own_memory_,
     plain_copy,
     plain_model,
+    remove_training_hooks_,
     sharing_copy,
+    training_hook,
 )
 
 
@@ -99,3 +101,20 @@ def test_empty_dicts_and_sets_of_a_copy_are_its_own() -> None:
     assert not network[0].seen
     assert not network[0].table
     assert bool(network(torch.ones(1, 3)).any())
+
+
+def test_a_copy_is_made_without_the_hooks_that_are_there_for_a_training() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    hook = training_hook(lambda module, args, output: output * 0)
+    network[0].register_forward_hook(hook)
+    network.register_forward_hook(training_hook(lambda module, args, kwargs, output: output), with_kwargs=True)
+    kept = network[1].register_forward_hook(lambda module, args, output: output + 1)
+    copied = plain_copy(network)
+    assert not copied[0]._forward_hooks
+    assert list(copied[1]._forward_hooks) == [kept.id]
+    assert len(network[0]._forward_hooks) == len(network._forward_hooks) == 1
+    remove_training_hooks_(network)
+    assert not network._forward_hooks
+    assert not network._forward_hooks_with_kwargs
+    assert not network[0]._forward_hooks
+    assert list(network[1]._forward_hooks) == [kept.id]

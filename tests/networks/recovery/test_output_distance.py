@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from torch_growl.errors import InvalidValueError
 from torch_growl.networks.recovery import DISTANCES, predictions_in
 
 X = torch.zeros(4, 3)
@@ -58,3 +59,12 @@ def test_each_tasks_distance_is_the_mean_over_its_labels_of_one_formula() -> Non
     for task in ("classification", "segmentation"):
         torch.testing.assert_close(DISTANCES[task](*moved, 3.0), tokens)
     assert set(DISTANCES) == {*expected, "classification", "segmentation"}
+
+
+@pytest.mark.parametrize(
+    ("task", "shape"),
+    [("classification", (5, 1)), ("classification", (5,)), ("segmentation", (5, 1, 4)), ("language-model", (5, 4, 1))],
+)
+def test_outputs_of_a_single_class_are_refused(task: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidValueError, match="task='regression'"):
+        DISTANCES[task](torch.randn(shape), torch.randn(shape), 2.0)

@@ -78,6 +78,43 @@ def test_ties_and_zero_rows_of_a_tied_network_stay() -> None:
     assert not weight[:, 1].any()
 
 
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("late", torch.tensor([torch.inf, 2.0]))
+
+
+def test_values_that_are_not_finite_are_taken_as_they_are() -> None:
+    model = Masked()
+    average = WeightAverage(model, 0.5)
+    for value in (torch.inf, torch.inf, 3.0):
+        model.late[0] = value
+        average.update()
+    average.write_()
+    assert model.mask.tolist() == [0.0, -torch.inf]
+    assert model.late.tolist() == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_an_average_of_every_precision_follows_small_steps(dtype: torch.dtype) -> None:
+    model = nn.Linear(1, 1, bias=False).to(dtype)
+    average, wanted, state = WeightAverage(model, 0.999), 0.0, {}
+    for step in range(600):
+        value = torch.tensor(1 + step / 600, dtype=dtype)
+        with torch.no_grad():
+            model.weight.fill_(value)
+        if step == 300:
+            average = WeightAverage(model, 0.999)
+            average.load_state_dict(state)
+        average.update()
+        state = average.state_dict()
+        decay = min(0.999, (1 + step) / (10 + step)) if step else 0.0
+        wanted = decay * wanted + (1 - decay) * float(value)
+    average.write_()
+    torch.testing.assert_close(model.weight.item(), wanted, rtol=torch.finfo(dtype).eps + 1e-5, atol=0)
+
+
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_a_decay_out_of_range_is_refused(decay: float) -> None:
     with pytest.raises(InvalidValueError, match="decay must be"):

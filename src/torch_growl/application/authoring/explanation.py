@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from torch_growl.application.recipes import Recipe, as_yaml
 __all__ = ["explained", "explained_recipe"]
 
 _WIDTH = 100
+_NOT_ALLOWED = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
 
 
 def explained_recipe(recipe: Recipe, *, defaults: bool = False) -> str:
@@ -73,9 +75,10 @@ def _write(
 
 
 def _comment(text: str, depth: int) -> list[str]:
-    """Lines of a comment; an empty text is an empty line. Characters that YAML does not allow in it are escaped."""
+    """Lines of a comment; of no text, an empty one. White space is a space; what YAML does not allow is escaped."""
     start = "  " * depth + "# "
-    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+    text = " ".join(re.split(r"\s", text))
+    text = re.sub(_NOT_ALLOWED, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
     return textwrap.wrap(
         text, _WIDTH, initial_indent=start, subsequent_indent=start, break_on_hyphens=False, break_long_words=False
     ) or [start.rstrip()]

@@ -17,7 +17,9 @@ from torch_growl.networks.layers.plain import (
     permanent_hooks,
     plain_copy,
     plain_model,
+    remove_training_hooks_,
     sharing_copy,
+    training_hook,
 )
 from torch_growl.networks.layers.pretrained import plain_save_pretrained_, warn_on_save_pretrained_
 from torch_growl.networks.layers.ready_networks import check_network, outside_inference_mode
@@ -55,12 +57,14 @@ __all__ = [
     "register_layer",
     "registered_kind",
     "registered_layers",
+    "remove_training_hooks_",
     "row_blocks",
     "row_norms",
     "rows_of",
     "scale_rows_",
     "shard_rows",
     "sharing_copy",
+    "training_hook",
     "unusable_weight",
     "warn_of_adapters",
     "warn_on_save_pretrained_",

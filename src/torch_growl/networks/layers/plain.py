@@ -28,10 +28,13 @@ __all__ = [
     "permanent_hooks",
     "plain_copy",
     "plain_model",
+    "remove_training_hooks_",
     "sharing_copy",
+    "training_hook",
 ]
 
 
+_TRAINING = "_torch_growl_training"  # set on hooks that are there for a training only
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
@@ -87,12 +90,31 @@ def own_memory_(*modules: nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
+def training_hook(hook: FunctionType) -> FunctionType:
+    """Mark a forward hook as one that is there for a training only, so that a plain copy is made without it."""
+    setattr(hook, _TRAINING, True)
+    return hook
+
+
+def remove_training_hooks_(model: nn.Module) -> None:
+    """Take the hooks of :func:`training_hook` off a network and all its parts."""
+    for module in model.modules():
+        for key in [key for key, hook in module._forward_hooks.items() if hasattr(hook, _TRAINING)]:
+            for hooks in (
+                module._forward_hooks,
+                module._forward_hooks_with_kwargs,
+                module._forward_hooks_always_called,
+            ):
+                hooks.pop(key, None)
+
+
 def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     """A copy of the network inside any wrappers, with parametrized weights made plain parameters.
 
-    Prune masks, old weight norms and old spectral norms, which are hooks, are made permanent in the copy. Activations
-    that a module keeps in an attribute are detached in the copy. Of a network that is spread over processes (FSDP2,
-    tensor parallel), every process gets a whole copy; all of them must call this.
+    Prune masks, old weight norms and old spectral norms, which are hooks, are made permanent in the copy. Hooks of
+    :func:`training_hook` are left out of it. Activations that a module keeps in an attribute are detached in the copy.
+    Of a network that is spread over processes (FSDP2, tensor parallel), every process gets a whole copy; all of them
+    must call this.
 
     Args:
         model: the network; not modified.
@@ -107,6 +129,7 @@ def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     with outside_inference_mode():
         plain = plain_model(model)
         dense = whole_copy(plain) if is_spread(plain) else _copied(plain, _shared(plain) if sharing else _empty(plain))
+        remove_training_hooks_(dense)
         for parent in list(dense.modules()):
             for key, child in parent.named_children():
                 parent._modules[key] = plain_model(child) if hasattr(child, "_orig_mod") else child

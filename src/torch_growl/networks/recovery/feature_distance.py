@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.compaction import recorded
-from torch_growl.networks.layers import plain_model, registered_kind
+from torch_growl.networks.layers import plain_model, registered_kind, training_hook
 
 __all__ = ["FeatureDistance"]
 
@@ -100,7 +100,7 @@ def _keeping(
             index = None if kept is None else torch.tensor(list(kept), device=first.device)
             found[name] = first if index is None else first.index_select(dim, index)
 
-    return keep
+    return training_hook(keep)
 
 
 def _directions(features: Tensor) -> Tensor:

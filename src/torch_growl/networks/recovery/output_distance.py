@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torch_growl.errors import InvalidValueError
+
 __all__ = ["DISTANCES", "class_distance", "label_distance", "predictions_in", "token_distance", "value_distance"]
 
 FIELDS = ("logits", "out", "prediction", "predictions")  # transformers, torchvision's segmentation, users' own
@@ -37,7 +39,15 @@ def class_distance(output: Tensor, wanted: Tensor, temperature: float) -> Tensor
     Args:
         output, wanted: logits ``(n, classes, …)`` of the network and of its teacher.
         temperature: by which logits are divided, > 0.
+
+    Raises:
+        InvalidValueError: there is a single class, whose probability is always 1.
     """
+    if output.ndim < 2 or output.shape[1] == 1:
+        raise InvalidValueError(
+            f"distill: outputs of shape {tuple(output.shape)} have no two classes whose probabilities could be "
+            "compared; give task='regression' for values, or task='multilabel' for the logit of yes or no"
+        )
     teacher = F.log_softmax(wanted / temperature, dim=1)
     given = F.log_softmax(output / temperature, dim=1)
     distance = F.kl_div(given, teacher, log_target=True, reduction="batchmean")

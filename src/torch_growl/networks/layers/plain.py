@@ -7,7 +7,7 @@ import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 
+_Hook = TypeVar("_Hook", bound=Callable[..., Any])
 _TRAINING = "_torch_growl_training"  # set on hooks that are there for a training only
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
@@ -90,7 +91,7 @@ def own_memory_(*modules: nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
-def training_hook(hook: FunctionType) -> FunctionType:
+def training_hook(hook: _Hook) -> _Hook:
     """Mark a forward hook as one that is there for a training only, so that a plain copy is made without it."""
     setattr(hook, _TRAINING, True)
     return hook

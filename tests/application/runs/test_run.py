@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.growl_command import growl
 from torch_growl.application.recipes import load_recipe
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
+from torch_growl.application.runs.stages import do_stage
 from torch_growl.errors import InvalidValueError, RunFolderError
 
 
@@ -44,6 +46,37 @@ def test_what_a_stage_makes_is_refused_before_it_is_done(tmp_path: Path) -> None
         run.compacted()
     with pytest.raises(RunFolderError, match="train"):
         run.trained("train")
+
+
+def test_the_last_stages_of_the_first_process_need_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait at the end of the stage; a score that they had to share would never end."""
+
+    def shared(*_: Any) -> None:
+        raise AssertionError("another process would have to take part")
+
+    run = new_run(tmp_path)
+    alone = run.validation_score(run.network())
+    for name in ("broadcast_object_list", "all_gather_object", "all_reduce", "barrier"):
+        monkeypatch.setattr(f"torch.distributed.{name}", shared)
+    monkeypatch.setattr("torch_growl.application.runs.run.broadcast_object_list", shared)
+    waits: list[None] = []
+    monkeypatch.setattr(
+        run,
+        "accelerator",
+        SimpleNamespace(process_index=0, num_processes=2, wait_for_everyone=lambda: waits.append(None)),
+    )
+    monkeypatch.setattr(
+        "torch_growl.application.runs.stages.make_result",
+        lambda run: {"seconds": {}, "score": run.decided(lambda: run.validation_score(run.network()))},
+    )
+    run.folder.create(run.recipe)
+    do_stage(run, "eval")
+    assert run.folder.result()["score"] == alone
+    assert len(waits) == 1
+    with pytest.raises(AssertionError, match="another process"):
+        run.validation_score(run.network())
 
 
 RECIPE = """

@@ -32,6 +32,13 @@ def test_a_device_that_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyP
         accelerator_for("cuda", "no")
 
 
+def test_gradients_are_those_of_one_batch_whatever_accelerate_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    weight = torch.ones(1, requires_grad=True)
+    accelerator_for("cpu", "no").backward(2 * weight.sum())
+    assert weight.grad == torch.tensor([2.0])
+
+
 def test_what_accelerate_launch_sets_for_fsdp2_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sharding_asked("no") is None
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
@@ -47,6 +54,10 @@ def test_what_accelerate_launch_sets_for_fsdp2_is_read(monkeypatch: pytest.Monke
     }.items():
         monkeypatch.setenv(name, value)
     assert sharding_asked("no") == Sharding("SIZE_BASED_WRAP", ("Block", "Linear"), 50, False, True)
+    monkeypatch.setenv("FSDP_MIN_NUM_PARAMS", "1e6")
+    found = sharding_asked("no")
+    assert found is not None
+    assert found.least == 10**6
 
 
 @pytest.mark.parametrize(
@@ -56,6 +67,8 @@ def test_what_accelerate_launch_sets_for_fsdp2_is_read(monkeypatch: pytest.Monke
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "no", "FSDP_ACTIVATION_CHECKPOINTING = 'true'.*leave it out"),
         ({"FSDP_IGNORED_MODULES": "head"}, "no", "FSDP_IGNORED_MODULES = 'head'.*leave it out"),
         ({"FSDP_AUTO_WRAP_POLICY": "MINE"}, "no", "'MINE' must be one of NO_WRAP, TRANSFORMER_BASED_WRAP"),
+        ({"FSDP_MIN_NUM_PARAMS": "many"}, "no", "FSDP_MIN_NUM_PARAMS = 'many' must be a number of weights"),
+        ({"FSDP_MIN_NUM_PARAMS": "-1"}, "no", "FSDP_MIN_NUM_PARAMS = '-1' must be a number of weights"),
         ({}, "fp16", "precision fp16 is not for weights that FSDP2 shards"),
     ],
 )
@@ -106,6 +119,34 @@ def test_a_compact_layer_is_one_unit_with_its_inputs() -> None:
         fed = [module for module in sharded_modules(small) if isinstance(module, FedLayer)]
         assert fed
         assert not any(module in sharded_modules(small) for each in fed for module in each.children())
+
+
+class Tied(nn.Module):
+    """An embedding whose weight is the head's too, beside a block that shares a weight within itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.head = (
+            nn.Embedding(50, 8),
+            Block(nn.Linear(8, 8), nn.Linear(8, 8)),
+            nn.Linear(8, 50),
+        )
+        self.head.weight, self.block[1].weight = self.embed.weight, self.block[0].weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.block(self.embed(ids)))
+
+
+def test_modules_that_share_a_weight_are_in_one_unit() -> None:
+    torch.manual_seed(0)
+    model, ids = Tied(), torch.arange(12)
+    wanted = model(ids).detach()
+    with playing(0, 1):
+        Sharding("SIZE_BASED_WRAP", least=10).shard_(model, torch.device("cpu"))
+        assert sharded_modules(model) == [model, model.block]
+        assert model.head.weight is model.embed.weight
+        assert model.block[0].weight is model.block[1].weight
+        torch.testing.assert_close(model(ids), wanted)
 
 
 def test_a_class_that_the_network_lacks_is_named_before_any_training() -> None:

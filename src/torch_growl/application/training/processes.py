@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def accelerator_for(device: str, precision: str) -> Accelerator:
         )
     cpu = device == "cpu" or not any(there() for _, there in _PRESENT.values())
     AcceleratorState._reset_state(reset_partial_state=True)
-    with patch_environment(ACCELERATE_USE_FSDP="false"):  # weights are sharded by :class:`Sharding`, on CPUs too
+    # weights are sharded by :class:`Sharding`, on CPUs too, and every batch is one step
+    with patch_environment(ACCELERATE_USE_FSDP="false", ACCELERATE_GRADIENT_ACCUMULATION_STEPS="1"):
         made = Accelerator(
             cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST)]
         )
@@ -115,7 +117,13 @@ class Sharding:
             found = [module for module in inner if layer_type(module).__name__ in names]
         # The inputs of a compact layer read its weight: the two are one unit.
         fed = {child: module for module in inner if isinstance(module, FedLayer) for child in module.children()}
-        return list(dict.fromkeys(fed.get(module, module) for module in found))
+        units = dict.fromkeys(fed.get(module, module) for module in found)
+        # A weight that modules share, such as an embedding and a head, is in a unit that holds them all.
+        owners: dict[int, set[nn.Module]] = {}
+        for module in model.modules():
+            for own in module._parameters.values():
+                owners.setdefault(id(own), set()).add(module)
+        return [unit for unit in units if all(owners[id(p)] <= set(unit.modules()) for p in unit.parameters())]
 
     def _names(self, model: nn.Module) -> tuple[str, ...]:
         if self.policy != "TRANSFORMER_BASED_WRAP":
@@ -150,7 +158,7 @@ def sharding_asked(precision: str) -> Sharding | None:
         None where it is not asked for.
 
     Raises:
-        InvalidValueError: FSDP1 is asked for, or something of FSDP2 that runs do not have.
+        InvalidValueError: FSDP1 is asked for, something of FSDP2 that runs do not have, or a setting is no number.
     """
     if not _is_true("ACCELERATE_USE_FSDP"):
         return None
@@ -171,10 +179,21 @@ def sharding_asked(precision: str) -> Sharding | None:
     return Sharding(
         policy,
         tuple(name.strip() for name in names.split(",") if name.strip()),
-        int(os.environ.get("FSDP_MIN_NUM_PARAMS", Sharding.least)),
+        _least_asked(),
         os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() not in ("false", "0"),
         _is_true("FSDP_OFFLOAD_PARAMS"),
     )
+
+
+def _least_asked() -> int:
+    text = os.environ.get("FSDP_MIN_NUM_PARAMS") or str(Sharding.least)
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise InvalidValueError(f"FSDP_MIN_NUM_PARAMS = {text!r} must be a number of weights, such as 1000000 or 1e6")
+    return int(found)
 
 
 def _is_true(name: str) -> bool:

@@ -39,6 +39,7 @@ def _forward(module: _BatchNorm, x: Tensor) -> Tensor:
     if not module.training:
         return type(module).forward(module, x)
     module._check_input_dim(x)
+    given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))  # float16 counts to 65504
     dims = [d for d in range(x.ndim) if d != 1]
     shape = [1, -1, *[1] * (x.ndim - 2)]
     count = x.numel() // x.shape[1]
@@ -55,7 +56,7 @@ def _forward(module: _BatchNorm, x: Tensor) -> Tensor:
     y = centred * torch.rsqrt(variance + module.eps).reshape(shape)
     if module.affine:
         y = y * module.weight.reshape(shape) + module.bias.reshape(shape)
-    return y
+    return y.to(given)
 
 
 class _Sum(torch.autograd.Function):

@@ -58,7 +58,7 @@ def best_choice(reader: Reader, z: NDArray[np.float64], groups: list[list[int]],
 
 
 @pytest.mark.parametrize("removal", [True, False])
-@pytest.mark.parametrize("offset", [True, False], ids=["a bias takes the means", "no bias"])
+@pytest.mark.parametrize("offset", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("taps", [1, 3])
 def test_the_tie_or_removal_that_is_missed_least_is_next(taps: int, offset: bool, removal: bool) -> None:
     n = 7

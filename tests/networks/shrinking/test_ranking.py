@@ -12,7 +12,7 @@ from torch_growl.networks.shrinking.channels import Alike
 from torch_growl.networks.shrinking.ranking import ranked
 
 
-@pytest.mark.parametrize("offset", [True, False], ids=["a bias takes the means", "no bias"])
+@pytest.mark.parametrize("offset", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("taps", [1, 3])
 def test_the_channel_that_is_missed_least_goes_first(taps: int, offset: bool) -> None:
     generator = np.random.default_rng(0)

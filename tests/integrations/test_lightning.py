@@ -119,6 +119,34 @@ def test_distillation_is_that_of_a_loss_written_by_hand(tmp_path: Path, form: st
     assert not torch.allclose(plain.lightning_module.model.fc3.weight, found.lightning_module.model.fc3.weight)
 
 
+def test_distillation_under_ddp_is_that_without(tmp_path: Path) -> None:
+    import torch.distributed as dist
+
+    given = {"target": None, "strength": 0.0, "tie": None, "leave": "regularized", "distill": 0.4, "teacher": mlp()}
+    torch.nn.init.normal_(given["teacher"].fc1.weight)
+    expected = trained(tmp_path, [callback(**given)], epochs=1)
+    try:
+        found = trained(tmp_path, [callback(**given)], epochs=1, strategy="ddp", devices=1)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    torch.testing.assert_close(found.lightning_module.state_dict(), expected.lightning_module.state_dict())
+
+
+def test_an_exception_takes_the_hooks_off(tmp_path: Path) -> None:
+    from tests.support.tiny_lightning import Module
+
+    class Stopped(Module):
+        def on_train_batch_start(self, batch: Any, number: int) -> None:
+            raise OSError
+
+    module = Stopped()
+    with pytest.raises(OSError, match=""):
+        trained(tmp_path, [callback(distill=0.5, distill_features=1.0)], module)
+    assert not any(each._forward_hooks for each in module.modules())
+    assert "training_step" not in vars(module)
+
+
 def test_a_loss_that_cannot_have_a_teachers_part_is_refused_by_name(tmp_path: Path) -> None:
     from tests.support.tiny_lightning import Module, TwoOptimizers
 

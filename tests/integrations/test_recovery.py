@@ -16,6 +16,7 @@ from tests.support.small_mlp import mlp, step, two_of
 from torch_growl.errors import GrowlError, InvalidTypeError, InvalidValueError
 from torch_growl.integrations.phases import Phases
 from torch_growl.integrations.recovery import Recovery, inputs_of, training_batches
+from torch_growl.networks.layers import plain_copy
 from torch_growl.networks.recovery import WeightAverage
 
 X = torch.randn(32, 10, generator=torch.Generator().manual_seed(7))
@@ -60,12 +61,15 @@ def test_the_teachers_part_of_the_loss_is_the_formulas_and_reaches_the_network()
     recovery.begin(student, 0, {}, lambda: None)
     seen: list[torch.Tensor] = []
     recovery.watch(student, lambda args, kwargs, output: seen.append(recovery.loss(args, kwargs, output)))
-    given = student(X)
-    with torch.no_grad():
+    with recovery.in_loss():
+        given = student(X)
+        with torch.no_grad():
+            student(X)
+            student.eval()
         student(X)
-        student.eval()
+    student.train()
     student(X)
-    assert len(seen) == 1, "only runs in training count"
+    assert len(seen) == 1, "only runs in training count, where the trainer computes its loss"
     assert not teacher.training
     student.train()
     theirs = F.softmax(teacher(X) / 4, dim=1)
@@ -84,6 +88,36 @@ def test_the_teachers_part_of_the_loss_is_the_formulas_and_reaches_the_network()
     recovery.remove()
     assert not student._forward_hooks
     assert not teacher.fc1._forward_hooks
+
+
+def test_the_hooks_of_a_training_that_an_exception_ended_are_removed_by_the_next() -> None:
+    student, teacher = mlp(), mlp()
+    for _ in range(2):
+        recovery = Recovery(distill=0.3, distill_features=1.0, teacher=teacher)
+        recovery.begin(student, 0, {}, lambda: None)
+        recovery.watch(student, lambda args, kwargs, output: None)
+    assert [len(each._forward_hooks) for each in (student, student.fc1)] == [1, 1]
+    assert not any(each._forward_hooks for each in plain_copy(student).modules())
+    Recovery().begin(student, 0, {}, lambda: None)
+    assert not any(each._forward_hooks for each in student.modules())
+
+
+def test_a_target_of_the_files_size_is_reached_with_features_compared() -> None:
+    recovery = Recovery(distill=0.5, distill_features=1.0, teacher=mlp())
+    used = phases(recovery, strength=None, target=tg.Target(file_bytes=0.6), leave="compact")
+    model, losses = mlp(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    growl = used.begin(model, [optimizer], 20, 0, lambda: X)
+    recovery.watch(model, lambda args, kwargs, output: losses.append(recovery.loss(args, kwargs, output)))
+    for _ in range(20):
+        optimizer.zero_grad()
+        with recovery.in_loss():
+            model(X)
+        losses.pop().backward()
+        optimizer.step()
+    assert growl.progress.reached
+    small = used.finish(model)
+    assert small.fc1.out_features > 4, "the layers whose features are compared are no fixed ones"
 
 
 def test_without_a_teacher_it_is_the_network_as_training_began_also_when_resumed() -> None:

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 import torch_growl as tg
-from tests.support.tiny_gpt import network, trained
+from tests.support.tiny_gpt import network, trained, trainer
+from torch_growl.errors import InvalidValueError
 
 pytestmark = [
     pytest.mark.slow,  # importing transformers and its Trainer takes seconds
@@ -81,3 +82,52 @@ def test_distillation_is_that_of_a_loss_written_by_hand(tmp_path: Path, option: 
     if option == "plain":
         plain = trained(tmp_path, [], **settings).model
         assert not torch.allclose(found.lm_head.weight, plain.lm_head.weight, atol=1e-3)
+
+
+PLAIN = {"target": None, "strength": 0.0, "tie": None, "leave": "regularized", "distill": 0.5}
+
+
+def losses(made: Any) -> list[float]:
+    return [each["loss"] for each in made.state.log_history if "loss" in each]
+
+
+def test_a_training_after_an_exception_has_its_own_loss(tmp_path: Path) -> None:
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *args: Any, **given: Any) -> None:
+            raise KeyboardInterrupt
+
+    teacher = network()
+    torch.nn.init.normal_(teacher.transformer.wte.weight)
+    settings = {"steps": 2, "save_strategy": "no", "logging_steps": 1}
+    used = callback(**PLAIN, teacher=teacher)
+    fresh = losses(trained(tmp_path, [used], **settings))
+    plain = losses(trained(tmp_path, [], **settings))
+    assert fresh != plain
+    for wanted, callbacks in ((plain, []), (fresh, [used])):
+        first = trainer(tmp_path, [callback(**PLAIN, teacher=teacher), Stop()], **settings)
+        with pytest.raises(KeyboardInterrupt):
+            first.train()
+        again = trainer(tmp_path, callbacks, **settings)
+        again.model = again.model_wrapped = first.model
+        again.train()
+        assert losses(again) == wanted
+        assert len(first.model._forward_hooks) == (0 if callbacks else 1)
+        assert "compute_loss" not in vars(again)
+
+
+def test_a_loss_that_the_trainer_computes_itself_is_refused(tmp_path: Path) -> None:
+    from transformers import Trainer
+
+    def of(output: Any, labels: Any = None, num_items_in_batch: Any = None) -> Any:
+        return output.logits.square().mean()
+
+    class Own(Trainer):  # type: ignore[misc]
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **given: Any) -> Any:
+            output = model(**inputs)
+            return (of(output), output) if return_outputs else of(output)
+
+    for settings in ({"kind": Own}, {"kind": lambda *a, **k: Trainer(*a, compute_loss_func=of, **k)}):
+        with pytest.raises(InvalidValueError, match="compute_loss"):
+            trained(tmp_path, [callback(**PLAIN)], steps=1, save_strategy="no", **settings)

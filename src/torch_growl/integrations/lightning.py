@@ -6,7 +6,7 @@ The callback's state lies in the checkpoints that the Trainer writes, with the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -100,7 +100,6 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
         self.part, self.steps = part, steps
         self._epochs: int | None = None  # before SWA adds an epoch without steps
         self._logged = -1
-        self._restore: Callable[[], None] | None = None  # puts back the LightningModule's own training_step
 
     # ── the Trainer's hooks ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +134,8 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
 
         def distilled(*args: Any, **kwargs: Any) -> Any:
             found.clear()
-            output = step(*args, **kwargs)
+            with recovery.in_loss():  # DDP calls the module for training_step, which is no run of the network
+                output = step(*args, **kwargs)
             loss = output.get("loss") if isinstance(output, Mapping) else output
             if loss is None:  # the step is skipped
                 return output
@@ -147,24 +147,19 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
             found.clear()
             return {**output, "loss": loss} if isinstance(output, Mapping) else loss
 
-        recovery.watch(network, lambda args, kwargs, output: found.append(recovery.loss(args, kwargs, output)))
         own = {name: value for name, value in vars(module).items() if name == "training_step"}
 
         def restore() -> None:
             del vars(module)["training_step"]
             vars(module).update(own)
 
+        take = lambda args, kwargs, output: found.append(recovery.loss(args, kwargs, output))  # noqa: E731
+        recovery.watch(network, take, restore)
         module.training_step = distilled
-        self._restore = restore
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the LightningModule its own ``training_step`` back."""
-        self._undistil()
-
-    def _undistil(self) -> None:
-        if self._restore is not None:
-            self._restore()
-            self._restore = None
+        """Take the recovery's hooks off, and give the LightningModule its own ``training_step`` back."""
+        self.phases.recovery.remove()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Hold pruned rows at zero in the averages that SWA puts in for its last epoch, which sets BatchNorm's."""
@@ -184,7 +179,7 @@ class GrowlCallback(HasPhases, Callback):  # type: ignore[misc]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Detach the penalty and make what was asked for, once averages are in place."""
-        self._undistil()
+        self.phases.recovery.remove()
         if self.growl is not None:
             self.phases.finish(self._network_of(pl_module))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import InvalidTypeError, InvalidValueError, first_line
 from torch_growl.networks.execution import call, outputs_of, split_inputs
-from torch_growl.networks.layers import plain_model
+from torch_growl.networks.layers import plain_model, remove_training_hooks_, training_hook
 from torch_growl.networks.recovery import DISTANCES, FeatureDistance, WeightAverage, predictions_in, recalibrate_
 
 __all__ = ["LABELS", "Recovery", "inputs_of", "training_batches"]
@@ -26,6 +27,10 @@ __all__ = ["LABELS", "Recovery", "inputs_of", "training_batches"]
 LABELS = ("labels", "label", "targets", "target")  # entries of a batch that are not passed to the network
 _RECALIBRATED = 50  # batches at most, as in recipes
 _FEW = 32  # examples in a batch whose size is not known
+
+
+def _nothing() -> None:
+    pass
 
 
 class Recovery:
@@ -74,6 +79,8 @@ class Recovery:
         self._features: FeatureDistance | None = None
         self._average: WeightAverage | None = None
         self._handle: RemovableHandle | None = None
+        self._undo: Callable[[], None] = _nothing
+        self._in_loss = False
         self._step = 0
 
     @property
@@ -95,6 +102,7 @@ class Recovery:
                 the training data gives.
         """
         plain, self._step = plain_model(model), done
+        remove_training_hooks_(plain)  # of a training that an exception ended
         if self.recalibrate:
             _check_runs(plain, batches)
         if self.distills:
@@ -109,14 +117,20 @@ class Recovery:
             if "average" in state:
                 self._average.load_state_dict(state["average"])
 
-    def watch(self, model: nn.Module, take: Callable[[tuple[Any, ...], dict[str, Any], Any], Any]) -> None:
-        """Call a function with the inputs and the output of every run of the network in training.
+    def watch(
+        self,
+        model: nn.Module,
+        take: Callable[[tuple[Any, ...], dict[str, Any], Any], Any],
+        undo: Callable[[], None] = _nothing,
+    ) -> None:
+        """Call a function with the inputs and the output of every training run of the network in :meth:`in_loss`.
 
         It is called once the penalty is there, since what can be removed is found on a network without hooks.
 
         Args:
             model: the network.
             take: what it returns replaces the output, unless it is None.
+            undo: called by :meth:`remove`.
 
         Raises:
             InvalidValueError: the network and its teacher have no two features to compare.
@@ -126,11 +140,19 @@ class Recovery:
             self._features = FeatureDistance(plain, self.teacher)
 
         def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            if module is plain and module.training and torch.is_grad_enabled():  # not in a copy, nor in evaluation
-                return take(args, kwargs, output)
-            return None
+            counts = self._in_loss and module is plain  # not in a copy, nor after an exception
+            return take(args, kwargs, output) if counts and module.training and torch.is_grad_enabled() else None
 
-        self._handle = plain.register_forward_hook(seen, with_kwargs=True)
+        self._handle, self._undo = plain.register_forward_hook(training_hook(seen), with_kwargs=True), undo
+
+    @contextmanager
+    def in_loss(self) -> Iterator[None]:
+        """Tell that the trainer computes its loss in the block."""
+        self._in_loss = True
+        try:
+            yield
+        finally:
+            self._in_loss = False
 
     def restart(self, model: nn.Module) -> None:
         """Begin the average anew, from the network's present weights."""
@@ -187,6 +209,8 @@ class Recovery:
 
     def remove(self) -> None:
         """Take all hooks off the networks."""
+        undo, self._undo = self._undo, _nothing
+        undo()
         if self._handle is not None:
             self._handle.remove()
             self._handle = None

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.arguments import check_type
 from torch_growl.errors import FileFormatError, GrowlError, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.files import write_text
-from torch_growl.integrations.distilled_outputs import distilled
+from torch_growl.integrations.distilled_outputs import distil
 from torch_growl.integrations.phases import HasPhases, Leave, Phases, kept_random_state, moved
 from torch_growl.integrations.recovery import LABELS, Recovery, training_batches
 from torch_growl.networks.layers import plain_model
@@ -136,7 +135,7 @@ class GrowlCallback(HasPhases, TrainerCallback):  # type: ignore[misc]
             lambda: _batches(given["train_dataloader"], args),
         )
         if recovery.distills:
-            recovery.watch(model, partial(distilled, model, recovery))
+            distil(self, plain_model(model), recovery)
         self._saving = optimizer.register_state_dict_post_hook(self._with_state)
 
     def _with_state(self, optimizer: Any, state: dict[str, Any]) -> None:

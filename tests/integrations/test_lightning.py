@@ -124,9 +124,10 @@ def test_distillation_under_ddp_is_that_without(tmp_path: Path) -> None:
 
     given = {"target": None, "strength": 0.0, "tie": None, "leave": "regularized", "distill": 0.4, "teacher": mlp()}
     torch.nn.init.normal_(given["teacher"].fc1.weight)
+    ddp = {"strategy": "ddp", "devices": 1, "use_distributed_sampler": False}
     expected = trained(tmp_path, [callback(**given)], epochs=1)
     try:
-        found = trained(tmp_path, [callback(**given)], epochs=1, strategy="ddp", devices=1)
+        found = trained(tmp_path, [callback(**given)], epochs=1, **ddp)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def _trainer_with(callback: Any) -> Any:
     """The Trainer that calls the callback, which is not among the arguments of its events."""
     from transformers import Trainer
 
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         found = frame.f_locals.get("self")
         if isinstance(found, Trainer) and callback in found.callback_handler.callbacks:

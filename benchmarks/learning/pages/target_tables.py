@@ -155,6 +155,18 @@ def from_path() -> str:
     return markdown(["test %", *_PATHS.values()], rows)
 
 
+def quarters() -> str:
+    """Return the test accuracy at a quarter of the weights, beside a training as long without a penalty."""
+    found = results.load("quarters")["trainings"]
+    rows = []
+    for task, way in dict.fromkeys((one["task"], one["way"]) for one in found):
+        of = [one for one in found if (one["task"], one["way"]) == (task, way)]
+        size = spread([one["weights"] for one in of], 1, 100) if len({one["weights"] for one in of}) > 1 else "100"
+        test = spread([one["accuracy"]["test"] for one in of], 2, 100)
+        rows.append([task, way, str(of[0]["epochs"]), str(len(of)), size + " %", test])
+    return markdown(["", "way", "epochs", "seeds", "weights left", "test %"], rows)
+
+
 _PATHS = {"anew": "anew", "path": "with the path", "path and network": "with the path, from the search's network"}
 _START = {"scratch": "from scratch", "trained": "from trained weights"}
 
@@ -181,6 +193,8 @@ PAGE = Page(
         "latencies": latencies,
         "where-latencies": lambda: where_measured(results.load("latency_target")),
         "from-path": from_path,
+        "quarters": quarters,
+        "where-quarters": lambda: where_measured(results.load("quarters")),
         "where-from-path": lambda: where_measured(results.load("from_path")),
     },
 )

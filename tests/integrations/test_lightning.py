@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +121,18 @@ def test_distillation_is_that_of_a_loss_written_by_hand(tmp_path: Path, form: st
     assert not torch.allclose(plain.lightning_module.model.fc3.weight, found.lightning_module.model.fc3.weight)
 
 
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    """Ends the process group that a trainer leaves, and takes its environment variables back."""
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("one_process")
 def test_distillation_under_ddp_is_that_without(tmp_path: Path) -> None:
     import torch.distributed as dist
 

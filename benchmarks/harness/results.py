@@ -19,7 +19,7 @@ import torch
 from torch_growl.application.runs.environment import environment_record
 from torch_growl.files import write_text
 
-__all__ = ["Kept", "commit", "exists", "load", "read", "save", "write"]
+__all__ = ["Kept", "commit", "exists", "load", "parts", "read", "save", "write"]
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -52,6 +52,11 @@ def commit() -> str:
 def read(path: Path) -> Any:
     """Read a finished job."""
     return json.loads(path.read_text("utf-8"))
+
+
+def parts(path: Path) -> dict[str, Any]:
+    """Read the finished jobs of a file, by key; none before the first one is written."""
+    return dict(read(path)) if path.exists() else {}
 
 
 def write(path: Path, data: Any) -> None:

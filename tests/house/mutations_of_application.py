@@ -155,10 +155,10 @@ APPLICATION = [
     ),
     Mutation(
         "looking for example inputs draws the training's random numbers",
-        "integrations/phases.py",
-        "        random.setstate(own)",
+        "networks/optimizers/pauses.py",
+        "        random.setstate(pythons)",
         "        pass",
-        "integrations/test_phases.py::test_random_states_are_kept",
+        "networks/optimizers/test_pauses.py::test_random_states_are_kept",
     ),
     Mutation(
         "an average that replaces the weights has no pruned rows",

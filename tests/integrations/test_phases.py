@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import torch_growl as tg
 from tests.support.small_mlp import mlp, step
 from torch_growl.errors import GrowlError, GrowlWarning, InvalidValueError
-from torch_growl.integrations.phases import Phases, kept_random_state, moved
+from torch_growl.integrations.phases import Phases, moved
 
 MACS = tg.Target(macs=0.6)
 
@@ -151,22 +149,6 @@ def test_nothing_is_left_before_training() -> None:
     assert (used.state_dict(), used.values(), used.progress, used.tying) == ({}, {}, None, None)
     with pytest.raises(InvalidValueError, match="not begun"):
         used.finish(mlp())
-
-
-def test_random_states_are_kept() -> None:
-    def drawn() -> tuple[float, float, float]:
-        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
-
-    random.seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    torch.manual_seed(1)
-    expected = drawn()
-    random.seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    torch.manual_seed(1)
-    with kept_random_state():
-        drawn()
-    assert drawn() == expected
 
 
 def test_inputs_are_moved_as_they_are_nested() -> None:

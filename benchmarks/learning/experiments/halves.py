@@ -10,7 +10,8 @@ shortcuts are selections, written as 1×1 convolutions. Torch-Pruning's stay as 
 counted; tg.shrink fits them like all layers, so that they are trained and counted.
 
 The group norms of Torch-Pruning are made sparse by its own regularization (``reg`` 5e-4 and a largest norm of 1, as in
-its reproductions) during the first two of the six epochs, on the same schedule; then it prunes, and is trained on.
+its reproductions) during the first two of the six epochs, on the same schedule and with the weight decay of all, which
+its reproductions leave out there; then it prunes, and is trained on.
 
 An interrupted training resumes from its last checkpoint, of which one is written every 50 steps.
 """
@@ -72,16 +73,16 @@ def main(arguments: list[str] | None = None) -> None:
         test = cast(TensorSplit, splits.test)
         splits = replace(splits, test=TensorSplit(test.x[:100], test.y[:100], test.transform))
     file = given.work / "done.json"
-    done: dict[str, Any] = results.read(file) if file.exists() else {}
+    done, methods = results.parts(file), _methods(given)
     absent = missing({"Torch-Pruning": "torch_pruning"})
     for seed in given.seed or [0]:
         for lr in given.lr or [0.05]:
-            for method in _methods(given):
+            for method in methods:
                 key = f"{method}, seed {seed}, lr {lr:g}, {given.epochs} epochs"
                 if key not in done and not any(method.startswith(name) for name in absent):
                     found = _trained(method, seed, lr, splits, given)
                     print(key, found["accuracy"], flush=True)
-                    done = (results.read(file) if file.exists() else {}) | {key: found}  # others may write it too
+                    done = results.parts(file) | {key: found}  # others may write it too
                     results.write(file, done)
     made = {**STARTS, **dict.fromkeys(found["method"] for found in done.values())}
     starts = {method: _start(method, splits, given)[1] for method in made if _start_file(method, given).exists()}
@@ -144,7 +145,12 @@ def _start(method: str, splits: Splits, given: Any) -> tuple[nn.Module, dict[str
     path = _start_file(method, given)
     if not path.exists():
         _make(path, STARTS[method], _dense(given), splits, given)
-    return cast(tuple[nn.Module, dict[str, Any]], torch.load(path, weights_only=False))  # a file of this command's own
+    return _made(path)
+
+
+def _made(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A network that was made, and what was found of it; a file of this command's own."""
+    return cast(tuple[nn.Module, dict[str, Any]], torch.load(path, weights_only=False))
 
 
 def _dense(given: Any) -> nn.Module:
@@ -198,9 +204,8 @@ def _sparse(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tupl
             last=first,
         )
         _make(pruned, partial(_pruned, importance=_norms()), dense, splits, given)
-    small, found = cast(tuple[nn.Module, dict[str, Any]], torch.load(pruned, weights_only=False))
-    if not path.exists():
-        keep_state(path, {"model": small.state_dict(), "optimizer": None, "epoch": first, "step": 0})
+    small, found = _made(pruned)
+    _begin(path, small, first)
     return small, found
 
 
@@ -213,17 +218,21 @@ def _in_steps(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tu
             whole = whole or macs_without_selections(_dense(given), torch.zeros(1, 3, 32, 32))
             start = partial(_shrunk, least=LEAST ** (1 / len(SHARES)))
             _make(file, start, model, splits, given, share, whole)
-        model, found = cast(tuple[nn.Module, dict[str, Any]], torch.load(file, weights_only=False))
+        model, found = _made(file)
         if share == SHARES[-1]:
             break
         trained = path.with_name(f"{path.stem}-{share:g}-trained.pt")
-        if not trained.exists():
-            keep_state(trained, {"model": model.state_dict(), "optimizer": None, "epoch": epoch, "step": 0})
+        _begin(trained, model, epoch)
         model = model.to(memory_format=torch.channels_last)
         fit_resumed(trained, model, splits.train, how, seed, wrap=Bfloat16, steps_kept=50, last=epoch + 1)
-    if not path.exists():
-        keep_state(path, {"model": model.state_dict(), "optimizer": None, "epoch": len(SHARES) - 1, "step": 0})
+    _begin(path, model, len(SHARES) - 1)
     return model, found
+
+
+def _begin(path: Path, model: nn.Module, epoch: int) -> None:
+    """Let a training begin with these weights after so many epochs, unless it has a checkpoint."""
+    if not path.exists():
+        keep_state(path, {"model": model.state_dict(), "optimizer": None, "epoch": epoch, "step": 0})
 
 
 def _norms() -> Any:

@@ -94,13 +94,12 @@ def main(arguments: list[str] | None = None) -> None:
     for name in given.only or list(TASKS)[1 if given.quick else 0 :]:
         for seed in given.seed or [0]:
             for way in given.way or WAYS:
-                done: dict[str, Any] = results.read(file) if file.exists() else {}
                 key = f"{name}, {way}, seed {seed}"
-                if key not in done:
+                if key not in results.parts(file):
                     found = _trained(name, way, seed, given)
                     print(key, found, flush=True)
-                    results.write(file, (results.read(file) if file.exists() else {}) | {key: found})
-    keep(given, "learning.experiments.quarters", {"trainings": list(results.read(file).values())})
+                    results.write(file, results.parts(file) | {key: found})  # others may write it too
+    keep(given, "learning.experiments.quarters", {"trainings": list(results.parts(file).values())})
 
 
 def _trained(name: str, way: str, seed: int, given: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     timing.one_thread()
     file = workplace(given) / "done.json"
-    done: dict[str, Any] = results.read(file) if file.exists() else {}
+    done = results.parts(file)
     absent = missing({"Torch-Pruning": "torch_pruning"})
     for name in given.only or NETWORKS:
         model, splits = _network(name, given)

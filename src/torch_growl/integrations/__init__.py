@@ -4,6 +4,6 @@ It has modules and no rooms. ``transformers`` and ``lightning`` have a ``GrowlCa
 name; importing one imports its package, which is an extra. ``phases`` and ``recovery`` have what both share;
 ``distilled_outputs`` is for the former.
 
-Third parties: numpy, torch.
+Third parties: torch.
 Optional packages: lightning, transformers.
 """

@@ -7,10 +7,8 @@ and :meth:`Phases.finish` at the end. Their checkpoints hold :meth:`Phases.state
 from __future__ import annotations
 
 import inspect
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -23,12 +21,13 @@ from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.integrations.recovery import Recovery
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import Side, outside_inference_mode, plain_model
+from torch_growl.networks.optimizers import kept_random_state
 from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL, unwrapped
 from torch_growl.networks.targets import Progress, Target
 from torch_growl.networks.tying import HeldTying, Tying, find_tying
 
-__all__ = ["HasPhases", "Leave", "Phases", "kept_random_state", "moved"]
+__all__ = ["HasPhases", "Leave", "Phases", "moved"]
 
 Leave = Literal["regularized", "tied", "compact"]
 _OWN = ("self", "model", "strength", "target", "example_inputs")  # what the phases themselves give to GrOWL
@@ -307,20 +306,6 @@ class HasPhases:
     def average_(self, model: nn.Module) -> None:
         """Set pruned rows to zero, and tied rows equal, in an average of the network (EMA), in place."""
         self.phases.hold_(model)
-
-
-@contextmanager
-def kept_random_state() -> Iterator[None]:
-    """Put the states of all random generators back after the block: a training goes on as it would without it."""
-    import numpy as np
-
-    own, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(own)
-        np.random.set_state(arrays)  # noqa: NPY002
 
 
 def moved(inputs: Any, device: torch.device) -> Any:

@@ -21,9 +21,10 @@ from torch_growl.arguments import check_type
 from torch_growl.errors import FileFormatError, GrowlError, InvalidTypeError, InvalidValueError, first_line
 from torch_growl.files import write_text
 from torch_growl.integrations.distilled_outputs import distil
-from torch_growl.integrations.phases import HasPhases, Leave, Phases, kept_random_state, moved
+from torch_growl.integrations.phases import HasPhases, Leave, Phases, moved
 from torch_growl.integrations.recovery import LABELS, Recovery, training_batches
 from torch_growl.networks.layers import plain_model
+from torch_growl.networks.optimizers import kept_random_state
 from torch_growl.networks.penalty import unwrapped
 from torch_growl.networks.storage import load, save
 from torch_growl.networks.targets import Target

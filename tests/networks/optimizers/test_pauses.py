@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from torch_growl.networks.optimizers import paused
+from torch_growl.networks.optimizers import kept_random_state, paused
 
 
 def numbers() -> tuple[float, ...]:
@@ -35,3 +35,19 @@ def test_judging_changes_neither_modes_nor_random_numbers() -> None:
     with pytest.raises(ZeroDivisionError), paused(model, []):
         raise ZeroDivisionError
     assert [module.training for module in model] == [True, False, True]
+
+
+def test_random_states_are_kept() -> None:
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = drawn()
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    with kept_random_state():
+        drawn()
+    assert drawn() == expected

@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.tasks import share_of
 from torch_growl.errors import DataError
+from torch_growl.networks.optimizers import kept_random_state
 
 __all__ = ["Place", "Reading", "batches", "epoch_batches", "first_examples", "is_divided", "steps_in"]
 
@@ -87,13 +88,11 @@ def is_divided(split: Dataset[Any], size: int, reading: Reading, place: Place) -
 
 def _draws(split: Sequence[Any]) -> bool:
     """Tell whether reading examples draws random numbers of torch, numpy or Python."""
-    before = _random_states()
-    for index in {0, len(split) // 2, len(split) - 1}:
-        split[index]
-    after = _random_states()
-    torch.set_rng_state(before[0])
-    np.random.set_state(before[1])  # noqa: NPY002
-    random.setstate(before[2])
+    with kept_random_state():
+        before = _random_states()
+        for index in {0, len(split) // 2, len(split) - 1}:
+            split[index]
+        after = _random_states()
     same_numpy = all(np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))
     return not (torch.equal(before[0], after[0]) and same_numpy and before[2] == after[2])
 

@@ -2,7 +2,7 @@
 
 from torch_growl.networks.optimizers.checkpoint import Checkpoint
 from torch_growl.networks.optimizers.formulas import check_strength_of, is_schedule_free
-from torch_growl.networks.optimizers.pauses import SlowerStep, paused
+from torch_growl.networks.optimizers.pauses import SlowerStep, kept_random_state, paused
 from torch_growl.networks.optimizers.schedule_free import base_of, carried_to_base
 from torch_growl.networks.optimizers.step_lengths import Rate, StepLengths
 
@@ -15,5 +15,6 @@ __all__ = [
     "carried_to_base",
     "check_strength_of",
     "is_schedule_free",
+    "kept_random_state",
     "paused",
 ]

@@ -14,7 +14,23 @@ from torch.optim import Optimizer
 
 from torch_growl.networks.optimizers.formulas import is_schedule_free
 
-__all__ = ["SlowerStep", "paused"]
+__all__ = ["SlowerStep", "kept_random_state", "paused"]
+
+
+@contextmanager
+def kept_random_state(devices: Sequence[int] | None = None) -> Iterator[None]:
+    """Put the states of all random generators back after a block: those of torch, numpy and Python.
+
+    Args:
+        devices: numbers of the CUDA devices whose generators are kept; None: all.
+    """
+    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002  # the global one, which users seed
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        np.random.set_state(numpys)  # noqa: NPY002
+        random.setstate(pythons)
 
 
 @contextmanager
@@ -30,20 +46,17 @@ def paused(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     switched = [cast(Any, optimizer) for optimizer in optimizers if is_schedule_free(optimizer)]
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002  # the global one, which users seed
     for optimizer in switched:
         optimizer.eval()
     model.eval()
     try:
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with kept_random_state(devices), torch.no_grad():
             yield
     finally:
         for module, training in modes:
             module.training = training
         for optimizer in switched:
             optimizer.train()
-        np.random.set_state(numpys)  # noqa: NPY002
-        random.setstate(pythons)
 
 
 class SlowerStep:

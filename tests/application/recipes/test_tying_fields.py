@@ -1,0 +1,31 @@
+"""The fields that group rows: which settings go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.recipes.tying_fields import Tying
+from torch_growl.errors import RecipeError
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "ward without groups": ({"method": "ward"}, "method 'ward' needs groups"),
+    "groups without ward": ({"groups": {"fc1": [0.5]}}, "groups need method 'ward'"),
+    "drop without steps": ({"drop": 0.5}, "drop needs method 'ward'"),
+    "uneven steps": ({"method": "ward", "groups": {"fc1": [9, 5], "fc2": [5]}}, "equally many steps for every layer"),
+    "half a group": ({"method": "ward", "groups": {"fc1": [1.5]}}, "whole numbers ≥ 1 or shares between 0 and 1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_settings_that_do_not_go_together_are_refused(case: str) -> None:
+    fields, words = WRONG[case]
+    with pytest.raises(RecipeError, match=words):
+        load_recipe("digits", {"tying": fields})
+
+
+def test_steps_are_counted() -> None:
+    assert Tying().steps == 1
+    assert Tying(method="ward", groups={"fc1": [9, 5, 3]}).steps == 3

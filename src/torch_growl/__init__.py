@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         compact_like,
         compact_optimizer,
         compact_scheduler,
+        expand,
         structure_of,
     )
     from torch_growl.networks.diagnosis import doctor
@@ -75,6 +76,7 @@ __all__ = [
     "compact_scheduler",
     "compensate_",
     "doctor",
+    "expand",
     "export_executorch",
     "export_onnx",
     "export_program",
@@ -122,7 +124,14 @@ _HOME = {
         "slope",
     ],
     "mathematics.similarity": ["row_similarity"],
-    "networks.compaction": ["compact", "compact_like", "compact_optimizer", "compact_scheduler", "structure_of"],
+    "networks.compaction": [
+        "compact",
+        "compact_like",
+        "compact_optimizer",
+        "compact_scheduler",
+        "expand",
+        "structure_of",
+    ],
     "networks.exporting": ["export_executorch", "export_onnx", "export_program"],
     "networks.layers": ["LayerKind", "inspect_layers", "register_layer"],
     "networks.diagnosis": ["doctor"],

@@ -15,7 +15,7 @@ import torch_growl as tg
 ROOT = Path(__file__).resolve().parents[2]
 
 NAMES = """GrOWL GrowlError GrowlWarning LayerKind Partition PruningPath Target Tying cluster_rows compact compact_like
-compact_optimizer compact_scheduler compensate_ doctor export_executorch export_onnx export_program find_tying
+compact_optimizer compact_scheduler compensate_ doctor expand export_executorch export_onnx export_program find_tying
 group_slope inspect_layers lasso load load_dense load_program measure oscar owl_dual_norm owl_norm pld plot_curve
 plot_groups plot_rows prox_growl prox_owl recalibrate_ register_layer row_similarity save shrink slope
 structure_of tie_ untie_"""

@@ -71,11 +71,12 @@ def test_inputs_may_be_given_in_three_ways(inputs: Any) -> None:
     assert by_name(compact(pruned_mlp(), inputs))["fc1"].width == 16
 
 
-def test_a_compact_network_can_be_compacted_again() -> None:
+def test_a_compact_network_can_be_compacted_again_and_what_its_file_is_for_is_said() -> None:
     small = compact(pruned_mlp(), torch.randn(3, 20))
     with torch.no_grad():
         small.fc3.weight[:, 4] = 0
-    again = compact(small, torch.randn(3, 20))
+    with pytest.warns(GrowlWarning, match=r"only be loaded into this compact network.*tg.expand"):
+        again = compact(small, torch.randn(3, 20))
     assert_same_outputs(small, again, torch.randn(3, 20))
     assert by_name(again)["fc2"].outputs_left == 9
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +12,12 @@ from torch import nn
 from tests.support.compact_battery import pruned_mlp, vgg
 from tests.support.compaction_checks import assert_same_outputs
 from tests.support.pruned_networks import set_rows_, settle_, zero_and_tie_
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.compaction.compactor import compact
-from torch_growl.networks.compaction.expanding import expand_
+from torch_growl.networks.compaction.expanding import expand, expand_
+from torch_growl.networks.compaction.inputs import SumInputs
 from torch_growl.networks.layers import rows_of
+from torch_growl.networks.storage import load, save
 
 
 @pytest.mark.parametrize(
@@ -68,3 +72,34 @@ def test_removed_channels_of_a_normalisation_have_its_initial_statistics_and_no_
         expected = getattr(norm, name).detach().clone()
         expected[[0, 5]] = removed
         assert torch.equal(getattr(model[1], name), expected), name
+
+
+def test_steps_from_expanded_networks_make_one_structure_whose_file_the_original_loads(tmp_path: Path) -> None:
+    """Tied in two steps: one sum of inputs, not one in another, and the file is the original network's."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 16), nn.ReLU(), nn.Linear(16, 3))
+    set_rows_(model[0], zero=[0], tied=[(1, 4), (2, 5, 7)])
+    x = torch.randn(8, 40)
+    small = compact(model, x)
+    larger = expand(small, nn.Sequential(nn.Linear(40, 16), nn.ReLU(), nn.Linear(16, 3)))
+    assert_same_outputs(small, larger, x)
+    set_rows_(larger[0], tied=[(1, 4, 9)])
+    set_rows_(larger[2], zero=[3])
+    smaller = compact(larger, x)
+    assert_same_outputs(larger, smaller, x)
+    assert len([m for m in smaller.modules() if isinstance(m, SumInputs)]) == 1
+    save(smaller, tmp_path / "smaller.safetensors")
+    loaded = load(tmp_path / "smaller.safetensors", nn.Sequential(nn.Linear(40, 16), nn.ReLU(), nn.Linear(16, 3)))
+    assert torch.equal(loaded(x), smaller(x))
+
+
+def test_a_network_of_other_layers_is_refused_by_name() -> None:
+    small = compact(pruned_mlp(), torch.randn(3, 20))
+    with pytest.raises(LayerError, match=r"a layer 'fc1', which model lacks"):
+        expand(small, nn.Sequential(nn.Linear(20, 16)))
+    other = pruned_mlp()
+    other.fc2 = nn.Linear(7, 5)
+    with pytest.raises(LayerError, match=r"layer 'fc2' had .* inputs .* it has 7 and 5"):
+        expand(small, other)
+    with pytest.raises(InvalidValueError, match="no structure record"):
+        expand(pruned_mlp(), pruned_mlp())

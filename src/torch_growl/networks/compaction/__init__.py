@@ -4,7 +4,7 @@
 """
 
 from torch_growl.networks.compaction.compactor import compact
-from torch_growl.networks.compaction.expanding import expand_
+from torch_growl.networks.compaction.expanding import expand, expand_
 from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
 from torch_growl.networks.compaction.planning import fixed_modules
 from torch_growl.networks.compaction.shrinking import FedLayer, shrink_
@@ -34,6 +34,7 @@ __all__ = [
     "compact_like",
     "compact_optimizer",
     "compact_scheduler",
+    "expand",
     "expand_",
     "fixed_modules",
     "recorded",

@@ -19,11 +19,11 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torch_growl.arguments import check_count, check_number
-from torch_growl.errors import CompactionError, GrowlWarning, LayerError
+from torch_growl.errors import CompactionError, GrowlWarning, LayerError, users_stacklevel
 from torch_growl.networks.compaction.folding import fold_chains_, fold_constants_, foldable
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
 from torch_growl.networks.compaction.shrinking import shrink_
-from torch_growl.networks.compaction.structure import Structure
+from torch_growl.networks.compaction.structure import Structure, recorded
 from torch_growl.networks.execution import Inputs, KeptChannels, Proof, exact_arithmetic, split_examples, wide
 from torch_growl.networks.layers import (
     check_network,
@@ -36,6 +36,11 @@ from torch_growl.networks.layers import (
 from torch_growl.networks.wiring import Flags, Wiring, bundles, no_wiring, wiring_of
 
 __all__ = ["compact"]
+
+_COMPACT_ALREADY = (
+    "the network is compact already: a file of the result can only be loaded into this compact network, not into the "
+    "original one. Give compact() or shrink() the dense form instead: tg.expand(small, original)"
+)
 
 
 def compact(
@@ -74,7 +79,8 @@ def compact(
 
     Warns:
         GrowlWarning: nothing can be removed, and the network is returned as a copy; layers were never called, and are
-            left as they are; something could not be proven.
+            left as they are; something could not be proven; the network is compact already, so that a file of the
+            result is not for the original one (:func:`torch_growl.expand` it first).
 
     Example:
         >>> import torch
@@ -98,6 +104,8 @@ def compact(
     check_count("round_to", round_to)
     examples = split_examples(example_inputs)
     dense = plain_copy(model)
+    if (before := recorded(dense)) is not None and any(layer.changed for layer in before.layers):
+        warnings.warn(_COMPACT_ALREADY, GrowlWarning, stacklevel=users_stacklevel())
     with outside_inference_mode():
         return _Maker(dense, examples, full, round_to, tolerance, float64).smallest()
 

@@ -7,11 +7,74 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from torch_growl.errors import LayerError
 from torch_growl.networks.compaction.shrinking import add_biases_, cut_channels
-from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, structure_of
-from torch_growl.networks.layers import registered_kind, row_blocks, write_rows_
+from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, structure_of
+from torch_growl.networks.layers import (
+    check_network,
+    outside_inference_mode,
+    plain_copy,
+    plain_model,
+    registered_kind,
+    registered_layers,
+    row_blocks,
+    write_rows_,
+)
 
-__all__ = ["expand_"]
+__all__ = ["expand", "expand_"]
+
+
+def expand(small: nn.Module, model: nn.Module) -> nn.Module:
+    """Return the dense form of a compact network: the original shapes and the same outputs, to go on from.
+
+    Removed weights are zero and tied rows are equal, so that :func:`torch_growl.compact` makes the same compact network
+    of it, and :func:`torch_growl.shrink`, :class:`torch_growl.GrOWL` and :func:`torch_growl.find_tying` remove and tie
+    more. A file of what comes of it is for the original network, whatever the number of steps.
+
+    Args:
+        small: a network made by :func:`torch_growl.compact`, :func:`torch_growl.shrink` or :func:`torch_growl.load`,
+            trained on or not; not modified.
+        model: a network of the original class and shapes; not modified. Its values do not matter; types, devices,
+            training mode and requires_grad flags are taken from it.
+
+    Raises:
+        InvalidTypeError: one of them is not a module.
+        InvalidValueError: ``small`` was made by none of them.
+        LayerError: ``small`` was made from a network of other layers.
+
+    Example:
+        >>> import torch
+        >>> import torch_growl as tg
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+        >>> batches = [torch.randn(64, 6) for _ in range(4)]
+        >>> small = tg.shrink(model, batches, tg.Target(weights=0.5))  # train it here, then go on:
+        >>> smaller = tg.shrink(tg.expand(small, model), batches, tg.Target(weights=0.25))
+        >>> torch.allclose(tg.expand(small, model)(batches[0]), small(batches[0]), atol=1e-5)
+        True
+    """
+    check_network("small", small)
+    check_network("model", model)
+    small = plain_model(small)
+    plan = structure_of(small)
+    dense = plain_copy(model)
+    _check_fits(dense, plan)
+    with outside_inference_mode():
+        return expand_(dense, small)
+
+
+def _check_fits(dense: nn.Module, plan: Structure) -> None:
+    layers = registered_layers(dense)
+    for cut in plan.layers:
+        module = layers.get(cut.name)
+        if module is None:
+            raise LayerError(f"the compact network was made from one with a layer {cut.name!r}, which model lacks")
+        kind = registered_kind(module)
+        found = kind.n_rows(module, "input"), kind.n_rows(module, "output")
+        if found != (cut.inputs, cut.outputs):
+            raise LayerError(
+                f"layer {cut.name!r} had {cut.inputs} inputs and {cut.outputs} outputs in the network that the compact "
+                f"one was made from; in model it has {found[0]} and {found[1]}"
+            )
 
 
 @torch.no_grad()

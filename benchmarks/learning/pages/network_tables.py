@@ -40,7 +40,7 @@ def resnet20() -> str:
         macs, weights, accuracy = run["macs"], run["weights"], run["accuracy"]
         rows.append(
             [
-                f"{run['layers']}, {run['balance']:g}",
+                f"ResNet-{run.get('depth', 20)}: {run['layers']}, {run['balance']:g}",
                 f"{run['epochs']['path']:.1f} + {run['epochs']['compact']}, batches of {run['batch']}",
                 f"{accuracy['dense']:.2%} → {accuracy['compact']:.2%}",
                 f"{macs['dense'] / macs['compact']:.2f}x",

@@ -22,6 +22,7 @@ import torch_growl as tg
 from benchmarks.learning.training.counting import clustered_ratio, compacted, ratio
 from benchmarks.learning.training.fitting import Fit, fit
 from torch_growl.application.data.datasets import Splits
+from torch_growl.application.data.splits import TensorSplit
 from torch_growl.mathematics.owl import LambdaSequence
 from torch_growl.networks.layers import rows_of, write_rows_
 
@@ -40,7 +41,7 @@ class Budget:
         retrain: epochs with the structure fixed.
         between: epochs between two steps of tying, on top of the others.
         strengths: of GrOWL and group lasso.
-        times: of a target: so many times fewer bytes.
+        times: of a target and of tg.shrink: so many times fewer bytes.
         pat: of torchao's group lasso, in its own unit times 5000.
         kept: shares of the rows of both layers that magnitude pruning keeps.
         neurons: shares of the hidden neurons that Torch-Pruning keeps.
@@ -129,6 +130,19 @@ def to_targets(start: Start) -> Iterator[Point]:
         small = compacted(tied_in_steps(model, start, start.seed + i), start.example)
         small = start.retrained(small, start.seed + i)
         yield "target, tied in steps", times, small, ratio(start.dense, small, start.example)
+
+
+def shrunk_in_steps(start: Start) -> Iterator[Point]:
+    """Remove and tie rows by ``tg.shrink``, without a penalty; all epochs of a point are for training on."""
+    model = start.dense
+    train = cast(TensorSplit, start.splits.train)
+    for i, times in enumerate(start.budget.times):
+        index = torch.randperm(len(train), generator=torch.Generator().manual_seed(start.seed + i))[:2560]
+        batches = list(train.batch(index)[0].split(256))
+        small = tg.shrink(model, batches, tg.Target(bytes=1 / times)).requires_grad_(requires_grad=True)
+        small = start.retrained(small, start.seed + i, start.budget.whole)
+        yield "tg.shrink in steps", times, small, ratio(start.dense, small, start.example)
+        model = expanded(small, start.dense)
 
 
 def tied_in_steps(model: nn.Module, start: Start, seed: int) -> nn.Module:
@@ -277,6 +291,7 @@ PATHS: dict[str, Path] = {
     "GrOWL": penalised("GrOWL", tg.pld(p=0.3, floor=0.85)),
     "group lasso": penalised("group lasso", tg.lasso()),
     "target": to_targets,
+    "tg.shrink": shrunk_in_steps,
     "magnitude of rows": magnitude,
     "Torch-Pruning": torch_pruning,
     "torchao PAT": pat,

@@ -41,3 +41,9 @@ def test_names_with_dollar_signs_are_drawn_as_they_are() -> None:
     figure = curve_figure({"$a_$": [(2.0, 0.5)]}, dense=0.9, metric=Metric("$b_$", True))
     FigureCanvasAgg(figure).draw()
     assert figure.axes[0].get_ylabel().startswith(r"\$b_\$")
+
+
+def test_no_two_of_many_lines_look_the_same() -> None:
+    (axis,) = curve_figure({f"method {i}": [(2.0, 0.9), (4.0, 0.8)] for i in range(12)}, dense=0.95).axes
+    looks = {(line.get_color(), line.get_linestyle(), line.get_fillstyle()) for line in axis.lines[1:]}
+    assert len(looks) == 12

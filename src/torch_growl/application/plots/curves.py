@@ -55,6 +55,8 @@ def curve_figure(
             [metric.factor * value for value in y],
             color=_COLOURS[i % len(_COLOURS)],
             marker=_MARKERS[i % len(_MARKERS)],
+            linestyle="-" if i < len(_COLOURS) else "--",
+            fillstyle="full" if i < len(_COLOURS) else "none",
             linewidth=1.6,
             markersize=5,
             label=plain(name),

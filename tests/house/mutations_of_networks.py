@@ -141,9 +141,30 @@ NETWORKS = [
     Mutation(
         "pruned rows revive between applications",
         "networks/penalty/optimizer_hook.py",
-        "            self.penalty._zero_pruned(optimizer)  # momentum",
+        "            self.penalty._hold(optimizer)  # momentum",
         "            pass  # momentum",
         "networks/penalty/test_optimizer_hook.py::test_between_two_proximal_steps_pruned_rows_stay_zero",
+    ),
+    Mutation(
+        "tied rows part in the state of a schedule-free optimizer",
+        "networks/penalty/penalised_layers.py",
+        "            groups.average_(self.info.module, self.side, base)",
+        "            pass",
+        "networks/penalty/test_held_ties.py::test_rows_stay_equal_to_the_bit_with_every_optimizer[SGDScheduleFree-1]",
+    ),
+    Mutation(
+        "ties are lost when a training is resumed",
+        "networks/penalty/penalised_network.py",
+        "        self._set_ties(ties)",
+        "        pass",
+        "networks/penalty/test_held_ties.py::test_a_resumed_training_is_the_same_to_the_bit[torch.float32]",
+    ),
+    Mutation(
+        "the first row of a group counts as added when it goes itself",
+        "networks/targets/counting.py",
+        "np.unique(np.where(there, labels, -1), return_index=True)[1]",
+        "np.unique(labels, return_index=True)[1]",
+        "networks/targets/test_counting.py::test_tied_rows_are_counted_as_one[mlp]",
     ),
     Mutation(
         "the host is asked",

@@ -61,6 +61,11 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/penalty/row_step.py",
         "networks/penalty/capturable_step.py",
     ],
+    "networks/penalty/test_held_ties.py": [
+        "networks/penalty/optimizer_hook.py",
+        "networks/penalty/penalised_layers.py",
+        "networks/penalty/penalised_network.py",
+    ],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],
     "networks/targets/test_compensated_target.py": [
         "networks/targets/control.py",

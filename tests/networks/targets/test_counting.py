@@ -30,6 +30,8 @@ def zero_half_(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 FAST = ("mlp",)
+# only pooling or copies lie between two layers: compaction folds sums of inputs into the layer before
+FOLDED = ("pooled", "pooled-channels-last", "as-strided-copy", "as-strided-scatter")
 
 
 @pytest.mark.parametrize(
@@ -135,3 +137,39 @@ def test_a_layer_of_zeros_counts_as_an_initialisation_at_the_start() -> None:
     assert after.left() == after.dense == before.dense
     gone = {"0": np.arange(20) % 2 == 0}
     assert after.left(gone) == before.left(gone)
+
+
+@pytest.mark.parametrize(
+    "net", [pytest.param(net, marks=() if net.name in FAST else pytest.mark.slow) for net in NETS], ids=str
+)
+def test_tied_rows_are_counted_as_one(net: Net) -> None:
+    torch.manual_seed(0)
+    model, x = settle_(net.build()), net.input()
+    counter = Counter(model, x)
+    random = np.random.default_rng(0)
+    labels = {}
+    for name in counter.cuttable:
+        module = registered_layers(model)[name]
+        numbers = np.arange(len(rows_of(module)))
+        labels[name] = np.where(random.random(len(numbers)) < 0.7, numbers % max(1, len(numbers) // 4), numbers)
+        groups = [np.flatnonzero(labels[name] == label).tolist() for label in np.unique(labels[name])]
+        labels[name] = np.array([min(next(own for own in groups if row in own)) for row in numbers])
+        set_rows_(module, tied=[own for own in groups if len(own) > 1])
+    counter.tie(labels)
+    for zero in (None, 3, 0):  # rows that go from the middle of a group, and the first ones of groups
+        if zero is not None:
+            for name in counter.cuttable:
+                set_rows_(registered_layers(model)[name], zero=[zero] if len(labels[name]) > 4 else [])
+        counter.look(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tg.GrowlWarning)
+            found = counted(tg.compact(model, x), x)
+        left = counter.left()
+        assert left.weights < counter.dense.weights
+        if net.name in FOLDED:
+            assert (left.weights, left.macs) >= (found.weights, found.macs)
+        else:
+            assert (left.weights, left.macs) == (found.weights, found.macs)
+        assert left.bytes >= found.bytes  # layers that sum the same inputs share the sums, which is not counted
+    counter.tie({})
+    assert counter.left().weights > left.weights

@@ -83,7 +83,7 @@ def diagnose_layers(
     infos = {info.name: info for info in inspect_layers(model, side)}
     left_out: Mapping[str, str] = default_layers(list(infos.values())) if layers is None else {}
     chosen = None if layers is None else {info.name for info in choose_layers(model, layers, side)}
-    macs, total, wiring = recorded_run(network, inputs)
+    macs, total, _, wiring = recorded_run(network, inputs)
     producers = {link.consumer: name for name, links in wiring.links.items() for link in links}
     weights = sum(p.numel() for p in network.parameters())
     found = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -182,8 +182,8 @@ def count_macs(network: nn.Module, batch: Inputs) -> int:
     return counter.get_total_flops() // 2 + additions
 
 
-def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
-    """The multiply-adds of every layer of a registered type, and of the whole network.
+def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int, dict[str, int]]:
+    """The multiply-adds of every layer of a registered type, and of the whole network; the places at which layers read.
 
     Args:
         network: in eval mode; not modified.
@@ -192,7 +192,7 @@ def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
     Raises:
         InvalidValueError: the network cannot be run on them.
     """
-    macs: dict[str, int] = {}
+    macs, places = dict[str, int](), dict[str, int]()
     handles = []
     for name, module in network.named_modules():
         kind = kind_of(module)
@@ -200,6 +200,7 @@ def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
 
             def hook(module: nn.Module, args: Any, output: Tensor, name: str = name, kind: LayerKind = kind) -> None:
                 macs[name] = macs.get(name, 0) + kind.macs(module, args[0], output)
+                places[name] = places.get(name, 0) + args[0].numel() // args[0].shape[kind.channel_dim]
 
             handles.append(module.register_forward_hook(hook))
     try:
@@ -209,11 +210,20 @@ def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int]:
     finally:
         for handle in handles:
             handle.remove()
-    return macs, max(total, sum(macs.values()))
+    return macs, max(total, sum(macs.values())), places
 
 
-def recorded_run(network: nn.Module, inputs: Inputs) -> tuple[dict[str, int], int, Wiring]:
-    """Run a network for its multiply-adds, by layer and in all, and for its wiring; the random state stays as it is.
+class RecordedRun(NamedTuple):
+    """The multiply-adds of one example, by layer and in all, the places at which each layer reads, and the wiring."""
+
+    macs: dict[str, int]
+    total: int
+    places: dict[str, int]
+    wiring: Wiring
+
+
+def recorded_run(network: nn.Module, inputs: Inputs) -> RecordedRun:
+    """Run a network for its multiply-adds and its wiring; the random state stays as it is.
 
     Args:
         network: in eval mode, a plain copy; not modified.
@@ -224,9 +234,9 @@ def recorded_run(network: nn.Module, inputs: Inputs) -> tuple[dict[str, int], in
     """
     devices = [tensor.device for tensor in network.parameters() if tensor.is_cuda]
     with torch.random.fork_rng(devices=devices):
-        macs, total = layer_macs(network, batch_of(inputs, 1))
+        counts = layer_macs(network, batch_of(inputs, 1))
         with torch.no_grad(), exact_arithmetic(network):
-            return macs, total, wiring_of(network, [inputs], fixed_modules(network))
+            return RecordedRun(*counts, wiring_of(network, [inputs], fixed_modules(network)))
 
 
 def _lstm_flops(

@@ -47,7 +47,7 @@ def layer_costs(model: nn.Module, example_inputs: Any) -> Mapping[str, LayerCost
         InvalidValueError: the network cannot be run on them.
     """
     network = plain_copy(check_network("model", model)).eval()
-    macs, _ = layer_macs(network, batch_of(split_inputs(example_inputs), 1))
+    macs, *_ = layer_macs(network, batch_of(split_inputs(example_inputs), 1))
     seen: set[int] = set()
     found: dict[str, LayerCost] = {}
     for name, module in network.named_modules():

@@ -158,6 +158,7 @@ class GrOWL(PenalisedNetwork):
             self._of_layers(layers, overrides or {}, side, capturable=capturable, last=target is not None)
         self._capturable = capturable
         self._hooks = StepHooks()
+        self._ties = {}
         self._control: Control | DropControl | None = None
         if target is None and ((example_inputs is not None and side != "channel") or path is not None):
             raise InvalidValueError(

@@ -91,8 +91,8 @@ class Penalty(Protocol):
     def _lead(self, step: int, names: Collection[str]) -> None:
         """Shrink and prune the rows of some layers that a target asks for after a step."""
 
-    def _zero_pruned(self, optimizer: Optimizer) -> None:
-        """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
+    def _hold(self, optimizer: Optimizer, *, zeroed: bool = False) -> None:
+        """Set pruned rows to zero and tied rows equal again, in the state of a schedule-free optimizer too."""
 
     def _judge(self) -> None:
         """With an accuracy drop: judge the network if it is time; called after the step of every optimizer."""
@@ -176,7 +176,7 @@ class PenaltyHook:
         self.lengths.after(weights)
         self.count += 1
         if not self.schedule.is_due(self.count):
-            self.penalty._zero_pruned(optimizer)  # momentum and weight decay must not revive a pruned row
+            self.penalty._hold(optimizer)  # momentum and weight decay must not revive a pruned row
             return
         period, share = self.schedule.period, self.schedule.share(self.count)
         if self.penalty._control is not None:
@@ -190,8 +190,7 @@ class PenaltyHook:
         with carried_to_base(optimizer, weights) as carried:
             self.penalty._shrink(rates)
             self.penalty._lead(self.count, weights)
-        if carried:
-            self.penalty._zero_pruned(optimizer)
+        self.penalty._hold(optimizer, zeroed=not carried)
         self.penalty.steps += self.leads
         self.penalty._judge()
 

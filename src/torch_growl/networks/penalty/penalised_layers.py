@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torch_growl.arguments import check_number, did_you_mean
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
+from torch_growl.mathematics.clustering import Partition
 from torch_growl.mathematics.owl import LambdaSequence, pld
 from torch_growl.networks.channels import PenalisedChannels
 from torch_growl.networks.layers import (
@@ -28,8 +29,9 @@ from torch_growl.networks.layers import (
     warn_of_adapters,
     zero_rows_,
 )
-from torch_growl.networks.sharding import differentiable_norms
+from torch_growl.networks.sharding import differentiable_norms, is_sharded
 from torch_growl.networks.targets import RowsOf
+from torch_growl.networks.tying import RowGroups
 
 __all__ = [
     "DEFAULT_SEQUENCE",
@@ -39,10 +41,11 @@ __all__ = [
     "Penalised",
     "PenalisedLayer",
     "check_sequence",
+    "checked_ties",
     "choose_penalised",
+    "hold_rows_",
     "power_of",
     "resolve_overrides",
-    "zero_pruned_",
 ]
 
 Balance = Literal["weights", "none"]
@@ -191,6 +194,12 @@ class PenalisedLayer:
         if (base := base_of(self.weight)) is not None:
             scale_rows_(self.info.module, (~pruned).to(base.device, base.dtype), self.side, base)
 
+    def tie_(self, groups: RowGroups, base_of: Callable[[Tensor], Tensor | None]) -> None:
+        """Set rows of each group to their mean, in a tensor that an optimizer keeps for its weight too, if it does."""
+        groups.average_(self.info.module, self.side)
+        if (base := base_of(self.weight)) is not None:
+            groups.average_(self.info.module, self.side, base)
+
     def as_rows(self, least: int) -> RowsOf:
         """Its rows for a target."""
         return RowsOf(self.name, self.info.module, self.lam.numpy(), least)
@@ -250,26 +259,64 @@ def choose_penalised(
     return penalised, left_out
 
 
-def zero_pruned_(model: nn.Module, rows: Mapping[str, Tensor], side: Side) -> None:
-    """Set rows of a network's layers to zero.
+def hold_rows_(model: nn.Module, pruned: Mapping[str, Tensor], ties: Mapping[str, RowGroups], side: Side) -> None:
+    """Set rows of a network's layers to zero, and others equal.
 
     Args:
         model: the network; modified in place.
-        rows: by layer name, ``(n_rows,)`` bool.
+        pruned: by layer name, ``(n_rows,)`` bool.
+        ties: by layer name the rows that get their mean; those of layers in ``pruned``.
         side: which side's rows.
 
     Raises:
         LayerError: the network lacks a layer, or that layer has another number of rows; nothing is changed then.
     """
     infos = {info.name: info for info in inspect_layers(model, side)}
-    for name, zero in rows.items():
+    for name, zero in pruned.items():
         if name not in infos or infos[name].module._parameters.get("weight") is None:
             raise LayerError(f"the network has no layer {name!r} with a plain weight, as the penalised network has")
         module = infos[name].module
         if (found := registered_kind(module).n_rows(module, side)) != len(zero):
             raise LayerError(f"layer {name!r} has {found} rows, not {len(zero)}: it is not of the penalised network")
-    for name, zero in rows.items():
+    for name, zero in pruned.items():
         zero_rows_(infos[name].module, zero, side)
+    for name, groups in ties.items():
+        groups.without(pruned[name].cpu()).average_(infos[name].module, side)
+
+
+def checked_ties(
+    layers: Mapping[str, Penalised], partitions: Mapping[str, Partition], side: str, capturable: bool
+) -> dict[str, RowGroups]:
+    """Return the groups of rows that are to be held equal in a training.
+
+    Args:
+        layers: the penalised ones.
+        partitions: of the rows of some of them.
+        side: the rows.
+        capturable: whether a step must not wait for the device.
+
+    Raises:
+        LayerError: a layer is not penalised, has another number of rows, or is spread over processes.
+        InvalidValueError: rows are no inputs, or the step is capturable.
+    """
+    if partitions and (side != "input" or capturable):
+        raise InvalidValueError(
+            "only rows that are inputs are tied in a training, and not with capturable=True; got "
+            f"side={side!r}, capturable={capturable}"
+        )
+    for name, partition in partitions.items():
+        layer = layers.get(name)
+        if not isinstance(layer, PenalisedLayer) or partition.n_rows != len(layer.lam):
+            raise LayerError(
+                f"the ties are of {partition.n_rows} rows of {name!r}, which is no penalised layer of them"
+            )
+        if is_sharded(layer.weight):
+            raise LayerError(
+                f"layer {name!r} is spread over processes, and its rows are not tied in a training; tie them "
+                "afterwards: tg.tie_(model, tying, optimizer)"
+            )
+    groups = {name: RowGroups(partition) for name, partition in partitions.items()}
+    return {name: own for name, own in groups.items() if len(own)}
 
 
 def power_of(balance: Balance | float) -> float:

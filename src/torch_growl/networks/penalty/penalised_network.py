@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -14,17 +14,19 @@ from torch.optim import Optimizer
 
 from torch_growl.arguments import check_number
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
+from torch_growl.mathematics.clustering import Partition
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
 from torch_growl.networks.channels import ChannelRows, PenalisedChannels
 from torch_growl.networks.layers import Side, nonzero_rows, plain_copy, plain_model
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
-from torch_growl.networks.penalty.penalised_layers import Penalised, zero_pruned_
+from torch_growl.networks.penalty.penalised_layers import Penalised, checked_ties, hold_rows_
 from torch_growl.networks.penalty.step_layers import ProximalStep
 from torch_growl.networks.sharding import reshard_, sharded_modules
 from torch_growl.networks.shrinking import compensate_
 from torch_growl.networks.targets import Control, Progress
+from torch_growl.networks.tying import RowGroups
 
 __all__ = ["Form", "PenalisedNetwork", "RowSide"]
 
@@ -48,6 +50,8 @@ class PenalisedNetwork:
     _step: ProximalStep
     _hooks: StepHooks
     _control: Control | DropControl | None
+    _capturable: bool
+    _ties: dict[str, RowGroups]  # by layer, those that are held
 
     @property
     def strength(self) -> float:
@@ -83,20 +87,58 @@ class PenalisedNetwork:
         reshard_(self._sharded)
         return self._step.layers.weights()
 
-    def _zero_pruned(self, optimizer: Optimizer) -> None:
-        """Set pruned rows to zero again, in the state of a schedule-free optimizer too."""
-        reshard_(self._sharded)
-        self._step.zero_pruned()
-        for i, p in enumerate(self._layers.values()):
-            p.zero_base_(self._step.pruned(i), partial(base_of, optimizer))
+    def _hold(self, optimizer: Optimizer, *, zeroed: bool = False) -> None:
+        """Set pruned rows to zero and tied rows equal again, in the state of a schedule-free optimizer too.
+
+        Args:
+            optimizer: the one that has made a step.
+            zeroed: whether pruned rows are zero already.
+        """
+        base = partial(base_of, optimizer)
+        if not zeroed:
+            reshard_(self._sharded)
+            self._step.zero_pruned()
+            for i, p in enumerate(self._layers.values()):
+                p.zero_base_(self._step.pruned(i), base)
+        self._average_ties(base)
+
+    def _average_ties(self, base: Callable[[Tensor], Tensor | None] = lambda weight: None) -> None:
+        """Set the rows of each group to their mean, in what an optimizer keeps for a weight too, if it does."""
+        for i, (name, p) in enumerate(self._layers.items()):
+            if name in self._ties and not p.frozen and not isinstance(p, PenalisedChannels):
+                pruned = self._step.pruned(i)
+                if bool(pruned[self._ties[name].members].any()):
+                    self._ties[name] = self._ties[name].without(pruned)
+                p.tie_(self._ties[name], base)
+
+    def _hold_ties(self, partitions: Mapping[str, Partition]) -> None:
+        """Tie rows of some layers, and hold them equal after every optimizer step; earlier ties end.
+
+        This is projected gradient descent on tied rows, the paper's retraining: the weights stay plain parameters.
+        Rows that are pruned, by a partition or later, are in no group.
+
+        Raises:
+            LayerError, InvalidValueError: as :func:`checked_ties`; nothing is changed then.
+        """
+        self._set_ties(checked_ties(self._layers, partitions, self.side, self._capturable))
+        self._average_ties()
+
+    def _set_ties(self, ties: dict[str, RowGroups]) -> None:
+        self._ties = ties
+        if isinstance(self._control, Control):
+            self._control.tie({name: own.labels.numpy() for name, own in ties.items()})
 
     def nonzero(self) -> dict[str, int]:
-        """The number of rows that are not all zero, for every penalised layer or sort of channels."""
+        """The number of rows that are not all zero, for every penalised layer or sort of channels.
+
+        Rows that a target has tied count as one.
+        """
         reshard_(self._sharded)
         if self.side == "channel":
             return {name: p.nonzero() for name, p in self._layers.items() if isinstance(p, PenalisedChannels)}
         modules = [p.info.module for p in self._layers.values() if not isinstance(p, PenalisedChannels)]
-        return {name: int(own.sum()) for name, own in zip(self._layers, nonzero_rows(modules, self.side), strict=True)}
+        found = zip(self._layers, nonzero_rows(modules, self.side), strict=True)
+        return {name: self._ties[name].distinct(own) if name in self._ties else int(own.sum()) for name, own in found}
 
     def __repr__(self) -> str:
         given = f"strength={self.strength:g}" if self._control is None else f"target={self._control.target}"
@@ -187,7 +229,9 @@ class PenalisedNetwork:
         self.floored.update(floored)
 
     def average_(self, model: nn.Module) -> None:
-        """Set the pruned rows to zero in a running average of the network, which never reaches zero by itself.
+        """Set the pruned rows to zero, and tied rows equal, in a running average of the network.
+
+        An average never reaches zero by itself.
 
         Call this after the average was updated, before it is evaluated, tied or compacted.
 
@@ -201,7 +245,7 @@ class PenalisedNetwork:
         average = plain_model(model)
         _check_shapes(average, self._model)
         if self.side != "channel":
-            zero_pruned_(average, pruned, self.side)
+            hold_rows_(average, pruned, self._ties, self.side)
             return
         rows = {
             name: ChannelRows(average, p.rows.channels)
@@ -225,6 +269,7 @@ class PenalisedNetwork:
             "target": None if self._control is None else self._control.state_dict(),
             "dead": {name: self._step.pruned(i).cpu().clone() for i, name in enumerate(self._layers)},
             "owed": {name: self._step.owed(i).cpu().clone() for i, name in enumerate(self._layers)},
+            "tied": {name: own.labels for name, own in self._ties.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -250,6 +295,8 @@ class PenalisedNetwork:
         for i, name in enumerate(self._layers if owed else ()):
             if owed and (name not in owed or owed[name].shape != self._step.owed(i).shape):
                 raise LayerError(f"layer {name!r}: the state has other factors that are owed")
+        found = {name: Partition.from_labels(labels) for name, labels in state.get("tied", {}).items()}
+        ties = checked_ties(self._layers, found, self.side, self._capturable)
         if self._control is not None and state.get("target") is not None:
             self._control.load_state_dict(state["target"])  # refuses before it changes anything
         for i, (name, rows) in enumerate(own.items()):
@@ -260,6 +307,7 @@ class PenalisedNetwork:
         self._hooks.load_count(int(state["count"]))
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])
+        self._set_ties(ties)
 
 
 def _check_shapes(average: nn.Module, model: nn.Module) -> None:

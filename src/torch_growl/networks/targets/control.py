@@ -262,6 +262,10 @@ class Control:
             stacklevel=users_stacklevel(),
         )
 
+    def tie(self, labels: Mapping[str, NDArray[np.int64]]) -> None:
+        """Count equal rows as one from now on: for some layers the first row that has a row's value."""
+        self._press.counter.tie(labels)
+
     def progress(self, step: int, rows: Mapping[str, int]) -> Progress:
         """Describe the state.
 

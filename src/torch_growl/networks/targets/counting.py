@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torch_growl.errors import GrowlWarning
@@ -105,8 +106,9 @@ class _Layer:
 class Counter:
     """Counts what is left of a network.
 
-    The count is that of the compact network, or more where compaction does what is not counted: sums of ties, constant
-    channels that are folded into a bias, and selections that are folded into the layer before (index bytes only).
+    The count is that of the compact network, or more where compaction does what is not counted: ties that were not told
+    (:meth:`tie`), sums that are folded into the layer before or shared by several, constant channels that are folded
+    into a bias, and selections that are folded into the layer before (index bytes only).
     Multiply-adds outside of the layers of registered types (attention, einsum) count as the dense network's.
 
     Args:
@@ -123,7 +125,7 @@ class Counter:
         inputs = split_inputs(example_inputs)
         network = plain_copy(model).eval()
         fixed = fixed_modules(network)
-        macs, total, self.wiring = recorded_run(network, inputs)
+        macs, total, self._places, self.wiring = recorded_run(network, inputs)
         fixed |= dict.fromkeys(self.wiring.outside, "other code reads its weight")
         if self.wiring.outputs:  # otherwise the network cannot be followed, and each layer loses its own inputs only
             fixed |= {name: "never called" for name in registered_layers(network) if name not in self.wiring.outputs}
@@ -152,6 +154,7 @@ class Counter:
         self._rest_bytes = sum(t.numel() * t.element_size() for t in rest)
         self._rest_file = sum(t.numel() * stored_itemsize(t, dtype) for t in rest)
         self._nonzero: dict[str, Flags] = {}  # (inputs, outputs), or (inputs, 1) of a layer with groups
+        self._tied: dict[str, NDArray[np.int64]] = {}
         self._keep_what_compaction_keeps(network, example_inputs)
         self.look(network)
         self._all_nonzero = {name: np.ones_like(flags) for name, flags in self._nonzero.items()}
@@ -192,15 +195,33 @@ class Counter:
             else:
                 self._nonzero[name] = cast(Flags, (rows_of(modules[name]) != 0).any(dim=1, keepdim=True).cpu().numpy())
 
+    def tie(self, labels: Mapping[str, NDArray[np.int64]]) -> None:
+        """Count equal rows as one from now on.
+
+        Args:
+            labels: for some layers the first row that has a row's value, ``(inputs,)``; other layers have no ties.
+        """
+        self._tied = dict(labels)
+
     def left(self, zero: Mapping[str, Flags] | None = None, summed: Mapping[str, Summed] | None = None) -> Left:
         """Count what compaction would leave.
 
         Args:
             zero: for some layers a flag for each input row: it counts as zero, whatever the weights are.
             summed: for some layers the inputs that are added to others instead of being removed; the channels are still
-                needed, and the size of the file is not counted for them.
+                needed, and the size of the file is not counted for them. None: those that are tied (:meth:`tie`).
         """
-        return self._count(self._nonzero, zero or {}, summed or {})
+        return self._count(self._nonzero, zero or {}, self._summed(zero or {}) if summed is None else summed)
+
+    def _summed(self, zero: Mapping[str, Flags]) -> dict[str, Summed]:
+        """The rows that are tied to an earlier one that is not zero."""
+        found = {}
+        for name, labels in self._tied.items():
+            there = self._nonzero[name].any(axis=1) & ~zero.get(name, np.zeros(len(labels), np.bool_))
+            first = np.unique(np.where(there, labels, -1), return_index=True)[1]
+            there[first] = False
+            found[name] = Summed(there, self._places.get(name, 0))
+        return found
 
     def left_of_dense(self, zero: Mapping[str, Flags] | None = None) -> Left:
         """Count as :meth:`left`, for the network without a zero weight: the same whenever the counter was made."""

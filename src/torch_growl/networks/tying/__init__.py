@@ -4,10 +4,12 @@ from torch_growl.networks.tying.averaging import averaged_rows
 from torch_growl.networks.tying.finding import existing_tying, find_tying
 from torch_growl.networks.tying.parametrization import TiedRows, tie_, tied_layers, untie_
 from torch_growl.networks.tying.projection import HeldTying
+from torch_growl.networks.tying.row_groups import RowGroups
 from torch_growl.networks.tying.tying import Tying
 
 __all__ = [
     "HeldTying",
+    "RowGroups",
     "TiedRows",
     "Tying",
     "averaged_rows",

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.layers import clean_name, inspect_layers, plain_model, rows_of, write_rows_
 from torch_growl.networks.optimizers import is_schedule_free
+from torch_growl.networks.tying.row_groups import RowGroups
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
 __all__ = ["HeldTying"]
@@ -74,20 +75,13 @@ class _Groups:
         if found is None or not found.eligible or found.n_rows != layer.partition.n_rows:
             raise LayerError(f"layer {layer.name!r} is not one of {layer.partition.n_rows} rows; the tying has them")
         self.name, self.side = layer.name, layer.side
-        labels = layer.partition.tensor()
-        sizes = torch.tensor(layer.partition.sizes)
-        shared = labels.ge(0) & (sizes[labels.clamp_min(0)] > 1) if len(sizes) else torch.zeros_like(labels).bool()
-        self._members = shared.nonzero().squeeze(1)
-        self._groups, self._of = labels[self._members].unique(return_inverse=True)
-        self._sizes = sizes[self._groups].double().unsqueeze(1) if len(sizes) else torch.zeros(0, 1)
-        self._pruned = labels.lt(0)
+        self._groups = RowGroups(layer.partition)
+        self._pruned = layer.partition.tensor().lt(0)
 
     def project_(self, module: nn.Module) -> None:
-        """Tie the rows of the layer; sums are taken in float64, so equal rows stay as they are."""
+        """Tie the rows of the layer; rows that are equal already stay as they are."""
         rows = rows_of(module, self.side).clone()
-        members, of, device = self._members.to(rows.device), self._of.to(rows.device), rows.device
-        sums = torch.zeros(len(self._groups), rows.shape[1], dtype=torch.float64, device=device)
-        sums.index_add_(0, of, rows[members].double())
-        rows[members] = (sums / self._sizes.to(device)).to(rows.dtype)[of]
-        rows[self._pruned.to(device)] = 0
+        members = self._groups.members.to(rows.device)
+        rows[members] = self._groups.means(rows[members])
+        rows[self._pruned.to(rows.device)] = 0
         write_rows_(module, rows, self.side)

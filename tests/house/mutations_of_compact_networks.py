@@ -253,7 +253,7 @@ COMPACT_NETWORKS = [
     ),
     Mutation(
         "equal rows of hidden channels are not counted as tied",
-        "networks/shrinking/training_free.py",
+        "networks/shrinking/choice.py",
         "        found[members] = members[0]",
         "        pass",
         "networks/shrinking/test_training_free.py::test_rows_that_are_zero_or_equal_already_are_counted_and_go_first"

@@ -118,6 +118,13 @@ NETWORKS = [
         "networks/targets/test_compensated_target.py::test_rows_go_in_one_step_and_the_rest_takes_over[input]",
     ),
     Mutation(
+        "norms choose the rows that go in one step",
+        "networks/targets/control.py",
+        "if not gone or self.press",
+        "if gone or self.press",
+        "networks/targets/test_compensated_target.py::test_rows_are_those_that_shrink_removes_without_training[perceptron]",
+    ),
+    Mutation(
         "the fit revives filters of removed channels",
         "networks/penalty/penalised_network.py",
         "            self._step.zero_pruned()  # the fit",

@@ -83,3 +83,16 @@ def test_nothing_goes_beyond_what_is_removed_already_where_that_is_enough() -> N
 
 def test_all_go_if_that_is_not_enough() -> None:
     assert allocated([Curve(range(4), [0.0, 1.0, 2.0, 3.0])], lambda numbers: 10.0 - numbers[0], 1.0) == [3]
+
+
+def test_a_large_channel_is_traded_for_small_ones_where_that_leaves_less_error() -> None:
+    """Two channels of 40 leave 20 of 50 asked for; one of them is back for the ten that then have to go."""
+    curves = [Curve([0, 3], [0.0, 0.9]), Curve([0, 40], [0.0, 0.8])]
+    calls = []
+
+    def left(numbers: Sequence[int]) -> float:
+        calls.append(1)
+        return 100.0 - 40 * numbers[0] - numbers[1]
+
+    assert allocated(curves, left, 50.0) == [1, 10]
+    assert len(calls) < 100

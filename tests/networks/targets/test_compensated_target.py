@@ -11,10 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import torch_growl as tg
-from tests.support.channel_networks import network
+from tests.networks.shrinking.test_training_free import NETWORKS as SHRUNK
+from tests.support.channel_networks import NETWORKS, network
 from torch_growl.errors import GrowlWarning, InvalidValueError
+from torch_growl.networks.paths.path import PathPoint
+from torch_growl.networks.targets import Counter
 
-STEPS = 40  # the free ones are 4
+STEPS = 40
+FREE = 12  # of them
+CUT = [(name, side) for name in NETWORKS for side in ("input", "channel") if (name, side) != ("transformer", "channel")]
 
 
 def redundant() -> tuple[nn.Module, list[Tensor]]:
@@ -22,6 +27,12 @@ def redundant() -> tuple[nn.Module, list[Tensor]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 24), nn.Linear(24, 12), nn.Tanh(), nn.Linear(12, 3))
     return model, [torch.randn(40, 6) for _ in range(8)]
+
+
+def answer(model: nn.Module, example: Any) -> Tensor:
+    """The outputs of a network on inputs by position or by name, as one tensor."""
+    found = model(**example) if isinstance(example, dict) else model(example)
+    return found["scores"] if isinstance(found, dict) else found
 
 
 def still(model: nn.Module) -> torch.optim.Optimizer:
@@ -43,9 +54,9 @@ def test_rows_go_in_one_step_and_the_rest_takes_over(side: Any) -> None:
     growl = tg.GrOWL(model, side=side, layers=["1"], target=target, example_inputs=batches[0], min_rows=6)
     optimizer = still(model)
     growl.attach(optimizer, steps=STEPS)
-    for number in range(1, 6):
+    for number in range(1, FREE + 2):
         step(model, optimizer, batches[0])
-        whole = number <= STEPS // 10
+        whole = number <= FREE
         assert growl.progress.phase == ("free" if whole else "holding")
         assert growl.progress.reached is not whole
         torch.testing.assert_close(model(batches[1]), dense(batches[1]), rtol=1e-3, atol=1e-3)
@@ -63,7 +74,7 @@ def test_without_compensation_the_same_rows_going_at_once_would_change_the_outpu
     growl = tg.GrOWL(model, layers=["1"], target=tg.Target(weights=0.5, compensate=batches), example_inputs=batches[0])
     optimizer = still(model)
     growl.attach(optimizer, steps=STEPS)
-    for _ in range(5):
+    for _ in range(FREE + 1):
         step(model, optimizer, batches[0])
     plain = copy.deepcopy(dense)
     with torch.no_grad():
@@ -71,7 +82,107 @@ def test_without_compensation_the_same_rows_going_at_once_would_change_the_outpu
         assert (plain(batches[1]) - dense(batches[1])).abs().max() > 0.05
 
 
-def test_a_training_reaches_the_target_and_a_resumed_one_is_the_same() -> None:
+def cut(model: nn.Module, target: tg.Target, example: Any, frozen: str = "", **given: Any) -> tg.GrOWL:
+    """Train a network without moving it, in eval mode, until the rows have gone; a layer is frozen before."""
+    growl = tg.GrOWL(model.eval(), target=target, example_inputs=example, **given)
+    if frozen:
+        model.get_submodule(frozen).weight.requires_grad_(False)
+    optimizer = still(model)
+    growl.attach(optimizer, steps=20)
+    for _ in range(7):
+        outputs = answer(model, example)
+        optimizer.zero_grad()
+        outputs.sum().backward()
+        optimizer.step()
+    return growl
+
+
+@pytest.mark.parametrize("name", ["perceptron", "residual convolutions", "transformer"])
+def test_rows_are_those_that_shrink_removes_without_training(name: str) -> None:
+    torch.manual_seed(0)
+    model, batches = SHRUNK[name]()
+    model.eval()
+    layers = Counter(model, batches[0]).cuttable
+    small = tg.shrink(model, batches, tg.Target(weights=0.6), ties=False)
+    cut(model, tg.Target(weights=0.6, compensate=batches), batches[0], layers=layers, min_rows=1)
+    found = tg.compact(model, batches[0])
+    assert {key: value.shape for key, value in found.state_dict().items()} == {
+        key: value.shape for key, value in small.state_dict().items()
+    }
+    torch.testing.assert_close(answer(found, batches[1]), answer(small, batches[1]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("of", ["weights", "macs", "bytes"])
+@pytest.mark.parametrize(("name", "side"), CUT)
+def test_what_is_left_is_what_compaction_makes_and_near_what_was_asked(name: str, side: Any, of: str) -> None:
+    model, x, _ = network(name)
+    target = tg.Target(**{of: 0.5}, compensate=list(torch.randn(4, 16, 3, 10, 10)))
+    progress = cut(model, target, x[:2], side=side, min_rows=2).progress
+    assert progress.reached
+    assert progress.left > 0.8 * progress.asked, "one channel of the smallest network is a sixth of it"
+    real = getattr(tg.measure(tg.compact(model, x[:2]), x[:2], latency=False), of)
+    if of != "bytes":
+        assert real == progress.left
+    elif name != "padded shortcuts":  # whose own indices are not counted
+        assert real <= progress.left
+
+
+def test_frozen_layers_and_those_not_named_keep_their_rows() -> None:
+    model, x, _ = network("plain CNN")
+    batches = list(torch.randn(4, 16, 3, 10, 10))
+    growl = cut(model, tg.Target(weights=0.8, compensate=batches), x[:2], "3", layers=["3", "7"])
+    assert growl.nonzero()["3"] == 12
+    assert 4 <= growl.nonzero()["7"] < 64
+    assert growl.progress.reached
+    assert (model[0].weight != 0).all()
+
+
+@pytest.mark.parametrize("change", ["half precision", "channels last"])
+def test_other_forms_of_weights_reach_the_target(change: str) -> None:
+    model, x, _ = network("plain CNN")
+    batches = list(torch.randn(4, 16, 3, 10, 10))
+    if change == "half precision":
+        model, x, batches = model.bfloat16(), x.bfloat16(), [batch.bfloat16() for batch in batches]
+    else:
+        model = model.to(memory_format=torch.channels_last)
+        x, *batches = (batch.to(memory_format=torch.channels_last) for batch in (x, *batches))
+    growl = cut(model, tg.Target(macs=0.5, compensate=batches), x[:2])
+    assert growl.progress.reached
+    assert tg.measure(tg.compact(model, x[:2]), x[:2], latency=False).macs == growl.progress.left
+
+
+def test_where_the_choice_keeps_too_much_the_law_of_norms_removes_rows_in_the_same_step() -> None:
+    """The layer with groups loses rows by the law alone."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    batches = list(torch.randn(4, 20, 4, 3, 3))
+    for x in batches:
+        x[:, [1, 3]] = x[:, [0, 2]]
+    dense = copy.deepcopy(model)
+    growl = cut(model, tg.Target(weights=0.6, compensate=batches), batches[0], layers=["0"], min_rows=1)
+    assert growl.progress.phase == "holding"
+    assert growl.progress.reached
+    assert growl.nonzero() == {"0": 2}
+    torch.testing.assert_close(model(batches[0]), dense(batches[0]), rtol=1e-3, atol=1e-3)
+
+
+def test_rows_of_a_path_go_first_in_the_first_step() -> None:
+    model, batches = redundant()
+    rows = {"1": 24}
+    gone = [int(i) for i in model[1].weight.norm(dim=0).argsort()[8:20]]
+    point = PathPoint(10, 250, 250, 1000, {"1": 12}, {"1": gone}, 90.0, True)
+    path = tg.PruningPath(507, 90.0, True, rows, {"1": 1.0}, (point,))
+    target = tg.Target(weights=0.5, compensate=batches)
+    growl = tg.GrOWL(model, layers=["1"], target=target, example_inputs=batches[0], path=path)
+    optimizer = still(model)
+    growl.attach(optimizer, steps=STEPS)
+    step(model, optimizer, batches[0])
+    assert set(gone) <= set(torch.nonzero((model[1].weight == 0).all(0)).flatten().tolist())
+    assert growl.progress.reached
+
+
+@pytest.mark.parametrize("interrupted_at", [FREE // 2, STEPS // 2])
+def test_a_training_reaches_the_target_and_a_resumed_one_is_the_same(interrupted_at: int) -> None:
     runs = []
     for interrupted in (False, True):
         model, x, y = network("plain CNN")
@@ -85,7 +196,7 @@ def test_a_training_reaches_the_target_and_a_resumed_one_is_the_same() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         growl.attach(optimizer, steps=STEPS)
         for number in range(STEPS):
-            if interrupted and number == STEPS // 2:
+            if interrupted and number == interrupted_at:
                 state = copy.deepcopy((model.state_dict(), optimizer.state_dict(), growl.state_dict()))
                 model, *_ = network("plain CNN")
                 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -119,7 +230,7 @@ def test_a_fit_that_would_be_worse_is_refused_and_the_rows_go_all_the_same() -> 
     optimizer = still(model)
     growl.attach(optimizer, steps=STEPS)
     with pytest.warns(GrowlWarning, match="compensation would make the outputs worse"):
-        for _ in range(5):
+        for _ in range(FREE + 1):
             step(model, optimizer, batches[0])
     assert growl.progress.reached
     assert growl.nonzero() == {"0": 2}

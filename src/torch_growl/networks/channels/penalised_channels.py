@@ -124,6 +124,13 @@ class PenalisedChannels:
         """Set pruned channels to zero in the tensors that an optimizer keeps for their parameters, if it does."""
         self.rows.zero_(pruned.numpy(), base_of)
 
+    def flags(self, rows: Mapping[str, Flags]) -> Flags:
+        """The channels of which all rows are among those of some layers, by name."""
+        found = np.ones(len(self.lam), dtype=np.bool_)
+        for name, numbers in self.rows.channels.readers.items():
+            found &= rows[name][numbers].all(axis=1) if name in rows else False
+        return found
+
     def as_rows(self, least: int) -> ChannelsOf:
         """The rows for a target."""
         return ChannelsOf(self.rows, self.lam.numpy(), least)

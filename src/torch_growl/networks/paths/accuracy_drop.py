@@ -109,8 +109,8 @@ class DropControl:
             )
         check_count("steps", steps, least=LEAST_STEPS, unit="optimizer steps, with an accuracy drop")
 
-    def after(self, step: int) -> Action:
-        """Decide what is done after an optimizer step, as :meth:`Control.after`."""
+    def after(self, step: int, choose: object = None) -> Action:
+        """Decide what is done after an optimizer step, as :meth:`Control.after`; rows never go in one step."""
         if step != self._decided[0]:
             shrinks = self._phase == "shrinking" and self._stretch is not None and not self._stretch.met
             action = self._stretch.decide(step, self._first, self._end) if shrinks and self._stretch else Action()

@@ -46,7 +46,7 @@ from torch_growl.networks.penalty.penalised_layers import (
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork, RowSide
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import StepLayers
-from torch_growl.networks.sharding import Rate, reshard_
+from torch_growl.networks.sharding import Rate, is_sharded, reshard_
 from torch_growl.networks.targets import Control, Target
 
 __all__ = ["GrOWL"]
@@ -247,8 +247,9 @@ class GrOWL(PenalisedNetwork):
                 been initialised, whose row norms carry no information yet. Not with ``capturable``: a graph would hold
                 one moment of the rise for ever.
             steps: with a target, and only then: the optimizer steps of the whole training, ≥ 20. All rows are free in
-                the first part, then those that have to go shrink, and for the rest those that are left train on
-                (:class:`torch_growl.networks.targets.control.Control`). Attaching again starts a new training.
+                the first part, then those that have to go shrink, or go in one step with ``compensate``, and for the
+                rest those that are left train on (:class:`torch_growl.networks.targets.control.Control`). Attaching
+                again starts a new training.
 
         Returns:
             A handle whose ``remove()`` detaches the penalty.
@@ -276,8 +277,14 @@ class GrOWL(PenalisedNetwork):
             )
         for each in optimizers if self._scale_free and self._control is None else []:
             check_strength_of(each, self.strength)
-        if self._control is not None and self._control.target.compensate is not None and len(optimizers) > 1:
-            raise InvalidValueError("a target with compensate takes one optimizer, which trains all layers")
+        if self._control is not None and self._control.target.compensate is not None:
+            if len(optimizers) > 1:
+                raise InvalidValueError("a target with compensate takes one optimizer, which trains all layers")
+            if spread := [name for name, parameter in self._model.named_parameters() if is_sharded(parameter)]:
+                raise InvalidValueError(
+                    f"a target with compensate fits whole weights; {spread[0]!r} is spread over processes (FSDP2, "
+                    "tensor parallel). Leave compensate out: rows then shrink slowly"
+                )
         anew = not self._hooks.continues
         handle = self._hooks.attach(self, optimizers, schedule)
         if self._control is not None and steps is not None:

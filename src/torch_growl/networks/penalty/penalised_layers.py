@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ from torch_growl.networks.layers import (
 from torch_growl.networks.sharding import differentiable_norms, is_sharded
 from torch_growl.networks.targets import RowsOf
 from torch_growl.networks.tying import RowGroups
+from torch_growl.networks.wiring import Flags
 
 __all__ = [
     "DEFAULT_SEQUENCE",
@@ -199,6 +201,10 @@ class PenalisedLayer:
         groups.average_(self.info.module, self.side)
         if (base := base_of(self.weight)) is not None:
             groups.average_(self.info.module, self.side, base)
+
+    def flags(self, rows: Mapping[str, Flags]) -> Flags:
+        """Its rows among those of some layers, by name; none if it is not one of them."""
+        return rows.get(self.name, np.zeros(len(self.lam), dtype=np.bool_))
 
     def as_rows(self, least: int) -> RowsOf:
         """Its rows for a target."""

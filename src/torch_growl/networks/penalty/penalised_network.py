@@ -23,10 +23,11 @@ from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import Penalised, checked_ties, hold_rows_
 from torch_growl.networks.penalty.step_layers import ProximalStep
-from torch_growl.networks.sharding import reshard_, sharded_modules
-from torch_growl.networks.shrinking import compensate_
-from torch_growl.networks.targets import Control, Progress
+from torch_growl.networks.sharding import as_first_, reshard_, sharded_modules
+from torch_growl.networks.shrinking import Alike, alike_channels, chosen_rows, compensate_, with_rows_left
+from torch_growl.networks.targets import Control, Counter, Progress
 from torch_growl.networks.tying import RowGroups
+from torch_growl.networks.wiring import Flags
 
 __all__ = ["Form", "PenalisedNetwork", "RowSide"]
 
@@ -165,7 +166,7 @@ class PenalisedNetwork:
         """Shrink and prune the rows of some layers that the target asks for after a step."""
         if self._control is None:
             return
-        action = self._control.after(step)
+        action = self._control.after(step, self._chosen)
         before = plain_copy(self._model) if action.at_once else None
         for i, layer in enumerate(self._layers.values()):
             if action.gone and layer.readers[0] in names:
@@ -177,6 +178,24 @@ class PenalisedNetwork:
         if before is not None:
             compensate_(self._model, before, self._control.target.compensate)
             self._step.zero_pruned()  # the fit gives filters of removed channels new values
+            as_first_(*self._model.parameters(), *self._model.buffers())
+
+    def _chosen(self, counter: Counter, asked: float) -> list[Flags]:
+        """Choose the rows of every layer that go in one step, by the outputs' error after least squares."""
+        assert self._control is not None
+        target, own = self._control.target, [p for p in self._layers.values() if not p.frozen]
+        if self.side == "channel":
+            kinds = [_kind(p, self.min_rows) for p in own if isinstance(p, PenalisedChannels)]
+        else:
+            sizes = {p.name: len(p.lam) for p in own if p.name in counter.cuttable}
+            kinds = with_rows_left(alike_channels(counter.wiring, list(sizes)), sizes, self.min_rows)
+        dense = plain_copy(self._model).eval()
+        rows = chosen_rows(dense, target.compensate or (), counter, kinds, target.of, asked)
+        found = [torch.from_numpy(p.flags(rows)) for p in self._layers.values()]
+        device = next(self._model.parameters()).device
+        first = torch.cat(found).to(device)
+        as_first_(first)  # rounding may differ between processes
+        return [flags.cpu().numpy() for flags in first.split([len(flags) for flags in found])]
 
     @property
     def progress(self) -> Progress | DropProgress:
@@ -308,6 +327,13 @@ class PenalisedNetwork:
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])
         self._set_ties(ties)
+
+
+def _kind(p: PenalisedChannels, least: int) -> Alike:
+    """The channels of one sort, of which a number stays."""
+    readers = p.rows.channels.readers
+    rows = tuple({name: numbers[i] for name, numbers in readers.items()} for i in range(len(p.lam)))
+    return Alike(p.readers, rows, least=min(least, len(rows)))
 
 
 def _check_shapes(average: nn.Module, model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from torch_growl.networks.sharding.batch_norm import joint_batch_norms
 from torch_growl.networks.sharding.exchange import (
     Pending,
     Rate,
+    as_first_,
     differentiable_norms,
     on_several_processes,
     part_of,
@@ -29,6 +30,7 @@ __all__ = [
     "Rate",
     "Shard",
     "ShardedStatistic",
+    "as_first_",
     "differentiable_norms",
     "gathered",
     "is_flat",

@@ -12,12 +12,26 @@ from torch import Tensor
 
 from torch_growl.networks.sharding.shards import Shard
 
-__all__ = ["Part", "Pending", "Rate", "differentiable_norms", "on_several_processes", "part_of", "summed"]
+__all__ = ["Part", "Pending", "Rate", "as_first_", "differentiable_norms", "on_several_processes", "part_of", "summed"]
 
 
 def on_several_processes() -> bool:
     """Tell whether this process is one of several of torch.distributed."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@torch.no_grad()
+def as_first_(*tensors: Tensor) -> None:
+    """Give tensors the values that they have on the first process; of several processes, all must call this.
+
+    Args:
+        tensors: on every process as many, of the same shapes; modified in place.
+    """
+    if on_several_processes():
+        for tensor in tensors:
+            own = tensor.detach().contiguous()
+            dist.broadcast(own, 0)
+            tensor.copy_(own)
 
 
 @dataclass(frozen=True)

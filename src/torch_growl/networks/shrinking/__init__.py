@@ -1,6 +1,8 @@
 """A smaller network without training: which channels go, and what the rest takes over from them."""
 
+from torch_growl.networks.shrinking.channels import Alike, alike_channels, with_rows_left
+from torch_growl.networks.shrinking.choice import chosen_rows
 from torch_growl.networks.shrinking.compensation import compensate_
 from torch_growl.networks.shrinking.training_free import shrink
 
-__all__ = ["compensate_", "shrink"]
+__all__ = ["Alike", "alike_channels", "chosen_rows", "compensate_", "shrink", "with_rows_left"]

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 __all__ = ["Curve", "allocated"]
 
+_CLOSE = 0.99  # of what is asked: what is left between it and that is near enough
+_TRADES = 2000  # counts at most, to come as near
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -34,7 +37,9 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
 
     One step after the other is taken where the error grows least for what it saves, errors counted as a sum; at the
     end channels are given back, the dearest first, while the target stays met. Larger steps are tried where smaller
-    ones save nothing: a few rows of a layer can need more bytes for the index of the others than they have.
+    ones save nothing: a few rows of a layer can need more bytes for the index of the others than they have. Where
+    channels are so large that less than 0.99 of what is asked for is left, one of a kind is traded for some of another
+    as long as more is left then, and less error.
 
     Args:
         curves: one for each kind of channel.
@@ -71,7 +76,7 @@ def allocated(curves: Sequence[Curve], left: Callable[[Sequence[int]], float], a
             break
         numbers, now = best[1], best[2]
         known |= {move: -np.inf for move in moves if move[0] == best[3]}
-    return _given_back(errors, first, numbers, left, asked)
+    return _traded(errors, first, _given_back(errors, first, numbers, left, asked), left, asked)
 
 
 def _steps(count: int) -> tuple[list[int], list[int]]:
@@ -96,4 +101,44 @@ def _given_back(
             if left(trial) > asked:
                 break
             numbers = trial
+    return numbers
+
+
+def _traded(
+    errors: Sequence[NDArray[np.float64]],
+    first: Sequence[int],
+    numbers: list[int],
+    left: Callable[[Sequence[int]], float],
+    asked: float,
+) -> list[int]:
+    """Give back a channel of one kind for the fewest of another that have to go in its place, where that is better."""
+
+    def total(trial: Sequence[int]) -> float:
+        return sum(float(error[number]) for error, number in zip(errors, trial, strict=True))
+
+    counts, kinds = 1, range(len(numbers))
+    now = left(numbers)
+    while now < _CLOSE * asked and counts < _TRADES:
+        best, least, then = numbers, total(numbers), now
+        for back in kinds:
+            for gone in kinds:
+                trial = list(numbers)
+                trial[back] -= 1
+                while (
+                    back != gone
+                    and trial[back] >= first[back]
+                    and trial[gone] + 1 < len(errors[gone])
+                    and counts < _TRADES
+                ):
+                    trial[gone] += 1
+                    if total(trial) >= least:
+                        break
+                    counts += 1
+                    if (found := left(trial)) <= asked:
+                        if found > now:
+                            best, least, then = trial, total(trial), found
+                        break
+        if best is numbers:
+            break
+        numbers, now = best, then
     return numbers

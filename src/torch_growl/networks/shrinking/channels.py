@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torch_growl.networks.wiring import Flags, Wiring
 
-__all__ = ["Alike", "alike_channels", "flagged_rows"]
+__all__ = ["Alike", "alike_channels", "flagged_rows", "with_rows_left"]
 
 Numbers = NDArray[np.int64]
 
@@ -23,11 +25,13 @@ class Alike:
         readers: the layers that read them.
         rows: for each channel, the rows of every reader.
         stay: whether the channels themselves must stay, and only their one reader's rows can go.
+        least: the number of channels of which the rows stay, ≥ 1.
     """
 
     readers: tuple[str, ...]
     rows: tuple[Mapping[str, Numbers], ...]
     stay: bool = False
+    least: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,6 +80,24 @@ def alike_channels(wiring: Wiring, layers: Sequence[str]) -> list[Alike]:
         Alike((name,), tuple({name: np.array([row])} for row in rows), stay=True) for name, rows in singles.items()
     ]
     return [sort for sort in sorts if len(sort) > 1]
+
+
+def with_rows_left(kinds: Sequence[Alike], sizes: Mapping[str, int], least: int) -> list[Alike]:
+    """Let so many channels of each kind stay that every layer keeps a number of rows.
+
+    A layer that reads channels of several kinds keeps rows of each of them, in proportion.
+
+    Args:
+        kinds: the kinds of channels.
+        sizes: the number of rows of every layer.
+        least: the number of rows that stay.
+    """
+
+    def channels(kind: Alike) -> int:
+        shares = [Fraction(least, sizes[name]) for name in kind.readers]
+        return min(len(kind), max(math.ceil(share * len(kind)) for share in shares))
+
+    return [replace(kind, least=channels(kind)) for kind in kinds]
 
 
 def _with_dependents(wiring: Wiring, channel: int) -> list[int]:

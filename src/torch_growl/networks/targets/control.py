@@ -2,13 +2,14 @@
 
 Of the steps of a training, the first part leaves all rows free, since those of a new network carry no information; then
 the rows that have to go shrink evenly to zero, chosen anew all along, because training goes on; for the rest the rows
-that are left train on. Rows that stay are never changed.
+that are left train on. Rows that stay are never changed. With inputs to fit the network on, all rows go in one step,
+and those that stay take over what they carried.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
+from torch_growl.networks.targets.counting import Counter
 from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.targets.pressing import Press, Pressure, Rows
 from torch_growl.networks.targets.target import Target, as_text
@@ -28,7 +30,10 @@ __all__ = ["Action", "Control", "Phase", "Progress", "Stretch"]
 
 Phase = Literal["free", "shrinking", "recovering", "holding"]
 
+Choose = Callable[[Counter, float], "Sequence[Flags]"]  # the rows that go, so that at most a figure is left
+
 _FREE, _SHRINKING_UNTIL = 0.1, 0.5  # of the steps; measured: docs/targets.md
+_FREE_BEFORE_ONE_STEP = 0.3  # of the steps, where all rows go in one: later than they would begin to shrink
 _KNOWN_UNTIL = 0.3  # of the steps, where rows are known that go first
 _SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
 _CHECKED = (0, 2, 10, 30, 60, 85)  # the solutions of the law whose network is made and measured
@@ -108,13 +113,22 @@ class Stretch:
         self._solved_at = 0
         self._solutions = 0
 
-    def at_once(self, step: int) -> Action:
-        """Decide for the rows that have to go that they go after this step; later ones are for what is missing."""
+    def at_once(self, step: int, choose: Choose | None) -> Action:
+        """Decide for the rows that have to go that they go after this step; later ones are for what is missing.
+
+        Args:
+            step: the step.
+            choose: chooses them; None: the law does, as it does where the target is not met by what is chosen.
+        """
         self.press.counter.look(self._model)
-        found = self._solution([layer.norms() for layer in self.press.layers], True)
+        asked = self.press.figure.asked
+        gone = [] if choose is None else list(choose(self.press.counter, asked))
+        if not gone or self.press.left_without(gone) > asked:
+            gone = self._solution([layer.norms() for layer in self.press.layers], True).gone
+        self._solutions = max(1, self._solutions)
         self._solved_at = step
-        self.met = self.press.left_without(found.gone) <= self.press.figure.asked
-        return Action(gone=found.gone, at_once=True)
+        self.met = self.press.left_without(gone) <= asked
+        return Action(gone=gone, at_once=True)
 
     def decide(self, step: int, first: int, end: int) -> Action:
         """Decide what is done after a step.
@@ -199,7 +213,8 @@ class Control:
         self._model, self.target = model, target
         self._press = Press(Figure(model, example_inputs, target), layers)
         self._press.begin_with(known)
-        self._free, self._shrinking_until = (0.0, _KNOWN_UNTIL) if known else (_FREE, _SHRINKING_UNTIL)
+        free = _FREE if target.compensate is None else _FREE_BEFORE_ONE_STEP
+        self._free, self._shrinking_until = (0.0, _KNOWN_UNTIL) if known else (free, _SHRINKING_UNTIL)
         self._stretch = Stretch(model, self._press)
         self.steps = 0
         self._short = False  # whether a missed target was warned of
@@ -230,20 +245,26 @@ class Control:
         """The last step before rows shrink."""
         return round(self._free * self.steps)
 
-    def after(self, step: int) -> Action:
+    def after(self, step: int, choose: Choose | None = None) -> Action:
         """Decide what is done after an optimizer step; steps are counted from 1.
 
         Several optimizers ask after the same step, and get the same answer.
+
+        Args:
+            step: the step.
+            choose: chooses the rows if all go in one step, of a target of a measure that is counted exactly, and no
+                rows are known that go first.
         """
         if step != self._decided[0]:
-            self._decided = (step, self._decide(step))
+            self._decided = (step, self._decide(step, choose))
         return self._decided[1]
 
-    def _decide(self, step: int) -> Action:
+    def _decide(self, step: int, choose: Choose | None) -> Action:
         if self._stretch.met or step <= self._free_until:
             return Action()
         if self.target.compensate is not None and self._stretch.untouched:
-            action = self._stretch.at_once(step)
+            by_law = self._press.figure.checked or self._press.first
+            action = self._stretch.at_once(step, None if by_law else choose)
         else:
             action = self._stretch.decide(step, self._free_until, round(self._shrinking_until * self.steps))
         frozen = any(layer.frozen for layer in self._press.layers)  # a frozen layer may be trained again

@@ -59,10 +59,13 @@ class Target:
             cent on n examples 100 √(p (1 − p) / n). A trial whose score is within one standard error beyond the drop
             does not end the search, since chance decides there. None: 0.
         compensate: a list of at least two batches of inputs on the network's device, as for
-            :func:`torch_growl.compensate_`, a few hundred examples without labels. The rows that have to go then become
-            zero in one step, once the free tenth of the training is over, and those that stay take over what they
-            carried; all steps that are left are for recovery. Not with an accuracy drop. In a distributed training
-            every process must be given the same batches.
+            :func:`torch_growl.compensate_`, a few hundred examples without labels. After three tenths of the steps the
+            rows that have to go then become zero in one step, and those that stay take over what they carried; all
+            steps that are left are for recovery. Of weights, macs and bytes the rows are those that
+            :func:`torch_growl.shrink` removes with ``ties=False``: the outputs suffer least from their absence. Of
+            other measures, with a path, and where that choice cannot meet the target, they are those of smallest norm.
+            Not with an accuracy drop, several optimizers or sharded weights. In a distributed training every process
+            must be given the same batches.
 
     Raises:
         InvalidValueError: not exactly one measure is given, it is not above 0, or something is given that does not go

@@ -66,6 +66,10 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/penalty/penalised_layers.py",
         "networks/penalty/penalised_network.py",
     ],
+    "networks/shrinking/test_attention_heads.py": [
+        "networks/shrinking/channels.py",
+        "networks/compaction/compactor.py",
+    ],
     "networks/storage/test_damaged_files.py": ["networks/storage/container.py", "networks/storage/compact_file.py"],
     "networks/targets/test_compensated_target.py": [
         "networks/targets/control.py",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tests.support.attention_networks import HEADS, WIDTH, Separate
 from tests.support.compact_battery import MLP, NETS, Net, pruned_mlp
 from tests.support.compaction_checks import assert_same_outputs, by_name, snapshot
 from torch_growl.errors import GrowlWarning
@@ -95,3 +96,16 @@ def test_compaction_gives_no_warnings() -> None:
         warnings.simplefilter("always")
         compact(pruned_mlp(), torch.randn(3, 20))
     assert seen == []
+
+
+def test_where_the_code_has_a_fixed_size_of_heads_whole_heads_are_removed_and_single_values_stay() -> None:
+    model, x = Separate().eval(), torch.randn(5, 3, WIDTH)
+    size = WIDTH // HEADS
+    with torch.no_grad():
+        model.last.weight[:, size : 2 * size] = 0
+        model.last.weight[:, 3::size] = 0  # one value of every head
+    small = compact(model, x)
+    left = WIDTH - size
+    assert [small.query.out_features, small.key.out_features, small.value.out_features] == [left] * 3
+    assert by_name(small)["last"].width == left
+    assert_same_outputs(model, small, x)

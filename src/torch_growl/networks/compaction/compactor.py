@@ -144,9 +144,11 @@ class _Maker:
         while found.fault and self._record_more():  # the network takes another way there than with the examples
             wiring = self._wiring()
             found = self._folded(wiring) or self._attempt(wiring)
+        if found.fault and (whole := wiring.with_whole_heads()) is not wiring:  # the code has a fixed size of heads
+            wiring, found = whole, self._folded(whole) or self._attempt(whole)
         if found.fault:
             if self._leave_faulty_layers():
-                wiring = self._wiring()
+                wiring = self._wiring().with_whole_heads()
                 found = self._attempt(wiring)
             if found.fault:
                 found = self._without_faulty_cuts(wiring, found)

@@ -96,7 +96,7 @@ def run_self_check(network: nn.Module, example_inputs: Any, layers: Sequence[str
 
 def _trial(network: nn.Module, example_inputs: Any, layers: Sequence[str], counter: Counter, seed: int) -> Trial:
     pruned = copy.deepcopy(network)
-    zero_half_(pruned, layers, seed)
+    zero_half_(pruned, layers, counter.wiring, seed)
     counter.look(pruned)
     counted = counter.left().weights
     with warnings.catch_warnings():

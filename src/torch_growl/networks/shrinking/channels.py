@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from torch_growl.networks.wiring import Flags, Wiring
 
-__all__ = ["Alike", "alike_channels", "flagged_rows", "with_rows_left"]
+__all__ = ["Alike", "alike_channels", "flagged_rows", "heads_that_stay", "with_rows_left"]
 
 Numbers = NDArray[np.int64]
 
@@ -98,6 +98,19 @@ def with_rows_left(kinds: Sequence[Alike], sizes: Mapping[str, int], least: int)
         return min(len(kind), max(math.ceil(share * len(kind)) for share in shares))
 
     return [replace(kind, least=channels(kind)) for kind in kinds]
+
+
+def heads_that_stay(wiring: Wiring) -> str:
+    """Name the layers that make the values of an attention's heads that cannot be removed, with the reason; or ""."""
+    found: dict[str, list[str]] = {}
+    for _, values in wiring.heads:
+        held = values[wiring.pinned[values]].tolist()
+        for name, outputs in wiring.outputs.items() if held else ():
+            if np.isin(outputs, held).any():
+                why = next((wiring.why[c] for c in held if c in wiring.why), "its output must stay as it is")
+                found.setdefault(why, []).append(name)
+    texts = [f"of {', '.join(map(repr, dict.fromkeys(names)))}: {why}" for why, names in found.items()]
+    return f"heads of attention stay, those {'; '.join(texts)}" if texts else ""
 
 
 def _with_dependents(wiring: Wiring, channel: int) -> list[int]:

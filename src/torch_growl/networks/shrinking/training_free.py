@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from torch_growl.arguments import check_choice, check_number, check_type
-from torch_growl.errors import InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.moments import split_batches
-from torch_growl.networks.shrinking.channels import alike_channels
+from torch_growl.networks.shrinking.channels import alike_channels, heads_that_stay
 from torch_growl.networks.shrinking.choice import COUNTED, Choice, change_
 from torch_growl.networks.shrinking.compensation import compensate_
 from torch_growl.networks.targets import Counter, Target
@@ -49,7 +50,7 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0,
         CompactionError: the network cannot be copied or compacted.
 
     Warns:
-        GrowlWarning: as :func:`compensate_` and :func:`torch_growl.compact`.
+        GrowlWarning: as :func:`compensate_` and :func:`torch_growl.compact`; heads of an attention cannot be removed.
 
     Example:
         >>> import torch
@@ -66,6 +67,8 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0,
     batches = split_batches(inputs)
     dense = plain_copy(model).eval()
     counter = Counter(dense, inputs[0])
+    if kept := heads_that_stay(counter.wiring):
+        warnings.warn(kept, GrowlWarning, stacklevel=2)
     kinds = [
         replace(kind, least=max(1, math.ceil(least * len(kind) - 1e-9)))
         for kind in alike_channels(counter.wiring, counter.cuttable)

@@ -1,9 +1,10 @@
 """Targets: what is to be left of a network, counting what would be left, and the rows that have to go for it."""
 
 from torch_growl.networks.targets.control import Action, Control, Phase, Progress, Stretch
-from torch_growl.networks.targets.counting import Counter, Left, Summed, zero_half_
+from torch_growl.networks.targets.counting import Counter, Left, Summed
 from torch_growl.networks.targets.figure import Figure, FileSize, without_rows
 from torch_growl.networks.targets.pressing import Press, Rows, RowsOf, all_but_least
+from torch_growl.networks.targets.random_zeros import zero_half_
 from torch_growl.networks.targets.target import Target, as_text
 
 __all__ = [

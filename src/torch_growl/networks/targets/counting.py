@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torch_growl.errors import GrowlWarning
-from torch_growl.networks.compaction import compact, fixed_modules, structure_of
+from torch_growl.networks.compaction import LayerCut, compact, fixed_modules, structure_of
 from torch_growl.networks.execution import split_inputs
-from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of, zero_rows_
+from torch_growl.networks.layers import plain_copy, registered_kind, registered_layers, rows_of
 from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
-from torch_growl.networks.wiring import Flags, connections, needed_among
+from torch_growl.networks.targets.random_zeros import zero_half_
+from torch_growl.networks.wiring import Flags, Wiring, connections, needed_among
 
-__all__ = ["Counter", "LayerLeft", "Left", "Summed", "zero_half_"]
+__all__ = ["Counter", "LayerLeft", "Left", "Summed"]
 
 _INDEX = 4  # bytes of one index of a layer that selects its inputs
 _SCALE = 4  # bytes in the compact file of one output channel's scale, with int8 weights
@@ -165,25 +166,34 @@ class Counter:
 
     @torch.no_grad()
     def _keep_what_compaction_keeps(self, network: nn.Module, example_inputs: Any) -> None:
-        """Compact a copy with random zero rows, and pin the channels that compaction had to keep beyond the wiring's.
+        """Compact a copy with random zero rows and heads; pin the channels kept beyond those that the wiring needs.
 
-        So a network that cannot be compacted is known before it is trained.
+        So a network that cannot be compacted is known before it is trained. Where its code has a fixed size of heads,
+        the wiring becomes one in which only whole heads can be removed.
         """
         for seed in range(_TRIALS):
             trial = copy.deepcopy(network)
-            zero_half_(trial, (name for name, layer in self._layers.items() if not layer.fixed), seed)
+            names = [name for name, layer in self._layers.items() if not layer.fixed]
+            zero_half_(trial, names, self.wiring, seed)
             self.look(trial)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", GrowlWarning)  # that nothing can be removed is seen in the counts
                 cuts = structure_of(compact(trial, example_inputs)).layers
-            needed = self._needed(self._nonzero)
-            beyond: set[int] = set()
-            for cut in cuts:  # a layer of which compaction keeps one channel more may have to keep any of them
-                outputs = self.wiring.outputs.get(cut.name)
-                if outputs is not None and needed[outputs].sum() < (cut.outputs if cut.kept is None else len(cut.kept)):
-                    beyond |= set(outputs.tolist())
+            beyond = self._kept_beyond(self.wiring, cuts)
+            if beyond and len(fewer := self._kept_beyond(whole := self.wiring.with_whole_heads(), cuts)) < len(beyond):
+                self.wiring, beyond = whole, fewer
             if beyond:
                 self.wiring = self.wiring.without(beyond, "compaction could not remove it with the same outputs")
+
+    def _kept_beyond(self, wiring: Wiring, cuts: Iterable[LayerCut]) -> set[int]:
+        """The channels of layers of which compaction kept more than a wiring needs: any of them may have to stay."""
+        needed = self._needed(self._nonzero, wiring)
+        found: set[int] = set()
+        for cut in cuts:
+            outputs = wiring.outputs.get(cut.name)
+            if outputs is not None and needed[outputs].sum() < (cut.outputs if cut.kept is None else len(cut.kept)):
+                found |= set(outputs.tolist())
+        return found
 
     @torch.no_grad()
     def look(self, model: nn.Module) -> None:
@@ -233,10 +243,10 @@ class Counter:
         found = [name for name, layer in self._layers.items() if layer.groups == 1 and not layer.fixed]
         return [name for name in found if name in self.wiring.inputs]
 
-    def _needed(self, nonzero: Mapping[str, Flags]) -> Flags:
+    def _needed(self, nonzero: Mapping[str, Flags], wiring: Wiring) -> Flags:
         """The classes of channels that are needed with these nonzero weights."""
-        names = [name for name in nonzero if name in self.wiring.inputs and self._layers[name].groups == 1]
-        return needed_among({name: nonzero[name] for name in names}, self.wiring)
+        names = [name for name in nonzero if name in wiring.inputs and self._layers[name].groups == 1]
+        return needed_among({name: nonzero[name] for name in names}, wiring)
 
     def _count(
         self, weights_there: Mapping[str, Flags], zero: Mapping[str, Flags], summed: Mapping[str, Summed]
@@ -244,7 +254,7 @@ class Counter:
         nonzero = {
             name: flags & ~zero[name][:, None] if name in zero else flags for name, flags in weights_there.items()
         }
-        needed = self._needed(nonzero)
+        needed = self._needed(nonzero, self.wiring)
         weights, macs, size = self._rest_weights, float(self._other_macs), self._rest_bytes
         file, sets = self._rest_file, set[bytes]()
         indices: dict[tuple[object, ...], int] = {}
@@ -280,23 +290,6 @@ class Counter:
             weights, size, file = weights + count * parameter, size + count * itemsize, file + count * stored
         file += sum(_ENTRY + _packed(np.frombuffer(flags, dtype=np.bool_)) for flags in sets)
         return Left(weights, round(macs), size + sum(indices.values()), file, layers)
-
-
-@torch.no_grad()
-def zero_half_(network: nn.Module, names: Iterable[str], seed: int) -> None:
-    """Set about half of the input rows of some layers to zero, at random; the first one of each stays.
-
-    Args:
-        network: modified in place.
-        names: of layers of registered types.
-        seed: of the choice.
-    """
-    random = np.random.default_rng(seed)
-    for name in names:
-        module = network.get_submodule(name)
-        gone = torch.from_numpy(random.random(registered_kind(module).sizes(module).inputs) >= 0.5)
-        gone[0] = False  # a layer of zeros would be a constant
-        zero_rows_(module, gone)
 
 
 def _weight_and_bias(module: nn.Module) -> list[Tensor]:

@@ -320,10 +320,11 @@ def record(model: nn.Module, examples: Sequence[Inputs], fixed: Mapping[str, str
             watch.start_run()
             with torch.no_grad(), fast_path(False), watch:  # a fused layer hides the layers inside it
                 result = call(model, copied(example))
-            for _, value in tensors_in(result, ""):
+            for path, value in tensors_in(result, ""):
                 ids = watch.of(value)
                 if ids is not None:
-                    watch.recording.pin(ids, "its output is an output of the network")
+                    cached = "; with use_cache=False it is none" if "past_key_values" in path else ""
+                    watch.recording.pin(ids, f"its output is an output of the network{cached}")
     finally:
         for handle in handles:
             handle.remove()

@@ -58,6 +58,7 @@ def test_a_target_gets_the_run_s_batches() -> None:
     batches = [torch.zeros(4, 12), torch.ones(4, 12)]
     for given, text in ((True, "compensate=2 batches"), (False, "Target(weights=0.5)")):
         recipe = load_recipe("digits", {"target": {"weights": 0.5, "compensate": given}})
+        assert recipe.is_compensated is given
         judge = {"compensate": batches} if given else None
         assert text in repr(build_penalty(network(), recipe, batches[0], judge))
 

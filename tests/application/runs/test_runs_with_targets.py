@@ -17,6 +17,7 @@ from torch_growl.application.runs.listeners import Silent
 from torch_growl.application.runs.run import Run
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.runs.stages import do_stages
+from torch_growl.application.training.processes import Sharding
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.measurement import measure
 from torch_growl.networks.paths import PruningPath
@@ -71,7 +72,7 @@ def test_the_report_says_that_the_target_is_reached(aimed: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epoch", [5, 7])  # rows shrink in the fifth, and are held in the seventh
+@pytest.mark.parametrize("epoch", [2, 6])  # before and after the rows have gone
 def test_a_run_that_is_killed_on_the_way_to_a_target_ends_the_same(epoch: int, aimed: Run, tmp_path: Path) -> None:
     class Killed(Exception):
         pass
@@ -156,6 +157,44 @@ def test_a_target_that_cannot_be_met_is_refused_before_anything_is_written(
         assert (status, len(err.strip().splitlines())) == (2, 1)
         assert words in err
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "batches"),
+    [
+        ({"weights": 0.3}, 64, 10),  # 640 examples
+        ({"macs": 0.3}, 8, 80),
+        ({"bytes": 0.3}, 128, 8),
+        ({"bytes": 0.3, "compensate": True}, 128, 8),
+        ({"weights": 0.3, "compensate": False}, 128, 0),
+        ({"weights": 0.3}, 2000, 0),  # one batch: none could be held out
+        ({"file_bytes": 0.3}, 128, 0),
+        ({"file_bytes": 0.3, "compensate": True}, 128, 8),
+    ],
+)
+def test_rows_of_a_counted_target_go_in_one_step_by_default(
+    target: dict[str, Any], size: int, batches: int, tmp_path: Path
+) -> None:
+    recipe = load_recipe("digits", {**AIMED, "target": target, "train.batch_size": size, "train.epochs": 40})
+    run = Run(RunFolder(tmp_path), recipe)
+    penalty = run.penalty(run.network())
+    assert penalty is not None
+    assert penalty._control is not None
+    found = penalty._control.target.compensate
+    assert len(found or ()) == batches
+    assert found is None or sum(len(batch) for batch in found) >= 640
+
+
+def test_sharded_weights_shrink_slowly_and_are_not_fitted(tmp_path: Path) -> None:
+    run = Run(RunFolder(tmp_path), load_recipe("digits", {**AIMED, "target": {"weights": 0.3, "compensate": True}}))
+    plain = Run(RunFolder(tmp_path), load_recipe("digits", AIMED))
+    for each in (run, plain):
+        each._sharding = Sharding()
+    penalty = plain.penalty(plain.network())
+    assert penalty is not None
+    assert "compensate" not in repr(penalty)
+    with pytest.raises(InvalidValueError, match=r"target\.compensate fits whole weights, and FSDP2 shards them"):
+        run.penalty(run.network())
 
 
 def test_a_training_that_is_too_short_for_a_target_is_refused(tmp_path: Path) -> None:

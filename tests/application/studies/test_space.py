@@ -82,5 +82,6 @@ def test_by_default_strength_sequence_and_tying_or_the_target_are_varied() -> No
         load_recipe("digits", {"growl.sequence": shapes.suggest(trial, "growl.sequence")})
     aimed = default_space(load_recipe("digits", {"target": {"macs": 0.4}}))
     assert aimed["target.macs"] == Range(0.2, 0.8)
+    assert "target.macs" in default_space(load_recipe("digits", {"target": {"macs": 0.4, "compensate": False}}))
     with pytest.raises(GrowlError, match="--vary target"):
         default_space(load_recipe("digits", {"target": {"bytes": 20_000}}))

@@ -27,8 +27,8 @@ def build_penalty(
         model: the network; not modified.
         recipe: any.
         example_inputs: with a target or channels as rows: inputs to run the network on, on its device.
-        judge: with an accuracy drop: ``validate`` and what goes with it in :class:`torch_growl.Target`; with
-            ``compensate: true`` its batches.
+        judge: with an accuracy drop: ``validate`` and what goes with it in :class:`torch_growl.Target`; where the
+            rows go in one step, the batches of ``compensate``.
 
     Returns:
         The penalty, not attached yet; None when the recipe has none, or one of strength 0.

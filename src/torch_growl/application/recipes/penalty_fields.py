@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -18,9 +19,9 @@ from pydantic import (
 from torch_growl.arguments import did_you_mean
 from torch_growl.errors import GrowlError
 from torch_growl.mathematics.owl import sequence_from_dict
-from torch_growl.networks.targets import Target
+from torch_growl.networks.targets import COUNTED, Target
 
-__all__ = ["Growl", "Settings", "checked_target"]
+__all__ = ["Growl", "Settings", "checked_target", "is_compensated"]
 
 # arguments of tg.Target that the run gives
 _OF_THE_RUN = ("validate", "higher_is_better", "reference", "standard_error", "dtype")
@@ -138,6 +139,11 @@ class Growl(Settings):
                 f"{wrong[0]} cannot be combined with target, for which the strength of every layer is found; leave "
                 "it out, or set target to null"
             )
+
+
+def is_compensated(target: Mapping[str, Any]) -> bool:
+    """Tell whether a target's rows go in one step and the rest takes over: by default if its measure is counted."""
+    return bool(target.get("compensate", any(name in target for name in COUNTED)))
 
 
 def checked_target(value: dict[str, Any]) -> dict[str, Any]:

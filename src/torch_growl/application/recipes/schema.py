@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from torch_growl.application.recipes.penalty_fields import Growl, Settings, checked_target
+from torch_growl.application.recipes.penalty_fields import Growl, Settings, checked_target, is_compensated
 from torch_growl.application.recipes.tying_fields import Tying
 from torch_growl.application.recipes.yaml_1_2 import Dumper
 from torch_growl.arguments import did_you_mean
@@ -151,7 +151,7 @@ class Recipe(Settings):
     target: dict[str, Any] | None = Field(
         default=None,
         description="What is to be left, in place of growl.strength: one of tg.Target's arguments, such as macs: 0.5; "
-        "with compensate: true the rows go in one step, and the rest takes over.",
+        "of weights, macs and bytes the rows go in one step, and the rest takes over, unless compensate is false.",
     )
     growl: Growl | None = Field(default=None, description="The penalty; null: none.")
     tying: Tying = Field(default_factory=Tying, description="Settings of the grouping of rows.")
@@ -225,6 +225,11 @@ class Recipe(Settings):
     def penalised(self) -> bool:
         """Tell whether the recipe has a penalty: a target, or a strength above 0."""
         return self.growl is not None and self.growl.strength != 0
+
+    @property
+    def is_compensated(self) -> bool:
+        """Tell whether the rows of a target go in one step, and those that stay take over what they carried."""
+        return self.target is not None and is_compensated(self.target)
 
     @property
     def accuracy_drop(self) -> float | None:

@@ -41,7 +41,7 @@ __all__ = ["Run"]
 
 T = TypeVar("T")
 
-_FITTED = 8  # training batches on which the rows that stay take over, with compensate of target or tying
+_FITTED, _EXAMPLES = 8, 640  # training batches on which the rows that stay take over; at least, for a target
 
 
 class Run:
@@ -200,8 +200,9 @@ class Run:
             dense: the trained dense network, for a target of an accuracy drop, which is measured against it.
         """
         judge: dict[str, Any] | None = None
-        if (self.recipe.target or {}).get("compensate"):
-            judge = {"compensate": self._training_inputs(_FITTED)}
+        if (fitted_on := self._fitted_on()) is not None:
+            model.to(self.device)  # where these batches are
+            judge = {"compensate": fitted_on}
         if self.recipe.accuracy_drop is not None:
             judge = {
                 "validate": self.validation_score,
@@ -211,6 +212,20 @@ class Run:
             }
         example = self._example().to(next(model.parameters()).device).example_inputs
         return build_penalty(model, self.recipe, example, judge)
+
+    def _fitted_on(self) -> list[Any] | None:
+        """The inputs for a target whose rows go in one step; None: they shrink slowly.
+
+        Raises:
+            InvalidValueError: the recipe asks for it, and weights are sharded.
+        """
+        target = self.recipe.target or {}
+        if not self.recipe.is_compensated or (self._sharding is not None and "compensate" not in target):
+            return None
+        if self._sharding is not None:
+            raise InvalidValueError("target.compensate fits whole weights, and FSDP2 shards them here; leave it out")
+        found = self._training_inputs(max(_FITTED, -(-_EXAMPLES // self.recipe.train.batch_size)))
+        return found if len(found) > 1 or "compensate" in target else None
 
     def _training_inputs(self, count: int) -> list[Any]:
         """Batches of inputs of the training split, on the run's device; the same for the same seed."""

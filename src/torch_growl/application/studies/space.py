@@ -9,6 +9,7 @@ from typing import Any
 
 from torch_growl.application.recipes import Recipe, parse_overrides
 from torch_growl.errors import InvalidValueError
+from torch_growl.networks.targets import MEASURES
 
 __all__ = ["Choices", "Range", "Space", "default_space", "parse_space"]
 
@@ -100,7 +101,7 @@ def default_space(recipe: Recipe) -> dict[str, Range | Choices]:
         shapes = [{"name": "pld", "p": 0.3, "floor": 0.85}, {"name": "oscar", "floor": 0.85}, {"name": "lasso"}]
         found["growl.sequence"] = Choices(tuple(json.dumps(shape, sort_keys=True) for shape in shapes))
     else:
-        (measure,) = (name for name in recipe.target if name not in ("dtype", "batch", "runtime"))
+        (measure,) = (name for name in recipe.target if name in MEASURES)
         if measure == "accuracy_drop" or recipe.target[measure] >= 1:
             raise InvalidValueError(f"name what is varied, such as --vary target.{measure}=LOW:HIGH")
         found[f"target.{measure}"] = Range(recipe.target[measure] / 2, min(0.95, 2 * recipe.target[measure]))

@@ -30,9 +30,8 @@ from torch_growl.networks.targets import Counter, Summed
 from torch_growl.networks.tying import averaged_rows
 from torch_growl.networks.wiring import Flags
 
-__all__ = ["COUNTED", "Choice", "change_", "chosen_rows"]
+__all__ = ["Choice", "change_", "chosen_rows"]
 
-COUNTED = ("weights", "macs", "bytes")  # the measures that are counted exactly
 _SHARES = (0.25, 0.5, 0.75, 0.95)  # of the channels of one kind, at which the outputs' error is measured
 _SHARES_OF_ROWS = (*_SHARES[:-1], 0.85, 0.9, 0.95, 0.98)  # of the rows that read channels which stay
 _DAMPING = 1e-3
@@ -48,7 +47,7 @@ def chosen_rows(
         inputs: at least two batches, as for :func:`torch_growl.compensate_`.
         counter: of the network; it has looked at these weights.
         kinds: the channels that may go.
-        of: the measure, one of :data:`COUNTED`.
+        of: the measure, weights, macs or bytes.
         asked: the most that may be left.
 
     Returns:
@@ -144,7 +143,7 @@ class Choice:
         """Choose the rows to remove and to tie.
 
         Args:
-            of: the measure, one of :data:`COUNTED`.
+            of: the measure, weights, macs or bytes.
             asked: the most that may be left.
 
         Returns:

@@ -16,9 +16,9 @@ from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.moments import split_batches
 from torch_growl.networks.shrinking.channels import alike_channels, heads_that_stay
-from torch_growl.networks.shrinking.choice import COUNTED, Choice, change_
+from torch_growl.networks.shrinking.choice import Choice, change_
 from torch_growl.networks.shrinking.compensation import compensate_
-from torch_growl.networks.targets import Counter, Target
+from torch_growl.networks.targets import COUNTED, Counter, Target
 
 __all__ = ["shrink"]
 

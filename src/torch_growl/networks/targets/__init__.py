@@ -5,9 +5,11 @@ from torch_growl.networks.targets.counting import Counter, Left, Summed
 from torch_growl.networks.targets.figure import Figure, FileSize, without_rows
 from torch_growl.networks.targets.pressing import Press, Rows, RowsOf, all_but_least
 from torch_growl.networks.targets.random_zeros import zero_half_
-from torch_growl.networks.targets.target import Target, as_text
+from torch_growl.networks.targets.target import COUNTED, MEASURES, Target, as_text
 
 __all__ = [
+    "COUNTED",
+    "MEASURES",
     "Action",
     "Control",
     "Counter",

@@ -12,11 +12,12 @@ from torch_growl.arguments import check_choice, check_count, check_number
 from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.storage import FILE_DTYPES
 
-__all__ = ["MEASURES", "Measure", "Target", "as_text"]
+__all__ = ["COUNTED", "MEASURES", "Measure", "Target", "as_text"]
 
 Measure = Literal["weights", "macs", "bytes", "file_bytes", "latency_ms", "accuracy_drop"]
 _RUNTIMES = ("eager", "onnxruntime")
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+COUNTED: tuple[Measure, ...] = ("weights", "macs", "bytes")  # exactly, without a network being made
 
 
 def as_text(of: str, amount: float) -> str:

@@ -42,13 +42,13 @@ def test_the_built_in_recipes_are_these() -> None:
 def test_recipes_that_compress_ask_for_a_target_unless_they_are_the_papers_rows() -> None:
     """A strength, and numbers of groups, are those of one dataset."""
     for name, recipe in builtin_recipes().items():
-        if recipe.target is None:
+        steps = [value for values in (recipe.tying.groups or recipe.tying.left).values() for value in values]
+        if recipe.target is None and recipe.tying.method != "shrink":
             assert any(word in recipe.description for word in ("the paper's", "The paper's")), name
         else:
-            steps = [value for values in recipe.tying.groups.values() for value in values]
             assert all(0 < value < 1 for value in steps), name
             assert recipe.growl is not None
-            assert recipe.growl.strength is None
+            assert recipe.growl.strength == (None if recipe.target else 0)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_a_built_in_recipe_builds_its_network_and_penalty_and_survives_its_file(
     judge = None if recipe.accuracy_drop is None else {"validate": lambda network: 98.0}
     shape = {"digits": (2, 256), "lenet5-mnist": (2, 1, 28, 28)}.get(name, (2, 784))
     penalty = build_penalty(model, recipe, None if recipe.target is None else torch.rand(shape), judge)
-    assert (penalty is None) == name.endswith(("none", "weight-decay"))
+    assert (penalty is None) == name.endswith(("none", "weight-decay", "mnist-best"))  # the last one shrinks in steps
     layers = recipe_layers(model, recipe)
     assert layers == LAYERS[name.split("-")[0] if name != "mnist-best" else name]
     if penalty is not None:
@@ -151,7 +151,8 @@ def test_vgg_carries_the_papers_settings_for_every_layer() -> None:
         assert (recipe.tying.preference, recipe.tying.max_ratio, recipe.tying.chain) == (0.8, 0.95, True)
 
 
-def test_baselines_have_no_penalty() -> None:
+def test_baselines_have_no_penalty_and_nothing_else_does_but_what_shrinks_in_steps() -> None:
     for name in BUILTIN:
-        growl = load_recipe(name).growl
-        assert (growl is None or growl.strength == 0) == name.endswith(("none", "weight-decay")), name
+        recipe = load_recipe(name)
+        none = recipe.growl is None or recipe.growl.strength == 0
+        assert none == (name.endswith(("none", "weight-decay")) or recipe.tying.method == "shrink"), name

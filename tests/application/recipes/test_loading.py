@@ -102,6 +102,14 @@ def test_another_method_of_tying_replaces_the_steps_of_the_extended_recipe(tmp_p
     path.write_text("extends: digits\ntying: {method: affinity}\n")
     found = load_recipe(path)
     assert (found.tying.method, found.tying.groups, found.merge) == ("affinity", {}, None)
+
+
+def test_steps_of_shrinking_replace_those_of_ward_and_keep_the_training_between(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: digits\ntying: {method: shrink, left: {bytes: [0.2, 0.1]}}\n")
+    found = load_recipe(str(path), {})
+    assert (found.tying.groups, found.tying.steps) == ({}, 2)
+    assert found.merge == load_recipe("digits", {}).merge
     path.write_text("extends: digits\ntying: {groups: {fc1: [0.5, 0.3, 0.2]}}\n")
     assert load_recipe(path).tying.groups == {"fc1": [0.5, 0.3, 0.2]}
     assert load_recipe(path).merge == load_recipe("digits").merge

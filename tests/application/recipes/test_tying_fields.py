@@ -13,7 +13,16 @@ from torch_growl.errors import RecipeError
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "ward without groups": ({"method": "ward"}, "method 'ward' needs groups"),
     "groups without ward": ({"groups": {"fc1": [0.5]}}, "groups need method 'ward'"),
-    "drop without steps": ({"drop": 0.5}, "drop needs method 'ward'"),
+    "drop without steps": ({"drop": 0.5}, "drop needs method 'ward' or 'shrink'"),
+    "shrink without left": ({"method": "shrink"}, "method 'shrink' needs left"),
+    "left without shrink": ({"left": {"bytes": [0.5]}}, "left needs method 'shrink'"),
+    "two measures": ({"method": "shrink", "left": {"bytes": [0.5], "macs": [0.5]}}, "left takes one of weights, macs"),
+    "another measure": (
+        {"method": "shrink", "left": {"latency_ms": [0.5]}},
+        "left takes one of weights, macs and bytes",
+    ),
+    "growing": ({"method": "shrink", "left": {"bytes": [0.2, 0.4]}}, "left.bytes must be decreasing numbers above 0"),
+    "no steps": ({"method": "shrink", "left": {"bytes": []}}, "left.bytes must be decreasing numbers above 0"),
     "uneven steps": ({"method": "ward", "groups": {"fc1": [9, 5], "fc2": [5]}}, "equally many steps for every layer"),
     "half a group": ({"method": "ward", "groups": {"fc1": [1.5]}}, "whole numbers ≥ 1 or shares between 0 and 1"),
 }
@@ -29,3 +38,4 @@ def test_settings_that_do_not_go_together_are_refused(case: str) -> None:
 def test_steps_are_counted() -> None:
     assert Tying().steps == 1
     assert Tying(method="ward", groups={"fc1": [9, 5, 3]}).steps == 3
+    assert Tying(method="shrink", left={"macs": [0.5, 0.25]}).steps == 2

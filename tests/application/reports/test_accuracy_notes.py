@@ -43,6 +43,11 @@ def test_every_stage_has_its_difference_in_points() -> None:
             "raise tying.preference (now 0.4), or retrain longer (retrain.epochs, now 2)",
         ),
         (
+            accuracies(regularized=0.98, tied=0.5, retrained=0.94, compact=0.94),
+            {"tying": {"method": "shrink", "left": {"macs": [0.1]}}, "merge": None, "retrain.epochs": 2},
+            "lost 4.0 points: leave more (tying.left), or retrain longer (retrain.epochs, now 2)",
+        ),
+        (
             accuracies(compact=0.9),
             {"compact.dtype": "int8"},
             "7.0 points less accurate than the dense one; storing the weights as int8 lost 7.0 points: "

@@ -148,10 +148,52 @@ def test_no_rows_are_tied_if_every_step_loses_too_much_and_this_is_said(tmp_path
     assert run.folder.result()["accuracy"]["tied"] == run.folder.result()["accuracy"]["regularized"]
 
 
+SHRUNK: dict[str, Any] = {
+    **STEPS,
+    "growl.strength": 0.0,
+    "train.epochs": 0,
+    "tying": {"method": "shrink", "left": {"bytes": [0.4, 0.15]}},
+}
+
+
+@pytest.mark.slow
+def test_a_run_that_shrinks_in_steps_has_what_was_asked_for_and_ends_the_same_when_it_is_stopped(
+    tmp_path: Path,
+) -> None:
+    run = run_digits(tmp_path / "run", SHRUNK)
+    assert tuple(run.recipe.trainings) == ("dense", "train", "merge1", "retrain")
+    x, _ = run.splits.test.batch(torch.arange(64))  # type: ignore[attr-defined]
+    dense, small = (measure(model, x[:2], latency=False).bytes for model in (run.network(), run.compacted()))
+    assert 0.14 * dense <= small <= 0.15 * dense
+    partition = run.tying()["fc1"].partition
+    assert partition.n_groups < partition.nonzero  # rows are tied, not removed alone
+    retrained = existing_tying(run.trained("retrain"), run.layers)
+    assert [layer.partition for layer in retrained] == [layer.partition for layer in run.tying()]
+    assert run.folder.result()["accuracy"]["compact"] > 0.9
+    assert "merge1 1, retrain 1" in make_report(run.folder.path).read_text(encoding="utf-8")
+    again = run_digits(tmp_path / "again", SHRUNK, until="tie")
+    again.folder.tying_file.unlink()
+    (again.folder.checkpoints / "grouped.pt").unlink()
+    again = run_digits(tmp_path / "again", SHRUNK, until="retrain")
+    ours, theirs = (each.trained("retrain").state_dict() for each in (again, run))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.slow
+def test_the_data_decide_how_far_a_run_shrinks(tmp_path: Path) -> None:
+    """No network of 2 % of the bytes keeps all but 5 points of the accuracy, one of 40 % does."""
+    tying = {"method": "shrink", "left": {"bytes": [0.4, 0.02]}, "drop": 5.0}
+    run = run_digits(tmp_path / "run", {**SHRUNK, "tying": tying})
+    assert tuple(run.recipe.trainings) == ("dense", "train", "merge1", "merge2", "retrain")
+    x, _ = run.splits.test.batch(torch.arange(2))  # type: ignore[attr-defined]
+    dense, small = (measure(model, x, latency=False).bytes for model in (run.network(), run.compacted()))
+    assert 0.39 * dense <= small <= 0.4 * dense
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tying": {"method": "affinity"}, "tying.drop": 0.5}, "drop needs method 'ward'"),
+        ({"tying": {"method": "affinity"}, "tying.drop": 0.5}, "drop needs method 'ward' or 'shrink'"),
         ({"tying": {"method": "ward", "groups": {"fc1": [8]}, "drop": 0.5}, "merge": None}, "merge"),
         ({"tying": {"method": "ward"}}, "groups"),
         ({"tying": {"groups": {"fc1": [8]}}}, "ward"),
@@ -165,11 +207,11 @@ def test_recipes_that_do_not_fit_together(settings: dict[str, Any], words: str) 
         load_recipe("digits", settings)
 
 
-def test_mnist_best_ties_in_steps_and_retrains_compact() -> None:
+def test_mnist_best_shrinks_in_steps_as_far_as_the_data_allow_and_retrains_compact() -> None:
     recipe = load_recipe("mnist-best", {})
-    assert recipe.tying.method == "ward"
-    assert recipe.tying_drop == recipe.accuracy_drop == 0.8
-    assert all(share < 1 for share in recipe.tying.groups["fc1"])  # of the rows that the data need
+    assert recipe.tying.method == "shrink"
+    assert recipe.tying_drop == 0.8
+    assert all(share < 1 for share in recipe.tying.left["bytes"])
     assert recipe.retrain.form == "compact"
     assert recipe.merge is not None
     assert recipe.merge.distill > 0

@@ -14,6 +14,7 @@ from torch_growl.errors import InvalidTypeError, InvalidValueError
 from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.execution import split_examples
 from torch_growl.networks.moments import float_outputs, output_error
+from torch_growl.networks.shrinking import shrink_tying
 
 
 class Convolutional(nn.Module):
@@ -228,3 +229,15 @@ def test_a_least_share_that_cannot_be_is_refused(least: float, message: str) -> 
     model, batches = mlp()
     with pytest.raises(InvalidValueError, match=message):
         tg.shrink(model, batches, tg.Target(macs=0.5), least=least)
+
+
+def test_the_tying_that_shrinking_would_make_is_that_of_its_network_and_of_the_layers_asked_for() -> None:
+    torch.manual_seed(0)
+    model, inputs = mlp()
+    target = tg.Target(weights=0.3)
+    tying = shrink_tying(model, inputs, target, ("0", "2", "4"))
+    cuts = {layer.name: layer for layer in tg.structure_of(tg.shrink(model, inputs, target)).layers}
+    assert {layer.name: layer.partition.n_groups for layer in tying} == {name: cuts[name].width for name in cuts}
+    alone = shrink_tying(model, inputs, tg.Target(weights=0.9), ("2",))
+    assert [layer.name for layer in alone] == ["2"]
+    assert alone["2"].partition.nonzero < 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch_growl.application.recipes.schema import Recipe
 from torch_growl.mathematics.owl import sequence_from_dict
 from torch_growl.networks.layers import Side, choose_layers
 from torch_growl.networks.penalty import GrOWL
+from torch_growl.networks.shrinking import shrink_tying
 from torch_growl.networks.targets import Target
 from torch_growl.networks.tying import Tying, find_tying
 
@@ -96,16 +98,21 @@ def recipe_layers(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
     return tuple(info.name for info in choose_layers(model, wanted))
 
 
-def find_step(model: nn.Module, layers: tuple[str, ...], recipe: Recipe, step: int) -> Tying:
+def find_step(
+    model: nn.Module, layers: tuple[str, ...], recipe: Recipe, step: int, inputs: Sequence[Any] = ()
+) -> Tying:
     """Find the tying of one of the recipe's steps on a trained network.
 
     Args:
         model: the network; not modified.
         layers: names of the layers to tie.
         recipe: its field ``tying`` has the settings.
-        step: index into the steps of ``tying.groups``; −1 is the last.
+        step: index into the steps of ``tying.groups`` or ``tying.left``; −1 is the last.
+        inputs: with the method shrink: batches of inputs, on the network's device.
     """
     settings = recipe.tying
+    if settings.method == "shrink":
+        return shrink_tying(model, inputs, settings.targets[step], layers)
     return find_tying(
         model,
         layers,

@@ -122,15 +122,17 @@ def _resolved(name: str, beside: Path | None, chain: tuple[str, ...]) -> tuple[d
 
 
 def _make_room(fields: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Remove what the changes replace: a strength by a target or a target by a strength, the steps of Ward's method.
+    """Remove what the changes replace: a strength by a target or a target by a strength, the steps of another tying.
 
     A strength is removed with what belongs to it. Both in one recipe are an error, found later.
     """
     tying, other = fields.get("tying"), changes.get("tying")
-    if isinstance(tying, dict) and isinstance(other, dict) and other.get("method", "ward") != "ward":
-        for name in ("groups", "drop"):
+    method = other.get("method") if isinstance(other, dict) else None
+    if isinstance(tying, dict) and method is not None and method != tying.get("method"):
+        for name in ("groups", "left", "drop"):
             tying.pop(name, None)
-        fields.pop("merge", None)
+        if method not in ("ward", "shrink"):
+            fields.pop("merge", None)
     growl, changed = fields.get("growl"), changes.get("growl", {})
     if changes.get("target") is not None:
         fields.pop("target", None)  # of another measure, perhaps

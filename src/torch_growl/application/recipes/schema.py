@@ -209,14 +209,17 @@ class Recipe(Settings):
                 "dense.distill and dense.distill_features must be 0: the dense network is the teacher; set them in a "
                 "later training"
             )
-        if self.tying.compensate and self.growl is not None and self.growl.side == "output":
-            raise ValueError("tying.compensate fits rows that are inputs: it cannot be combined with growl.side=output")
+        if self.tying.fits and self.growl is not None and self.growl.side == "output":
+            name = "compensate" if self.tying.compensate else "method=shrink"
+            raise ValueError(f"tying.{name} fits rows that are inputs: it cannot be combined with growl.side=output")
         merges = self.tying.steps > 1 or self.tying_drop is not None
         if self.merge is not None and not merges:
-            raise ValueError("merge needs several steps of tying: give tying.groups several numbers for each layer")
+            raise ValueError(
+                "merge needs several steps of tying: give tying.groups several numbers for each layer, or tying.left"
+            )
         if self.merge is None and merges:
             raise ValueError(
-                "tying.groups has several steps, or one is chosen by the accuracy that it costs: give merge, the "
+                "tying has several steps, or one is chosen by the accuracy that it costs: give merge, the "
                 "settings of the training after every step"
             )
         return self
@@ -239,7 +242,11 @@ class Recipe(Settings):
     @property
     def tying_drop(self) -> float | None:
         """The drop by which the last step of tying is chosen; None: all steps are taken."""
-        return self.accuracy_drop if self.tying.drop is None and self.tying.method == "ward" else self.tying.drop
+        return (
+            self.accuracy_drop
+            if self.tying.drop is None and self.tying.method in ("ward", "shrink")
+            else self.tying.drop
+        )
 
     @property
     def trainings(self) -> dict[str, Phase]:
@@ -265,7 +272,7 @@ class Recipe(Settings):
         if self.task == "classification":  # as in checkpoints of earlier versions, which have none of these fields
             del fields["task"]
         fields["compact"] = {"full": self.compact.full}
-        for name in ("drop", "compensate"):
+        for name in ("drop", "compensate", "left"):
             if not fields["tying"][name]:  # as in checkpoints of earlier versions
                 del fields["tying"][name]
         for phase in ("dense", "train", "merge", "retrain"):

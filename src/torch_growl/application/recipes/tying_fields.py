@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from torch_growl.application.recipes.penalty_fields import Settings
+from torch_growl.networks.targets import Target
 
 __all__ = ["Tying"]
 
@@ -14,22 +15,28 @@ __all__ = ["Tying"]
 class Tying(Settings):
     """Settings of the grouping of rows."""
 
-    method: Literal["affinity", "ward", "none"] = Field(
+    method: Literal["affinity", "ward", "shrink", "none"] = Field(
         default="affinity",
         description="affinity: affinity propagation on the similarity of rows; ward: merge the rows of most similar "
-        "direction down to the number in groups, in several steps if it has several numbers; none: prune only.",
+        "direction down to the number in groups, in several steps if it has several numbers; shrink: remove and tie "
+        "rows down to what left says, as tg.shrink does, and fit the others, in several steps; none: prune only.",
     )
     groups: dict[str, list[int | float]] = Field(
         default_factory=dict,
         description="For ward, by layer name or pattern: groups left after every step, as a number ≥ 1 or as a "
         "share < 1 of the nonzero rows. Layers without an entry are not tied.",
     )
+    left: dict[str, list[float]] = Field(
+        default_factory=dict,
+        description="For shrink: what is left of the dense network after every step, weights, macs or bytes, such as "
+        "bytes: [0.2, 0.1, 0.05]: decreasing shares below 1, or figures from 1 on.",
+    )
     drop: float | None = Field(
         default=None,
         gt=0,
-        description="For ward: every step is followed by the training in merge, and the last step is taken after which "
-        "the metric on the validation split is at most so much worse than the dense network's, in points or in its "
-        "unit; null: the target's accuracy_drop, or the last step of all without one.",
+        description="For ward and shrink: every step is followed by the training in merge, and the last step is taken "
+        "after which the metric on the validation split is at most so much worse than the dense network's, in points "
+        "or in its unit; null: the target's accuracy_drop, or the last step of all without one.",
     )
     preference: float = Field(
         default=0.8, gt=0, le=1, description="Least similarity of tied rows; the paper: 0.6 and 0.8."
@@ -51,12 +58,30 @@ class Tying(Settings):
     @property
     def steps(self) -> int:
         """The number of steps of tying."""
-        return max(map(len, self.groups.values()), default=1)
+        return max(map(len, (self.groups or self.left).values()), default=1)
+
+    @property
+    def targets(self) -> list[Target]:
+        """What is to be left after every step of shrinking."""
+        given: list[dict[str, Any]] = [{of: amount} for of, amounts in self.left.items() for amount in amounts]
+        return [Target(**each) for each in given]
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether rows that are tied or left are fitted to the outputs before."""
+        return self.compensate or self.method == "shrink"
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Tying:
-        if self.drop is not None and self.method != "ward":
-            raise ValueError("drop needs method 'ward', whose steps it chooses from")
+        if self.drop is not None and self.method not in ("ward", "shrink"):
+            raise ValueError("drop needs method 'ward' or 'shrink', whose steps it chooses from")
+        if (self.method == "shrink") != bool(self.left):
+            raise ValueError("method 'shrink' needs left, and left needs method 'shrink'")
+        for of, steps in self.left.items():
+            if len(self.left) > 1 or of not in ("weights", "macs", "bytes"):
+                raise ValueError(f"left takes one of weights, macs and bytes, found {', '.join(self.left)}")
+            if not steps or steps != sorted(set(steps), reverse=True) or steps[-1] <= 0:
+                raise ValueError(f"left.{of} must be decreasing numbers above 0, one for each step, found {steps}")
         if (self.method == "ward") != bool(self.groups):
             raise ValueError("method 'ward' needs groups, and groups need method 'ward'")
         for name, steps in self.groups.items():

@@ -58,6 +58,7 @@ def loss_note(accuracy: Mapping[str, float | None], recipe: Recipe, metric: Metr
     tie_less = {
         "affinity": f"raise tying.preference (now {recipe.tying.preference:g})",
         "ward": "give tying.groups more groups" if recipe.tying_drop is None else "lower the drop (tying.drop)",
+        "shrink": "leave more (tying.left)" if recipe.tying_drop is None else "lower the drop (tying.drop)",
         "none": f"lower retrain.lr (now {recipe.retrain.lr:g})",
     }[recipe.tying.method]
     parts = [

@@ -21,10 +21,10 @@ from torch_growl.application.data import (
     check_labels,
     first_examples,
     load_data,
-    steps_in,
 )
 from torch_growl.application.models import build_network, check_outputs
-from torch_growl.application.recipes import Recipe, build_penalty, recipe_layers, row_side
+from torch_growl.application.recipes import Recipe, build_penalty, find_step, recipe_layers, row_side
+from torch_growl.application.runs.attainable import check_steps, check_target
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.tasks import Batch, build_task
@@ -42,6 +42,7 @@ __all__ = ["Run"]
 T = TypeVar("T")
 
 _FITTED, _EXAMPLES = 8, 640  # training batches on which the rows that stay take over; at least, for a target
+_CHOSEN_ON = 20  # training batches by which rows are chosen and fitted, with tying.method shrink
 
 
 class Run:
@@ -168,21 +169,10 @@ class Run:
         n_classes = check_outputs(self.network(), self._example(), self.recipe.model.name, self.task)
         check_labels(self.splits, self.task, n_classes, self.reading)
         if self.recipe.target is not None:
-            self._check_target()
+            check_target(self)
+        if self.recipe.tying.left:
+            check_steps(self)
         self._task_checked = True
-
-    def _check_target(self) -> None:
-        phase, model = self.recipe.train, self.network()
-        penalty = self.penalty(model)
-        assert penalty is not None
-        steps = phase.epochs * steps_in(self.splits.train, phase.batch_size, self.reading)[1]
-        try:
-            penalty.attach(torch.optim.SGD(model.parameters(), lr=phase.lr), steps=steps)
-        except InvalidValueError as error:
-            raise InvalidValueError(
-                f"train.epochs = {phase.epochs} and train.batch_size = {phase.batch_size} make {steps} optimizer "
-                f"steps, which do not fit the target: {error}"
-            ) from error
 
     def reach(self) -> list[str]:
         """The least and the most that a target of this network can ask for, as the lines of a table."""
@@ -270,7 +260,7 @@ class Run:
     def grouped(self) -> nn.Module:
         """The network that is tied before the last training, in eval mode on the run's device."""
         model = self.trained("train")
-        if self.merges or self.recipe.tying.compensate:
+        if self.merges or self.recipe.tying.fits:
             model.load_state_dict(self.folder.finished("grouped", self.recipe)["model"])
         return model
 
@@ -303,12 +293,19 @@ class Run:
             )
         return load(self.folder.model_file, self.network())
 
+    def next_tying(self, model: nn.Module, step: int) -> Tying:
+        """Find the tying of one of the recipe's steps; −1 is the last."""
+        if self.recipe.tying.method != "shrink":
+            return find_step(model, self.layers, self.recipe, step)
+        inputs = self._training_inputs(_CHOSEN_ON)
+        return find_step(model.to(self.device), self.layers, self.recipe, step, inputs)
+
     def compensated(self, model: nn.Module, tying: Tying) -> nn.Module:
         """A network with its rows tied and fitted to the outputs that it had before; itself if no rows are tied."""
         if not len(tying):
             return model
         tied = untie_(tie_(copy.deepcopy(model), tying))
-        compensate_(tied, model, self._training_inputs(_FITTED))
+        compensate_(tied, model, self._training_inputs(_CHOSEN_ON if self.recipe.tying.left else _FITTED))
         return tied
 
     # ── a tying enforced in training ────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_growl.application.recipes import STAGE_NAMES, find_step
+from torch_growl.application.recipes import STAGE_NAMES
 from torch_growl.application.reports import collapse
 from torch_growl.application.runs.evaluation import make_result
 from torch_growl.application.runs.listeners import event_log
@@ -93,8 +93,8 @@ def _tie(run: Run) -> None:
     model = run.trained("train").cpu()
     networks = [copy.deepcopy(model.state_dict())]
     for step, name in enumerate(run.merges):
-        tying = run.decided(partial(find_step, model, run.layers, run.recipe, step))
-        if run.recipe.tying.compensate:
+        tying = run.decided(partial(run.next_tying, model, step))
+        if run.recipe.tying.fits:
             model = run.compensated(model.to(run.device), tying)
         model = run.with_structure(model, tying)
         _fit(run, name, copy.deepcopy(model), counts=tying.counts())
@@ -105,12 +105,12 @@ def _tie(run: Run) -> None:
     if drop is not None:
         model.cpu().load_state_dict(_last_good(run, drop, networks))
     if drop is None:
-        found = run.decided(partial(find_step, model, run.layers, run.recipe, -1))
-        if run.recipe.tying.compensate:
+        found = run.decided(partial(run.next_tying, model, -1))
+        if run.recipe.tying.fits:
             model = run.compensated(model.to(run.device), found).cpu()
     else:
         found = existing_tying(model, run.layers, run.side)
-    if run.merges or run.recipe.tying.compensate:
+    if run.merges or run.recipe.tying.fits:
         run.folder.save_checkpoint("grouped", run.recipe, {"epoch": 0, "model": model.state_dict()})
     if run.folder.writes:
         write_text(run.folder.tying_file, sealed_json(json.loads(found.to_json())))
@@ -130,7 +130,7 @@ def _last_good(run: Run, drop: float, networks: list[dict[str, Tensor]]) -> dict
         if run.task.metric.lost(dense, run.validation_score(model)) <= drop:
             return state
     warnings.warn(
-        f"no rows are tied: after each step of tying.groups the network is more than {drop:g} worse in "
+        f"no rows are tied: after each step of tying the network is more than {drop:g} worse in "
         f"{run.task.metric.name} than the dense one",
         GrowlWarning,
         stacklevel=2,

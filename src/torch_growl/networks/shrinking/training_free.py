@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from torch_growl.arguments import check_choice, check_number, check_type
-from torch_growl.errors import GrowlWarning, InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.compaction import compact
 from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.moments import split_batches
@@ -19,8 +20,9 @@ from torch_growl.networks.shrinking.channels import alike_channels, heads_that_s
 from torch_growl.networks.shrinking.choice import Choice, change_
 from torch_growl.networks.shrinking.compensation import compensate_
 from torch_growl.networks.targets import COUNTED, Counter, Target
+from torch_growl.networks.tying import Tying, existing_tying
 
-__all__ = ["shrink"]
+__all__ = ["shrink", "shrink_tying"]
 
 
 def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0, ties: bool = True) -> nn.Module:
@@ -60,6 +62,33 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0,
         >>> sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in model.parameters())
         True
     """
+    dense, small = _changed(model, inputs, target, None, least, ties)
+    compensate_(small, dense, inputs)
+    return compact(small, inputs[0]).train(model.training)
+
+
+def shrink_tying(model: nn.Module, inputs: Any, target: Target, layers: Collection[str]) -> Tying:
+    """Find the rows that :func:`shrink` would remove and tie, in some layers alone.
+
+    Args:
+        model: the network; not modified. Rows that are zero or equal already stay so.
+        inputs: as for :func:`shrink`.
+        target: weights, macs or bytes; a share is one of the network with all of its rows.
+        layers: names of the layers whose rows may go.
+
+    Returns:
+        The tying of these layers.
+
+    Raises:
+        GrowlError: as :func:`shrink`.
+    """
+    return existing_tying(_changed(model, inputs, target, layers, 0.0, True)[1], layers)
+
+
+def _changed(
+    model: nn.Module, inputs: Any, target: Target, layers: Collection[str] | None, least: float, ties: bool
+) -> tuple[nn.Module, nn.Module]:
+    """A plain copy of a network in eval mode, and another one in which rows are zero and tied, not fitted yet."""
     check_network("model", model, values=True)
     check_type("target", target, Target)
     check_choice("target", target.of, COUNTED)
@@ -68,10 +97,12 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0,
     dense = plain_copy(model).eval()
     counter = Counter(dense, inputs[0])
     if kept := heads_that_stay(counter.wiring):
-        warnings.warn(kept, GrowlWarning, stacklevel=2)
+        warnings.warn(kept, GrowlWarning, stacklevel=users_stacklevel())
     kinds = [
         replace(kind, least=max(1, math.ceil(least * len(kind) - 1e-9)))
-        for kind in alike_channels(counter.wiring, counter.cuttable)
+        for kind in alike_channels(
+            counter.wiring, [name for name in counter.cuttable if layers is None or name in layers]
+        )
     ]
     whole = float(getattr(counter.dense, target.of))
     asked = target.amount(whole)
@@ -83,5 +114,4 @@ def shrink(model: nn.Module, inputs: Any, target: Target, *, least: float = 0.0,
         )
     small = copy.deepcopy(dense)
     change_(small, partitions)
-    compensate_(small, dense, inputs)
-    return compact(small, inputs[0]).train(model.training)
+    return dense, small

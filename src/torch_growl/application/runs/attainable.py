@@ -1,0 +1,53 @@
+"""What a recipe asks of its network, checked before it is trained: a target, and steps of shrinking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from torch_growl.application.data import steps_in
+from torch_growl.errors import InvalidValueError
+from torch_growl.networks.diagnosis import doctor
+
+if TYPE_CHECKING:
+    from torch_growl.application.runs.run import Run
+
+__all__ = ["check_steps", "check_target"]
+
+
+def check_target(run: Run) -> None:
+    """Check that the training with the penalty can meet the recipe's target.
+
+    Raises:
+        InvalidValueError: the target cannot be met, or the training is too short for one.
+    """
+    phase, model = run.recipe.train, run.network()
+    penalty = run.penalty(model)
+    assert penalty is not None
+    steps = phase.epochs * steps_in(run.splits.train, phase.batch_size, run.reading)[1]
+    try:
+        penalty.attach(torch.optim.SGD(model.parameters(), lr=phase.lr), steps=steps)
+    except InvalidValueError as error:
+        raise InvalidValueError(
+            f"train.epochs = {phase.epochs} and train.batch_size = {phase.batch_size} make {steps} optimizer "
+            f"steps, which do not fit the target: {error}"
+        ) from error
+
+
+def check_steps(run: Run) -> None:
+    """Check that the network can be shrunk to what ``tying.left`` says.
+
+    Raises:
+        InvalidValueError: the first step leaves all of the network, or the last one less than can be left.
+    """
+    targets = run.recipe.tying.targets
+    of = targets[0].of
+    found = doctor(run.network(), run.example(), layers=run.layers, min_rows=1, latency=False).feasibility
+    for reach in (each for each in found.measures if each.of == of):
+        _, least = (target.amount(reach.dense) for target in (targets[0], targets[-1]))
+        if least < reach.least:
+            raise InvalidValueError(
+                f"tying.left: at least {reach.least:,.0f} of {reach.dense:,.0f} {of} are left, "
+                f"{reach.least / reach.dense:.1%}, whatever rows of {', '.join(run.layers)} go; asked were {least:,.0f}"
+            )

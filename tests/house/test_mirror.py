@@ -76,6 +76,7 @@ SUBJECTS = {  # test file → the modules that it tests, beside the test files o
         "networks/penalty/penalised_network.py",
     ],
     "networks/targets/test_every_loop.py": ["networks/targets/control.py"],
+    "networks/targets/test_tying_target.py": ["networks/targets/target.py", "networks/penalty/penalised_network.py"],
 }
 
 

@@ -155,3 +155,15 @@ def test_inputs_are_moved_as_they_are_nested() -> None:
     given = {"x": torch.ones(2), "y": (torch.ones(1), [3])}
     found = moved(given, torch.device("meta"))
     assert (found["x"].device.type, found["y"][0].device.type, found["y"][1]) == ("meta", "meta", [3])
+
+
+def test_rows_that_a_target_ties_are_in_the_compact_network_and_in_the_log() -> None:
+    batches = list(torch.randn(4, 60, 10, generator=torch.Generator().manual_seed(0)))
+    target = tg.Target(weights=0.8, compensate=batches, ties=True)
+    used = phases(target=target, leave="compact", example_inputs=batches[0], options={"min_rows": 1, "layers": ["fc1"]})
+    model = trained(used, 20)
+    small = used.finish(model)
+    assert used.progress is not None
+    assert used.progress.reached
+    assert used.progress.left == sum(p.numel() for p in small.parameters())
+    assert used.values()["growl/rows"] < int((model.fc1.weight != 0).any(0).sum())

@@ -25,7 +25,7 @@ from torch_growl.networks.optimizers import kept_random_state
 from torch_growl.networks.paths import DropProgress
 from torch_growl.networks.penalty import GrOWL, unwrapped
 from torch_growl.networks.targets import Progress, Target
-from torch_growl.networks.tying import HeldTying, Tying, find_tying
+from torch_growl.networks.tying import HeldTying, Tying, find_tying, with_equal_rows
 
 __all__ = ["HasPhases", "Leave", "Phases", "moved"]
 
@@ -193,7 +193,9 @@ class Phases:
             plain = plain_model(model)
             with kept_random_state(), outside_inference_mode():
                 side: Side = "output" if self.growl.side == "output" else "input"  # rows that read channels are inputs
-                self._tie(plain, find_tying(plain, self.growl.layers, preference=tie, side=side))
+                tying = find_tying(plain, self.growl.layers, preference=tie, side=side)
+                held = self.target is not None and self.target.ties
+                self._tie(plain, with_equal_rows(tying, plain) if held else tying)
                 self.recovery.restart(model)
         self.recovery.after_step(step)
 

@@ -33,6 +33,9 @@ REFUSED = {
     "no mapping": ("target=0.5", "target: must be a valid dictionary, found 0.5"),
     "no batches": ("target={macs: 0.5, compensate: 8}", "target: compensate must be true or false"),
     "a drop, compensated": ("target={accuracy_drop: 1, compensate: true}", "target: Target: compensate takes a list"),
+    "ties of a file": ("target={file_bytes: 0.5, ties: true}", "target: Target: ties need compensate"),
+    "ties, not compensated": ("target={macs: 0.5, compensate: false, ties: true}", "target: Target: ties need comp"),
+    "ties that are no flag": ("target={macs: 0.5, ties: 1}", "target: ties must be True or False, got 1"),
     "no training": ("train.epochs=0", "target needs a training: train.epochs must be ≥ 1"),
     "form": ("growl.form=paper", "growl.form cannot be combined with target"),
     "side": ("growl.side=output", "growl.side cannot be combined with target"),
@@ -117,3 +120,10 @@ def test_the_penalty_has_the_target_and_one_that_cannot_be_met_is_refused() -> N
     smaller = load_recipe("digits", {"target": {"weights": 0.01}, "growl.layers": ["0", "2"]})
     with pytest.raises(InvalidValueError, match="target: at least"):
         build_penalty(model, smaller, torch.zeros(2, 12))
+
+
+def test_rows_are_tied_by_a_target_without_another_field_and_channels_are_not() -> None:
+    tied = {"target": {"macs": 0.5, "ties": True}}
+    assert load_recipe("digits", tied).is_compensated
+    with pytest.raises(RecipeError, match=r"target\.ties ties rows that are inputs"):
+        load_recipe("digits", {**tied, "growl.side": "channel"})

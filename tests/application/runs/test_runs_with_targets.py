@@ -243,3 +243,18 @@ def test_an_accuracy_drop_is_compared_with_what_pruning_and_tying_have_lost(tmp_
     p, n = dense / 100, len(run.splits.validation)  # type: ignore[arg-type]
     assert penalty._control.target.standard_error == pytest.approx(100 * (p * (1 - p) / n) ** 0.5, rel=0.4)
     assert "points of validation accuracy are lost, at most 4 were allowed" in make_report(run.folder.path).read_text()
+
+
+@pytest.mark.slow
+def test_rows_that_the_target_ties_stay_tied_to_the_end_and_are_counted(tmp_path: Path) -> None:
+    target = {"weights": 0.05, "ties": True}
+    run = run_to(tmp_path / "run", {**AIMED, "target": target, "measure.batch_sizes": [1]})
+    found = run.folder.result()["target"]
+    small = measure(run.compacted(), run.example(), latency=False)
+    assert found["left"] == small.weights == found["pruned"] <= found["asked"]
+    records = [json.loads(line) for line in run.folder.metrics_file.read_text().splitlines()]
+    rows = [record["layers"]["fc1"] for record in records if record["stage"] in ("train", "retrain")]
+    assert rows[0]["distinct"] == rows[0]["nonzero"]
+    assert rows[-1]["distinct"] < rows[-1]["nonzero"]
+    assert rows[-1] == rows[-2]
+    assert run.tying()["fc1"].partition.n_groups == rows[-1]["distinct"]

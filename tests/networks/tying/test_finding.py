@@ -11,7 +11,7 @@ from torch import nn
 import torch_growl as tg
 from torch_growl.errors import InvalidTypeError, InvalidValueError, LayerError
 from torch_growl.networks.layers import rows_of, write_rows_
-from torch_growl.networks.tying.finding import existing_tying
+from torch_growl.networks.tying.finding import existing_tying, with_equal_rows
 from torch_growl.networks.tying.parametrization import tied_layers
 
 
@@ -229,3 +229,17 @@ def test_what_least_squares_cannot_use_is_refused(layer: str, given: dict[str, o
 def test_layers_that_least_squares_does_not_serve_are_named(layer: nn.Module, words: str) -> None:
     with pytest.raises(LayerError, match=words):
         tg.find_tying(nn.Sequential(layer), ["0"], method="least-squares", groups=2, inputs=torch.randn(2, 4, 8, 8))
+
+
+def test_rows_that_are_equal_stay_so_in_layers_that_are_left_untied() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 3))
+    with torch.no_grad():
+        for layer in model:
+            layer.weight[:, 2] = layer.weight[:, 0]
+            layer.weight[:, 1] = 0
+    found = tg.find_tying(model, ["0", "1"], method="ward", groups={"1": 1})
+    kept = with_equal_rows(found, model)
+    assert kept["0"].partition.labels == (0, -1, 0, 1, 2)
+    assert kept["1"] == found["1"]
+    assert found["0"].partition.labels == (0, -1, 1, 2, 3)

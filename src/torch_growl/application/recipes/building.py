@@ -13,7 +13,7 @@ from torch_growl.networks.layers import Side, choose_layers
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.shrinking import shrink_tying
 from torch_growl.networks.targets import Target
-from torch_growl.networks.tying import Tying, find_tying
+from torch_growl.networks.tying import Tying, find_tying, with_equal_rows
 
 __all__ = ["build_penalty", "find_step", "recipe_layers", "row_side"]
 
@@ -109,11 +109,14 @@ def find_step(
         recipe: its field ``tying`` has the settings.
         step: index into the steps of ``tying.groups`` or ``tying.left``; −1 is the last.
         inputs: with the method shrink: batches of inputs, on the network's device.
+
+    Returns:
+        The tying; rows that a target has tied stay so in layers that are otherwise left untied.
     """
     settings = recipe.tying
     if settings.method == "shrink":
         return shrink_tying(model, inputs, settings.targets[step], layers)
-    return find_tying(
+    found = find_tying(
         model,
         layers,
         preference=settings.preference,
@@ -123,3 +126,4 @@ def find_step(
         groups={name: steps[step] for name, steps in settings.groups.items()} or None,
         side=row_side(recipe),
     )
+    return with_equal_rows(found, model) if (recipe.target or {}).get("ties") else found

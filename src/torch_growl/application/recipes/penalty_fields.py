@@ -128,6 +128,8 @@ class Growl(Settings):
                     f"train.{name} cannot be combined with an accuracy_drop, whose network is judged before it; set it "
                     f"in retrain.{name}"
                 )
+        if target.get("ties") and self.side == "channel":
+            raise ValueError("target.ties ties rows that are inputs: it cannot be combined with growl.side=channel")
         neutral = {"strength": None, "form": "scale-free", "balance": None, "every": 1, "warmup_epochs": 0}
         wrong = [f"growl.{name}" for name, value in neutral.items() if getattr(self, name) != value]
         wrong += ["growl.side"] if self.side == "output" else []
@@ -162,7 +164,7 @@ def checked_target(value: dict[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"unknown measure {name!r}; {did_you_mean(name, known)}")
     try:
-        given = {**value, "compensate": [0, 0] if compensate else None}  # the batches are the run's
+        given = {**value, "compensate": [0, 0] if is_compensated(value) else None}  # the batches are the run's
         Target(**given, validate=(lambda _: 0.0) if value.get("accuracy_drop") is not None else None)
     except GrowlError as error:
         raise ValueError(str(error)) from error

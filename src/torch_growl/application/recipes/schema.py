@@ -151,7 +151,8 @@ class Recipe(Settings):
     target: dict[str, Any] | None = Field(
         default=None,
         description="What is to be left, in place of growl.strength: one of tg.Target's arguments, such as macs: 0.5; "
-        "of weights, macs and bytes the rows go in one step, and the rest takes over, unless compensate is false.",
+        "of weights, macs and bytes the rows go in one step, and the rest takes over, unless compensate is false; with "
+        "ties: true some rows are tied in it.",
     )
     growl: Growl | None = Field(default=None, description="The penalty; null: none.")
     tying: Tying = Field(default_factory=Tying, description="Settings of the grouping of rows.")

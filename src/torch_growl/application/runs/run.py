@@ -210,12 +210,15 @@ class Run:
             InvalidValueError: the recipe asks for it, and weights are sharded.
         """
         target = self.recipe.target or {}
-        if not self.recipe.is_compensated or (self._sharding is not None and "compensate" not in target):
+        wanted = "compensate" in target or bool(target.get("ties"))
+        if not self.recipe.is_compensated or (self._sharding is not None and not wanted):
             return None
         if self._sharding is not None:
-            raise InvalidValueError("target.compensate fits whole weights, and FSDP2 shards them here; leave it out")
+            raise InvalidValueError(
+                "target.compensate and target.ties fit whole weights, and FSDP2 shards them here; leave them out"
+            )
         found = self._training_inputs(max(_FITTED, -(-_EXAMPLES // self.recipe.train.batch_size)))
-        return found if len(found) > 1 or "compensate" in target else None
+        return found if len(found) > 1 or wanted else None
 
     def _training_inputs(self, count: int) -> list[Any]:
         """Batches of inputs of the training split, on the run's device; the same for the same seed."""

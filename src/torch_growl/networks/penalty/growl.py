@@ -171,6 +171,12 @@ class GrOWL(PenalisedNetwork):
                     "target cannot be combined with a strength, a balance, form='paper', side='output' or "
                     "capturable=True: the rows that the target asks for shrink, whatever a strength is"
                 )
+            if isinstance(target, Target) and target.ties and (side != "input" or path is not None):
+                raise InvalidValueError(
+                    f"a target with ties takes side='input' and no path, got side={side!r} and "
+                    f"{'no' if path is None else 'a'} path: rows that are inputs are tied, and none are known before. "
+                    "Leave ties out"
+                )
             rows = [p.as_rows(self.min_rows) for p in self._layers.values()]
             self._control = control_of(self._model, target, example_inputs, rows, path, side)
 

@@ -43,6 +43,7 @@ __all__ = [
     "Penalised",
     "PenalisedLayer",
     "check_sequence",
+    "check_shapes",
     "checked_ties",
     "choose_penalised",
     "hold_rows_",
@@ -288,6 +289,14 @@ def hold_rows_(model: nn.Module, pruned: Mapping[str, Tensor], ties: Mapping[str
         zero_rows_(infos[name].module, zero, side)
     for name, groups in ties.items():
         groups.without(pruned[name].cpu()).average_(infos[name].module, side)
+
+
+def check_shapes(average: nn.Module, model: nn.Module) -> None:
+    """Refuse an average with a weight of another shape than the network's."""
+    shapes = {name: parameter.shape for name, parameter in average.named_parameters()}
+    for name, parameter in model.named_parameters():
+        if (found := shapes.get(name, parameter.shape)) != parameter.shape:
+            raise LayerError(f"{name!r} has shape {tuple(found)}, not {tuple(parameter.shape)} as in the network")
 
 
 def checked_ties(

@@ -8,20 +8,21 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torch_growl.arguments import check_number
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
-from torch_growl.mathematics.clustering import Partition
+from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
 from torch_growl.networks.channels import ChannelRows, PenalisedChannels
 from torch_growl.networks.layers import Side, nonzero_rows, plain_copy, plain_model
 from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
-from torch_growl.networks.penalty.penalised_layers import Penalised, checked_ties, hold_rows_
+from torch_growl.networks.penalty.penalised_layers import Penalised, check_shapes, checked_ties, hold_rows_
 from torch_growl.networks.penalty.step_layers import ProximalStep
 from torch_growl.networks.sharding import as_first_, reshard_, sharded_modules
 from torch_growl.networks.shrinking import Alike, alike_channels, chosen_rows, compensate_, with_rows_left
@@ -176,6 +177,7 @@ class PenalisedNetwork:
         if action.gone:
             self._step.zero_pruned()
         if before is not None:
+            self._average_ties()
             compensate_(self._model, before, self._control.target.compensate)
             self._step.zero_pruned()  # the fit gives filters of removed channels new values
             as_first_(*self._model.parameters(), *self._model.buffers())
@@ -190,12 +192,20 @@ class PenalisedNetwork:
             sizes = {p.name: len(p.lam) for p in own if p.name in counter.cuttable}
             kinds = with_rows_left(alike_channels(counter.wiring, list(sizes)), sizes, self.min_rows)
         dense = plain_copy(self._model).eval()
-        rows = chosen_rows(dense, target.compensate or (), counter, kinds, target.of, asked)
-        found = [torch.from_numpy(p.flags(rows)) for p in self._layers.values()]
-        device = next(self._model.parameters()).device
-        first = torch.cat(found).to(device)
+        batches, of = target.compensate or (), target.of
+        labels = chosen_rows(dense, batches, counter, kinds, of, asked, ties=target.ties)
+        first = torch.from_numpy(np.concatenate(list(labels.values()))).to(next(self._model.parameters()).device)
         as_first_(first)  # rounding may differ between processes
-        return [flags.cpu().numpy() for flags in first.split([len(flags) for flags in found])]
+        parts = first.cpu().split([len(own) for own in labels.values()])
+        labels = {name: own.numpy() for name, own in zip(labels, parts, strict=True)}
+        gone = {name: own == PRUNED for name, own in labels.items()}
+        if target.ties:
+            ties = {name: Partition.from_labels(own) for name, own in labels.items() if name in self._layers}
+            before = self._ties
+            self._set_ties(checked_ties(self._layers, ties, self.side, self._capturable))
+            if getattr(counter.left(gone), of) > asked:
+                self._set_ties(before)  # the rows of smallest norm will go
+        return [p.flags(gone) for p in self._layers.values()]
 
     @property
     def progress(self) -> Progress | DropProgress:
@@ -262,7 +272,7 @@ class PenalisedNetwork:
         """
         pruned = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
         average = plain_model(model)
-        _check_shapes(average, self._model)
+        check_shapes(average, self._model)
         if self.side != "channel":
             hold_rows_(average, pruned, self._ties, self.side)
             return
@@ -334,11 +344,3 @@ def _kind(p: PenalisedChannels, least: int) -> Alike:
     readers = p.rows.channels.readers
     rows = tuple({name: numbers[i] for name, numbers in readers.items()} for i in range(len(p.lam)))
     return Alike(p.readers, rows, least=min(least, len(rows)))
-
-
-def _check_shapes(average: nn.Module, model: nn.Module) -> None:
-    """Refuse an average with a weight of another shape than the network's."""
-    shapes = {name: parameter.shape for name, parameter in average.named_parameters()}
-    for name, parameter in model.named_parameters():
-        if (found := shapes.get(name, parameter.shape)) != parameter.shape:
-            raise LayerError(f"{name!r} has shape {tuple(found)}, not {tuple(parameter.shape)} as in the network")

@@ -28,7 +28,6 @@ from torch_growl.networks.shrinking.channels import Alike
 from torch_growl.networks.shrinking.ranking import ranked
 from torch_growl.networks.targets import Counter, Summed
 from torch_growl.networks.tying import averaged_rows
-from torch_growl.networks.wiring import Flags
 
 __all__ = ["Choice", "change_", "chosen_rows"]
 
@@ -38,9 +37,18 @@ _DAMPING = 1e-3
 
 
 def chosen_rows(
-    dense: nn.Module, inputs: Sequence[Any], counter: Counter, kinds: Sequence[Alike], of: str, asked: float
-) -> dict[str, Flags]:
-    """Choose the rows to remove, so that at most what is asked for is left; all that may go, if that is not enough.
+    dense: nn.Module,
+    inputs: Sequence[Any],
+    counter: Counter,
+    kinds: Sequence[Alike],
+    of: str,
+    asked: float,
+    *,
+    ties: bool = False,
+) -> dict[str, NDArray[np.int64]]:
+    """Choose the rows to remove, and those to tie, so that at most what is asked for is left.
+
+    If that is not enough, all go that may go.
 
     Args:
         dense: the network, plain and in eval mode; not modified.
@@ -49,12 +57,13 @@ def chosen_rows(
         kinds: the channels that may go.
         of: the measure, weights, macs or bytes.
         asked: the most that may be left.
+        ties: whether rows may be tied.
 
     Returns:
-        For every layer of which rows are chosen, a flag for each row.
+        For every layer whose rows can be removed the label of each row: :data:`PRUNED`, or the row that it is tied to,
+        itself if to none. Rows that are equal already are tied.
     """
-    partitions, _ = Choice(dense, *split_batches(inputs), counter, kinds, ties=False).partitions(of, asked)
-    return {name: np.array(own.labels) == PRUNED for name, own in partitions.items()}
+    return Choice(dense, *split_batches(inputs), counter, kinds, ties=ties).labels(of, asked)
 
 
 Steps = Sequence[tuple[int, int]]  # a channel of one kind that goes, and the one its row is tied to, or PRUNED
@@ -153,6 +162,10 @@ class Choice:
         labels = self._labels(self._first(numbers))
         return {name: Partition.from_labels(own.tolist()) for name, own in labels.items()}, self._left(numbers, of)
 
+    def labels(self, of: str, asked: float) -> dict[str, NDArray[np.int64]]:
+        """Choose as :meth:`partitions`, for every layer: PRUNED, or the row that each row is tied to."""
+        return self._every(allocated(self._curves, lambda numbers: self._left(numbers, of), asked))
+
     def _first(self, numbers: Sequence[int]) -> list[tuple[Alike, Steps]]:
         chosen = zip(self._kinds, self._orders, numbers, strict=True)
         return [(kind, order[:number]) for kind, order, number in chosen]
@@ -172,14 +185,17 @@ class Choice:
             found[name] = labels[:-1]
         return found
 
-    def _left(self, numbers: Sequence[int], of: str) -> float:
-        labels = {name: np.arange(size) for name, size in self._sizes.items() if name in self._runs.positions}
-        labels |= self._labels(self._first(numbers))
+    def _every(self, numbers: Sequence[int]) -> dict[str, NDArray[np.int64]]:
+        labels = {name: np.arange(size) for name, size in self._sizes.items()} | self._labels(self._first(numbers))
         for name in labels.keys() & self._runs.positions.keys():
             labels[name] = _with_equal(labels[name], self._equal[name])
+        return labels
+
+    def _left(self, numbers: Sequence[int], of: str) -> float:
+        labels = self._every(numbers)
         zero = {name: own == PRUNED for name, own in labels.items()}
         tied = {name: (own != np.arange(len(own))) & ~zero[name] for name, own in labels.items()}
-        summed = {name: Summed(rows, self._runs.positions[name]) for name, rows in tied.items() if rows.any()}
+        summed = {name: Summed(rows, self._counter.places.get(name, 0)) for name, rows in tied.items() if rows.any()}
         return float(getattr(self._counter.left(zero, summed), of))
 
     def _curve(self, kind: Alike, order: Steps, there: int) -> Curve:

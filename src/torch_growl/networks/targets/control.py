@@ -54,7 +54,7 @@ class Progress:
         left: what is left now, by the last count, corrected by real networks where a count is not exact.
         dense: the dense network's.
         reached: whether ``left`` is at most ``asked``.
-        rows: for every penalised layer the rows that are not zero.
+        rows: for every penalised layer the rows that are not zero; tied ones count as one.
     """
 
     phase: Phase

@@ -117,6 +117,9 @@ class Counter:
         example_inputs: a tensor, a tuple of positional inputs or a dict of named ones, on the network's device.
         dtype: that of the compact file, as :func:`torch_growl.save` takes it.
 
+    Attributes:
+        places: for every layer the places of one example at which it reads, of all calls together.
+
     Raises:
         CompactionError: the network cannot be copied.
         InvalidValueError: the network cannot be run on the example inputs.
@@ -126,7 +129,7 @@ class Counter:
         inputs = split_inputs(example_inputs)
         network = plain_copy(model).eval()
         fixed = fixed_modules(network)
-        macs, total, self._places, self.wiring = recorded_run(network, inputs)
+        macs, total, self.places, self.wiring = recorded_run(network, inputs)
         fixed |= dict.fromkeys(self.wiring.outside, "other code reads its weight")
         if self.wiring.outputs:  # otherwise the network cannot be followed, and each layer loses its own inputs only
             fixed |= {name: "never called" for name in registered_layers(network) if name not in self.wiring.outputs}
@@ -230,7 +233,7 @@ class Counter:
             there = self._nonzero[name].any(axis=1) & ~zero.get(name, np.zeros(len(labels), np.bool_))
             first = np.unique(np.where(there, labels, -1), return_index=True)[1]
             there[first] = False
-            found[name] = Summed(there, self._places.get(name, 0))
+            found[name] = Summed(there, self.places.get(name, 0))
         return found
 
     def left_of_dense(self, zero: Mapping[str, Flags] | None = None) -> Left:

@@ -67,6 +67,9 @@ class Target:
             other measures, with a path, and where that choice cannot meet the target, they are those of smallest norm.
             Not with an accuracy drop, several optimizers or sharded weights. In a distributed training every process
             must be given the same batches.
+        ties: with ``compensate`` and weights, macs or bytes: whether rows may be tied in that step too, where that
+            costs less than to remove them, as :func:`torch_growl.shrink` does. Tied rows have their mean after every
+            later step, and the compact network sums their inputs. Not with channels as rows or a path.
 
     Raises:
         InvalidValueError: not exactly one measure is given, it is not above 0, or something is given that does not go
@@ -97,6 +100,7 @@ class Target:
     reference: float | None = None
     standard_error: float | None = None
     compensate: Sequence[Any] | None = field(default=None, compare=False)
+    ties: bool = False
 
     def __post_init__(self) -> None:
         given = self._given()
@@ -131,6 +135,13 @@ class Target:
             raise InvalidValueError(
                 "Target: compensate takes a list of at least two batches of inputs, one to fit and one held out, and "
                 "no accuracy_drop, whose rows go in many trials"
+            )
+        if type(self.ties) is not bool:
+            raise InvalidTypeError(f"ties must be True or False, got {self.ties!r}")
+        if self.ties and (batches is None or self.of not in COUNTED):
+            raise InvalidValueError(
+                "Target: ties need compensate, batches of inputs by which rows are found that can share a value, and "
+                f"weights, macs or bytes; got {self.of}{'' if batches is None else ' and compensate'}"
             )
         if batches is not None:
             object.__setattr__(self, "compensate", list(batches))  # a tuple would be one batch of several inputs
@@ -213,7 +224,7 @@ class Target:
         return as_text(self.of, amount)
 
     def __repr__(self) -> str:
-        others = [("dtype", None), ("batch", 1), ("runtime", "eager")]
+        others = [("dtype", None), ("batch", 1), ("runtime", "eager"), ("ties", False)]
         said = "".join(f", {name}={found!r}" for name, usual in others if (found := getattr(self, name)) != usual)
         said += f", compensate={len(self.compensate)} batches" if self.compensate is not None else ""
         return f"Target({self.of}={self.value:g}{said})"

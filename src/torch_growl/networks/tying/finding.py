@@ -28,7 +28,7 @@ from torch_growl.networks.moments import PairedRuns, Reader, merged_rows
 from torch_growl.networks.tying.parametrization import tied_layers
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
-__all__ = ["existing_tying", "find_tying"]
+__all__ = ["existing_tying", "find_tying", "with_equal_rows"]
 
 _NOT_FITTED = {
     "grouped": "has groups",
@@ -195,3 +195,15 @@ def existing_tying(model: nn.Module, layers: Collection[str], side: Side = "inpu
             W = rows_of(info.module, side)  # (n_rows, row_length)
             found.append(LayerTying(info.name, Partition.from_rows(W), W.shape[1], side))
     return Tying(tuple(found))
+
+
+def with_equal_rows(tying: Tying, model: nn.Module) -> Tying:
+    """Return a tying in which rows that are equal already stay so, in the layers that it leaves untied.
+
+    Args:
+        tying: of the network's layers, found on it.
+        model: the network; not modified.
+    """
+    left = {layer.name: layer.side for layer in tying if not layer.tied}
+    equal = {name: existing_tying(model, [name], side)[name] for name, side in left.items()}
+    return Tying(tuple(equal.get(layer.name, layer) for layer in tying))

@@ -41,7 +41,8 @@ def accuracy(model: nn.Module) -> float:
 
 def main(epochs: int = 40) -> list[dict[str, Any]]:
     rows: list[Row] = []
-    for name, target in (("plain", None), ("a quarter of the MACs", tg.Target(macs=0.25))):
+    quarter = tg.Target(macs=0.25, compensate=list(x[:TRAIN].split(200)))  # torch-growl
+    for name, target in (("plain", None), ("a quarter of the MACs", quarter)):
         model = train(epochs, target)
         rows.append(row(name, accuracy(model), model, x[:8]))
     return show("Own loop: perceptron on digits", "accuracy, %", rows)

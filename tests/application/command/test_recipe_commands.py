@@ -86,7 +86,10 @@ def test_options_of_recipes_that_do_not_go_together(words: list[str], capsys: py
 def test_json_is_one_object_and_quiet_shows_nothing(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(growl(capsys, "recipes", "--json")[1])
     assert [each["name"] for each in listed] == list(builtin_recipes())
-    assert json.loads(growl(capsys, "recipes", "digits", "--json")[1])["target"] == {"bytes": 0.1}
+    assert json.loads(growl(capsys, "recipes", "digits", "--json")[1])["target"] == {
+        "bytes": 0.1,
+        "compensate": False,
+    }
     found = json.loads(growl(capsys, "doctor", str(finished_run.folder.path), "--no-latency", "--json")[1])
     assert found["weights"] == 51_410
     assert growl(capsys, "recipes", "--quiet") == (0, "", "")

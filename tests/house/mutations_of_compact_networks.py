@@ -260,14 +260,6 @@ COMPACT_NETWORKS = [
         "[weights-False]",
     ),
     Mutation(
-        "single values of heads are tried alone",
-        "networks/compaction/compactor.py",
-        "(whole := wiring.with_whole_heads())",
-        "(whole := wiring)",
-        "networks/compaction/test_compactor.py"
-        "::test_where_the_code_has_a_fixed_size_of_heads_whole_heads_are_removed_and_single_values_stay",
-    ),
-    Mutation(
         "contracted dimensions are not coupled",
         "networks/wiring/combining.py",
         "found.couple(a.select(-2, 0).unsqueeze(-1), b.select(-1, 0).unsqueeze(-1))",

@@ -1,4 +1,4 @@
-"""Mutations of the rooms that work on dense networks: layers, execution, penalty, targets, tying."""
+"""Mutations of the rooms that work on dense networks: layers, execution, penalty, targets, tying, and of attention."""
 
 from __future__ import annotations
 
@@ -321,5 +321,27 @@ NETWORKS = [
         "return weights + self.bias * outputs,",
         "return weights + self.bias * self.outputs,",
         "networks/targets/test_counting.py::test_the_count_is_that_of_the_compact_network[mlp]",
+    ),
+    Mutation(
+        "single values of heads are tried alone",
+        "networks/compaction/compactor.py",
+        "(whole := wiring.with_whole_heads())",
+        "(whole := wiring)",
+        "networks/compaction/test_compactor.py"
+        "::test_where_the_code_has_a_fixed_size_of_heads_whole_heads_are_removed_and_single_values_stay",
+    ),
+    Mutation(
+        "weights that an attention returns need no heads",
+        "networks/wiring/recording.py",
+        "        self.read(self.heads[name], returned)\n",
+        "",
+        "networks/compaction/test_transformer_layers.py::test_heads_stay_where_other_code_reads_them",
+    ),
+    Mutation(
+        "the fused kernel of a transformer layer reads the weights of fewer heads",
+        "networks/compaction/shrinking.py",
+        "isinstance(child, FedLayer | FewerHeads)",
+        "isinstance(child, FedLayer)",
+        "networks/compaction/test_transformer_layers.py::test_whole_heads_of_torchs_attention_are_removed",
     ),
 ]

@@ -99,6 +99,21 @@ class Separate(nn.Module):
         return self.last(y.transpose(1, 2).flatten(2))
 
 
+class OfTorch(nn.Module):
+    """An attention of torch, alone or in an encoder layer."""
+
+    def __init__(self, layer: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 4)
+        self.encoder = nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, batch_first=True) if layer else None
+        self.attention = None if layer else nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.attention(x, x, x)[0] if self.encoder is None else self.encoder(x)
+        return self.last(y)
+
+
 FAMILIES: dict[str, Callable[[], Built]] = {
     "ViT of transformers, eager": lambda: _vit("eager"),
     "ViT of transformers, sdpa": lambda: _vit("sdpa"),
@@ -108,6 +123,12 @@ FAMILIES: dict[str, Callable[[], Built]] = {
     "Llama, eager": lambda: _llama("eager", 4),
     "Llama, grouped queries": lambda: _llama("sdpa", 2),
     "ViT of timm": _timm,
+    "nn.MultiheadAttention": lambda: (OfTorch(False), lambda: torch.randn(40, 5, WIDTH), "attention.out_proj"),
+    "nn.TransformerEncoderLayer": lambda: (
+        OfTorch(True),
+        lambda: torch.randn(40, 5, WIDTH),
+        "encoder.self_attn.out_proj",
+    ),
     "layers of one's own": lambda: (Separate(), lambda: torch.randn(40, 5, WIDTH), "last"),
 }
 

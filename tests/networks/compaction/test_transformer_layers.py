@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.support.compaction_checks import by_name
+from torch_growl.errors import GrowlWarning
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.execution.fused_layers import fast_path
 from torch_growl.networks.storage.compact_file import load, load_dense, save
@@ -131,3 +133,69 @@ def test_a_decoder_layer_and_a_whole_transformer_are_cut(norm_first: bool) -> No
         for enabled in (True, False):
             with torch.no_grad(), fast_path(enabled):
                 torch.testing.assert_close(small(*inputs), model(*inputs), rtol=1e-4, atol=1e-4)
+
+
+def without_heads_(model: nn.Module, heads: int) -> nn.Module:
+    """Set all that reads the first heads of every attention of torch to zero."""
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.MultiheadAttention):
+                module.out_proj.weight[:, : heads * module.head_dim] = 0
+    return model
+
+
+def attentions(model: nn.Module) -> list[nn.MultiheadAttention]:
+    return [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+
+
+@pytest.mark.parametrize("example", ["batch", pytest.param("padded", marks=pytest.mark.slow)])
+def test_whole_heads_of_torchs_attention_are_removed(example: str, tmp_path: Path) -> None:
+    model = without_heads_(network(layers=2), 1)
+    without_heads_(model.layers[1], 3)
+    small = compact(model, examples()[example])
+    assert [(a.num_heads, tuple(a.in_proj_weight.shape)) for a in attentions(small)] == [(3, (54, 24)), (1, (18, 24))]
+    assert_same_in_both_ways(model, small)
+    save(small, tmp_path / "f")
+    assert_same_in_both_ways(model, load(tmp_path / "f", network()))
+    dense = load_dense(tmp_path / "f", network())
+    assert_same_in_both_ways(model, dense)
+    assert [type(a) for a in attentions(dense)] == [nn.MultiheadAttention] * 2
+    without_heads_(small.layers[0], 1)
+    with pytest.warns(GrowlWarning, match="compact already"):
+        again = compact(small, examples()[example])
+    assert [a.num_heads for a in attentions(again)] == [2, 1]
+    save(again, tmp_path / "g")
+    assert_same_in_both_ways(small, load(tmp_path / "g", small))
+
+
+class Attends(nn.Module):
+    """An attention of torch with what may keep its heads."""
+
+    def __init__(self, keeps: str = "", **settings: Any) -> None:
+        super().__init__()
+        self.attention, self.last = nn.MultiheadAttention(WIDTH, 4, batch_first=True, **settings), nn.Linear(WIDTH, 3)
+        self.keeps = keeps
+
+    def forward(self, x: Tensor) -> Any:
+        other = self.attention.in_proj_weight.sum() if self.keeps == "read before" else 0
+        mask = torch.zeros(4 * len(x), x.shape[1], x.shape[1]) if self.keeps == "mask" else None
+        y, weights = self.attention(x, x, x, attn_mask=mask)
+        other = self.attention.in_proj_weight.sum() if self.keeps == "read after" else other
+        y = self.last(y) + (weights.mean() if self.keeps == "weights" else other)
+        return (y, weights) if self.keeps == "weights out" else y
+
+
+@pytest.mark.parametrize(
+    ("keeps", "settings"),
+    [*((keeps, {}) for keeps in ("", "read before", "read after", "mask", "weights", "weights out")),
+     ("", {"add_bias_kv": True}), ("", {"add_zero_attn": True}), ("", {"bias": False})],
+)  # fmt: skip
+def test_heads_stay_where_other_code_reads_them(keeps: str, settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model, x = without_heads_(Attends(keeps, **settings).eval(), 1), torch.randn(3, 5, WIDTH)
+    stays = bool(keeps) or bool(settings.keys() & {"add_bias_kv", "add_zero_attn"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GrowlWarning)
+        small = compact(model, x)
+    assert [a.num_heads for a in attentions(small)] == [4 if stays else 3]
+    torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)

@@ -20,11 +20,19 @@ from torch.nn.parameter import is_lazy
 
 from torch_growl.arguments import check_count, check_number
 from torch_growl.errors import CompactionError, GrowlWarning, LayerError, users_stacklevel
-from torch_growl.networks.compaction.folding import fold_chains_, fold_constants_, foldable
-from torch_growl.networks.compaction.planning import fixed_modules, plan_structure
+from torch_growl.networks.compaction.folding import altered_modules, fold_chains_, fold_constants_, foldable
+from torch_growl.networks.compaction.planning import fixed_modules, plan_structure, why_unchanged
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, recorded
-from torch_growl.networks.execution import Inputs, KeptChannels, Proof, exact_arithmetic, split_examples, wide
+from torch_growl.networks.execution import (
+    Inputs,
+    KeptChannels,
+    Proof,
+    exact_arithmetic,
+    split_examples,
+    unpack_heads_,
+    wide,
+)
 from torch_growl.networks.layers import (
     check_network,
     outside_inference_mode,
@@ -117,6 +125,8 @@ class _Maker:
         self, dense: nn.Module, examples: list[Inputs], full: bool, round_to: int, tolerance: float, float64: bool
     ) -> None:
         self.altered: frozenset[str] = frozenset()
+        given = sharing_copy(dense).eval()  # with its own code, in which attentions of torch call no output projection
+        self.hidden = frozenset(f"{name}.out_proj".removeprefix(".") for name in unpack_heads_(dense))
         self._take(dense)
         self.recorded = list(examples)
         self.full = full
@@ -132,8 +142,8 @@ class _Maker:
         self.folds: dict[str, int] = {}  # constant inputs folded into biases, by layer
         self.float64 = float64
         dims = {name: registered_kind(module).channel_dim for name, module in self.layers.items()}
-        given = [wide(example) for example in examples] if float64 else examples
-        self.proof = Proof(self._compared(self.reference), given, tolerance, dims)
+        inputs = [wide(example) for example in examples] if float64 else examples
+        self.proof = Proof(self._compared(given), inputs, tolerance, dims)
 
     def smallest(self) -> nn.Module:
         """The smallest network that was found with the dense network's outputs."""
@@ -153,7 +163,7 @@ class _Maker:
             if found.fault:
                 found = self._without_faulty_cuts(wiring, found)
         if not any(layer.changed for layer in found.plan.layers):
-            warnings.warn(_unchanged(found.plan), GrowlWarning, stacklevel=3)
+            warnings.warn(why_unchanged(found.plan), GrowlWarning, stacklevel=3)
         if unproven := self._unproven(found.plan):
             warnings.warn(unproven, GrowlWarning, stacklevel=3)
         return found.small
@@ -167,7 +177,9 @@ class _Maker:
         return bool(new)
 
     def _leave_uncalled_layers(self) -> None:
-        self.uncalled = [name for name in self.layers if name not in self.proof.called and name not in self.fixed]
+        self.uncalled = [
+            name for name in self.layers if name not in self.proof.called | self.hidden | self.fixed.keys()
+        ]
         for name in self.uncalled:
             self.fixed[name] = "it is not called with the examples"
 
@@ -210,7 +222,7 @@ class _Maker:
             done = bool(self.folds), bool(chains and fold_chains_(folded, wiring, self.fixed))
             if any(done):
                 self._take(folded)
-                self.altered = _altered(dense, folded)
+                self.altered = altered_modules(dense, folded)
                 found = self._attempt(wiring)
                 if not found.fault:
                     return found
@@ -238,7 +250,8 @@ class _Maker:
         plan, needed = plan_structure(self.dense, self.layers, wiring, self.fixed, round_to=self.round_to, sizes=sizes)
         plan = self._with_folds(plan)
         small = shrink_(sharing_copy(self.dense), plan)
-        kept = {cut.name: KeptChannels(cut.arriving, cut.kept) for cut in plan.layers if cut.name not in self.altered}
+        unlike = self.altered | self.hidden
+        kept = {cut.name: KeptChannels(cut.arriving, cut.kept) for cut in plan.layers if cut.name not in unlike}
         return _Attempt(plan, needed, small, self.proof.fault(self._compared(small), kept))
 
     def _with_folds(self, plan: Structure) -> Structure:
@@ -321,13 +334,6 @@ class _Attempt:
     fault: str
 
 
-def _altered(before: nn.Module, after: nn.Module) -> frozenset[str]:
-    """The modules whose own parameters or buffers differ between two copies of a network."""
-    old = {**dict(before.named_parameters()), **dict(before.named_buffers())}
-    new = {**dict(after.named_parameters()), **dict(after.named_buffers())}
-    return frozenset(name.rpartition(".")[0] for name in old if not torch.equal(old[name], new[name]))
-
-
 def _named(layers: list[str]) -> str:
     names = _listed([repr(name) for name in layers])
     return f"layer {names} was" if len(layers) == 1 else f"layers {names} were"
@@ -339,10 +345,3 @@ def _listed(texts: list[str]) -> str:
 
 def _has_bias(module: nn.Module) -> bool:
     return getattr(module, "bias", None) is not None
-
-
-def _unchanged(plan: Structure) -> str:
-    text = "no zero rows and no bit-equal rows: the network is returned unchanged (a copy)"
-    if any("could be removed, but their index" in layer.reason for layer in plan.layers):
-        text = "no removal saves more bytes than its index needs: the network is returned unchanged (a copy)"
-    return text + "; structure_of(...) has the reason for each layer"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_growl.errors import LayerError
 from torch_growl.networks.compaction.shrinking import add_biases_, cut_channels
 from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, structure_of
+from torch_growl.networks.execution import pack_heads_, unpack_heads_
 from torch_growl.networks.layers import (
     check_network,
     outside_inference_mode,
@@ -57,6 +58,7 @@ def expand(small: nn.Module, model: nn.Module) -> nn.Module:
     small = plain_model(small)
     plan = structure_of(small)
     dense = plain_copy(model)
+    unpack_heads_(dense)
     _check_fits(dense, plan)
     with outside_inference_mode():
         return expand_(dense, small)
@@ -86,6 +88,7 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
         small: a network made by ``compact`` or ``load``; not modified.
     """
     plan = structure_of(small)
+    unpack_heads_(model)
     add_biases_(model, plan)
     cuts = {layer.name: layer for layer in plan.layers if layer.changed}
     parts: dict[tuple[str, str], list[ParameterCut]] = {}
@@ -117,6 +120,7 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
                 target[torch.meshgrid(*place, indexing="ij")] = value.to(target)
             else:
                 target.copy_(value)
+    pack_heads_(model)
     return model
 
 

@@ -24,7 +24,7 @@ from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.layers import own_memory_, registered_kind, row_blocks, rows_of, write_rows_
 from torch_growl.networks.wiring import Wiring, folds_into_bias
 
-__all__ = ["constants_left", "fold_chains_", "fold_constants_", "foldable"]
+__all__ = ["altered_modules", "constants_left", "fold_chains_", "fold_constants_", "foldable"]
 
 
 @torch.no_grad()
@@ -176,3 +176,10 @@ def constants_left(module: nn.Module, values: Any) -> int:
 def _nonzero(module: nn.Module, values: Any) -> Any:
     rows = (rows_of(module).detach() != 0).any(dim=1).cpu().numpy()
     return rows if len(rows) == len(values) else np.zeros(len(values), dtype=np.bool_)
+
+
+def altered_modules(before: nn.Module, after: nn.Module) -> frozenset[str]:
+    """Find the modules whose own parameters or buffers differ between two copies of a network."""
+    old = {**dict(before.named_parameters()), **dict(before.named_buffers())}
+    new = {**dict(after.named_parameters()), **dict(after.named_buffers())}
+    return frozenset(name.rpartition(".")[0] for name in old if not torch.equal(old[name], new[name]))

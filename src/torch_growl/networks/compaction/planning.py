@@ -33,7 +33,7 @@ from torch_growl.networks.compaction.structure import (
 from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, rows_of
 from torch_growl.networks.wiring import Flags, Wiring, needed_channels
 
-__all__ = ["fixed_modules", "plan_structure"]
+__all__ = ["fixed_modules", "plan_structure", "why_unchanged"]
 
 _OF_SIZES = re.compile("head|group|chan|dim|size|width|embed|inner|split|num|n_")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -258,3 +258,11 @@ def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, dict[int, int]]:
             if flags.shape[axis] > 1 and left != size:
                 mapping[size] = left if mapping.get(size, left) == left else 0
     return found
+
+
+def why_unchanged(plan: Structure) -> str:
+    """Return the text of the warning that nothing can be removed."""
+    text = "no zero rows and no bit-equal rows: the network is returned unchanged (a copy)"
+    if any("could be removed, but their index" in layer.reason for layer in plan.layers):
+        text = "no removal saves more bytes than its index needs: the network is returned unchanged (a copy)"
+    return text + "; structure_of(...) has the reason for each layer"

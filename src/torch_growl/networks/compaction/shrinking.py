@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from torch_growl.networks.compaction.inputs import PlaceInputs, SelectInputs, SharedInputs, SumInputs, make_inputs
 from torch_growl.networks.compaction.structure import LayerCut, ModuleCut, ParameterCut, Structure, record_
+from torch_growl.networks.execution import FewerHeads, pack_heads_, unpack_heads_
 from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, scale_rows_, write_rows_
 
 __all__ = ["FedLayer", "add_biases_", "cut_channels", "fed_groups", "shrink_"]
@@ -113,6 +114,7 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
         model: the dense network; modified in place and returned. If the network *is* one layer, a new one is returned.
         plan: the structure.
     """
+    unpack_heads_(model)
     for cut in plan.parameters:
         _cut_parameters_(model.get_submodule(cut.module), cut)
     for change in plan.attributes:
@@ -124,6 +126,7 @@ def shrink_(model: nn.Module, plan: Structure) -> nn.Module:
     device = next((None if p.is_meta else p.device for p in model.parameters()), None)
     for around in plan.modules:
         model = replace_(model, around.module, _whole_channels(model.get_submodule(around.module), around, device))
+    pack_heads_(model)
     _leave_fast_path_(model)
     readers: dict[str, list[str]] = {}
     for layer in plan.layers:
@@ -159,12 +162,13 @@ def add_biases_(model: nn.Module, plan: Structure) -> None:
 
 
 def _leave_fast_path_(model: nn.Module) -> None:
-    """Make transformer layers of torch call the layers inside them that select or sum their inputs.
+    """Make transformer layers of torch call the layers inside them that select or sum inputs, or have fewer heads.
 
     Their fused kernel would read the smaller weights and skip the selection. Loading comes through here too.
     """
     for module in model.modules():
-        if isinstance(module, nn.TransformerEncoderLayer) and any(isinstance(m, FedLayer) for m in module.children()):
+        called = any(isinstance(child, FedLayer | FewerHeads) for child in module.children())
+        if called and isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
 
 

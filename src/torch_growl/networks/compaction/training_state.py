@@ -22,6 +22,7 @@ from torch_growl.arguments import check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.shrinking import shrink_
 from torch_growl.networks.compaction.structure import Structure, structure_of
+from torch_growl.networks.execution import unpack_heads_
 from torch_growl.networks.layers import (
     check_network,
     clean_name,
@@ -218,6 +219,7 @@ def _twin(name: str, targets: dict[str, nn.Parameter]) -> nn.Parameter:
 
 def _checked(dense: nn.Module, plan: Structure) -> nn.Module:
     model = plain_copy(dense)
+    unpack_heads_(model)
     modules = dict(model.named_modules())
     for layer in plan.layers:
         module = modules.get(layer.name)

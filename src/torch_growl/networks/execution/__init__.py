@@ -11,7 +11,7 @@ from torch_growl.networks.execution.example_inputs import (
     split_inputs,
     wide,
 )
-from torch_growl.networks.execution.fused_layers import fast_path
+from torch_growl.networks.execution.fused_layers import FewerHeads, fast_path, pack_heads_, unpack_heads_
 from torch_growl.networks.execution.outputs import difference, exact_arithmetic, outputs_of, tensors, tensors_in
 from torch_growl.networks.execution.proof import KeptChannels, Proof
 from torch_growl.networks.execution.timing import WARMUP, Candidate, median_ms, threads_set
@@ -19,6 +19,7 @@ from torch_growl.networks.execution.timing import WARMUP, Candidate, median_ms, 
 __all__ = [
     "WARMUP",
     "Candidate",
+    "FewerHeads",
     "Inputs",
     "KeptChannels",
     "Proof",
@@ -31,11 +32,13 @@ __all__ = [
     "fast_path",
     "median_ms",
     "outputs_of",
+    "pack_heads_",
     "random_like",
     "split_examples",
     "split_inputs",
     "tensors",
     "tensors_in",
     "threads_set",
+    "unpack_heads_",
     "wide",
 ]

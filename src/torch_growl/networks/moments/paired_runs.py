@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torch_growl.errors import InvalidValueError, LayerError
-from torch_growl.networks.execution import Inputs, batch_size, outputs_of, split_examples
+from torch_growl.networks.execution import Inputs, batch_size, fast_path, outputs_of, split_examples
 from torch_growl.networks.layers import registered_kind, registered_layers
 from torch_growl.networks.moments.moments import Moments, has_moments, inputs_of, outputs_of_layer
 
@@ -74,7 +74,7 @@ class PairedRuns:
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 hooks.append(module.register_forward_pre_hook(partial(read, name)))
         try:
-            outputs_of(self.dense, self.batches[0])
+            _run(self.dense, self.batches[0])
         finally:
             for hook in hooks:
                 hook.remove()
@@ -127,7 +127,7 @@ class PairedRuns:
         ]
         try:
             for batch in self.batches:
-                outputs_of(self.dense, batch)
+                _run(self.dense, batch)
         finally:
             for handle in hooks:
                 handle.remove()
@@ -146,12 +146,18 @@ class PairedRuns:
 
         handle = network.get_submodule(name).register_forward_hook(hook, with_kwargs=True)
         try:
-            outputs_of(network, batch)
+            _run(network, batch)
         except _Reached:
             pass
         finally:
             handle.remove()
         return seen
+
+
+def _run(network: nn.Module, batch: Inputs) -> None:
+    """Run a network without torch's fast path, which hides the layers inside transformer layers."""
+    with fast_path(False):
+        outputs_of(network, batch)
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:

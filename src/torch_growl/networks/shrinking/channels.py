@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from torch_growl.networks.wiring import Flags, Wiring
 
@@ -100,15 +101,26 @@ def with_rows_left(kinds: Sequence[Alike], sizes: Mapping[str, int], least: int)
     return [replace(kind, least=channels(kind)) for kind in kinds]
 
 
-def heads_that_stay(wiring: Wiring) -> str:
-    """Name the layers that make the values of an attention's heads that cannot be removed, with the reason; or ""."""
+def heads_that_stay(network: nn.Module, wiring: Wiring) -> str:
+    """Name the layers that make the values of an attention's heads that cannot be removed, with the reason; or "".
+
+    Args:
+        network: whose attentions of torch call their output projections, where that is possible.
+        wiring: of the network.
+    """
     found: dict[str, list[str]] = {}
-    for _, values in wiring.heads:
-        held = values[wiring.pinned[values]].tolist()
-        for name, outputs in wiring.outputs.items() if held else ():
+    makers = {**wiring.outputs, **wiring.attentions}
+    for values in (*(values for _, values in wiring.heads), *wiring.attentions.values()):
+        stay = {channel: [own for own in _with_dependents(wiring, channel) if wiring.pinned[own]] for channel in values}
+        held = [channel for channel, pinned in stay.items() if pinned]
+        for name, outputs in makers.items() if held else ():
             if np.isin(outputs, held).any():
-                why = next((wiring.why[c] for c in held if c in wiring.why), "its output must stay as it is")
-                found.setdefault(why, []).append(name)
+                reasons = (wiring.why[own] for channel in held for own in stay[channel] if own in wiring.why)
+                found.setdefault(next(reasons, "other code reads them"), []).append(name)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and name not in wiring.attentions:
+            why = "it is a subclass of nn.MultiheadAttention, has add_bias_kv or add_zero_attn, or is never called"
+            found.setdefault(why, []).append(name)
     texts = [f"of {', '.join(map(repr, dict.fromkeys(names)))}: {why}" for why, names in found.items()]
     return f"heads of attention stay, those {'; '.join(texts)}" if texts else ""
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.compaction import compact
+from torch_growl.networks.execution import unpack_heads_
 from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.moments import split_batches
 from torch_growl.networks.shrinking.channels import alike_channels, heads_that_stay
@@ -95,8 +96,9 @@ def _changed(
     check_number("least", least, least=0, below=1)
     batches = split_batches(inputs)
     dense = plain_copy(model).eval()
+    unpack_heads_(dense)
     counter = Counter(dense, inputs[0])
-    if kept := heads_that_stay(counter.wiring):
+    if kept := heads_that_stay(dense, counter.wiring):
         warnings.warn(kept, GrowlWarning, stacklevel=users_stacklevel())
     kinds = [
         replace(kind, least=max(1, math.ceil(least * len(kind) - 1e-9)))

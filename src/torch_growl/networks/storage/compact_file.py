@@ -20,6 +20,7 @@ from torch_growl.arguments import check_choice
 from torch_growl.errors import FileFormatError, InvalidValueError, LayerError
 from torch_growl.files import replacing, write_bytes
 from torch_growl.networks.compaction import Structure, expand_, recorded, shrink_
+from torch_growl.networks.execution import unpack_heads_
 from torch_growl.networks.layers import (
     check_network,
     outside_inference_mode,
@@ -169,6 +170,7 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
     """
     check_network("model", model)
     dense = plain_copy(model, sharing=True)
+    unpack_heads_(dense)
     contents = read(Path(path))
     reader = decode if contents.version >= (2, 0) else version_1.decode
     structure = reader(contents.structure, contents.tensors, dense, contents.version)

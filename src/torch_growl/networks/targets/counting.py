@@ -284,9 +284,11 @@ class Counter:
                 source = self.wiring.sources.get(name, name)
                 indices[(source, arriving.tobytes(), (arriving & read).tobytes(), name if added else "")] = index
         for name, (shape, itemsize, parameter, stored) in self._sizes.items():
-            flags: Any = needed[self.wiring.parameters[name]]
+            classes = self.wiring.parameters[name]
+            flags: Any = needed[classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]]
             kept_of = [
                 int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
+                * (classes.shape[axis] // flags.shape[axis])
                 for axis in range(flags.ndim)
             ]
             count = int(np.prod(kept_of)) if flags.ndim == len(shape) else int(np.prod(shape))

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_growl.networks.wiring.identities import FIXED, all_fixed, constant_along, squashed, varying
-from torch_growl.networks.wiring.watching import Watch, tensor_leaves
+from torch_growl.networks.wiring.identities import FIXED, all_fixed, constant_along, squashed, tensor_leaves, varying
+from torch_growl.networks.wiring.watching import Watch
 
 __all__ = ["PRODUCTS", "record_pointwise"]
 

@@ -9,6 +9,7 @@ run on the identities themselves; :mod:`torch_growl.networks.wiring.operations` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +17,24 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-__all__ = ["FIXED", "Classes", "all_fixed", "connected_classes", "constant_along", "couples", "expanded", "squashed",
-           "thin", "varying"]  # fmt: skip
+__all__ = ["FIXED", "Classes", "all_fixed", "connected_classes", "constant_along", "couples", "expanded", "layout",
+           "squashed", "tensor_leaves", "thin", "varying"]  # fmt: skip
 
 FIXED = 0
 Classes = NDArray[np.int64]
+
+
+def tensor_leaves(value: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def layout(x: Tensor) -> tuple[Any, ...]:
+    """The shape, strides and offset of a tensor in its storage, without the strides of dimensions of size 1."""
+    strides = tuple(stride for size, stride in zip(x.shape, x.stride(), strict=True) if size != 1)
+    return tuple(x.shape), strides, x.storage_offset()
 
 
 def all_fixed(shape: Sequence[int]) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from torch_growl.networks.wiring.combining import PRODUCTS, record_pointwise
-from torch_growl.networks.wiring.identities import FIXED, constant_along, squashed, varying
+from torch_growl.networks.wiring.identities import FIXED, constant_along, squashed, tensor_leaves, varying
 from torch_growl.networks.wiring.recording import LinearChain, Resize
-from torch_growl.networks.wiring.watching import Watch, tensor_leaves
+from torch_growl.networks.wiring.watching import Watch
 
 __all__ = ["follow"]
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torch_growl.networks.wiring.identities import FIXED, couples, thin, varying
+from torch_growl.networks.execution import FewerHeads
+from torch_growl.networks.wiring.identities import FIXED, couples, expanded, thin, varying
 
 __all__ = ["LinearChain", "NumberedChannels", "RecordedGrid", "Recording", "Resize"]
 
@@ -92,6 +93,7 @@ class Recording:
             way, that way; None for other layers.
         sources: for every layer, the numbers of the tensors that it read.
         outside: layers whose weight was read by other code than their own forward.
+        heads: for attentions of torch, an identity for each head.
         constants: for every layer that was called, the values of its constant inputs, NaN for all others.
     """
 
@@ -112,6 +114,7 @@ class Recording:
     chains: dict[str, LinearChain | None] = field(default_factory=dict)
     sources: dict[str, tuple[int, ...]] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
+    heads: dict[str, Tensor] = field(default_factory=dict)
     constants: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def fresh(self, number: int) -> Tensor:
@@ -135,6 +138,38 @@ class Recording:
         """Record that identities are needed while the reader at the same place is; shapes broadcast."""
         pairs = couples(ids, reader)
         self.reads.append(pairs[(pairs[:, 0] != FIXED)])
+
+    def channels_of_heads(self, name: str, module: FewerHeads) -> Tensor:
+        """The identities of what an attention of torch gives its output projection: of each channel, its head's.
+
+        The rows of its packed projections that make queries, keys and values of a head are of the same identity.
+        """
+        first = name not in self.heads
+        channels = self.heads.setdefault(name, self.fresh(module.num_heads)).repeat_interleave(module.head_dim)
+        for key, value in module._parameters.items() if first else ():
+            if value is not None:
+                ids = expanded(channels.repeat(len(value) // len(channels)), 0, value.shape)
+                self.couple(self.parameters.setdefault(f"{name}.{key}", ids), ids)  # other code may have read it before
+        return channels
+
+    def attend(self, name: str, read: Iterable[Tensor], why: str) -> Tensor:
+        """Record a call of an attention of torch.
+
+        Args:
+            name: the attention.
+            read: identities of what it was called with; they must stay.
+            why: why its heads must stay; empty where they may be removed.
+
+        Returns:
+            The identity of the weights that it returns, ``(1,)``; while they are needed, so are all heads.
+        """
+        for ids in read:
+            self.pin(ids, f"its output is read by the attention {name}, whose packed projections keep their inputs")
+        if why:
+            self.pin(self.heads[name], why)
+        returned = self.fresh(1)
+        self.read(self.heads[name], returned)
+        return returned
 
     def keep_unread(self) -> None:
         """Couple the slices of parameters that no example read with the first slice that was read.

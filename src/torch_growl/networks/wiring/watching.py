@@ -13,17 +13,25 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from torch_growl.networks.execution import Inputs, call, copied, fast_path, tensors_in
+from torch_growl.networks.execution import FewerHeads, Inputs, call, copied, fast_path, tensors_in
 from torch_growl.networks.layers import kind_of, registered_kind
 from torch_growl.networks.wiring.constants import Constants
-from torch_growl.networks.wiring.identities import FIXED, all_fixed, couples, expanded, squashed, varying
+from torch_growl.networks.wiring.identities import (
+    FIXED,
+    all_fixed,
+    couples,
+    expanded,
+    layout,
+    squashed,
+    tensor_leaves,
+    varying,
+)
 from torch_growl.networks.wiring.recording import LinearChain, NumberedChannels, Recording
 
-__all__ = ["Follow", "Watch", "record", "tensor_leaves"]
+__all__ = ["Follow", "Watch", "record"]
 
 Follow = Callable[["Watch", Any, tuple[Any, ...], dict[str, Any], Any], None]
 _NORMS: dict[type[nn.Module], int] = {  # with the dimension of their channels
@@ -33,17 +41,6 @@ _NORMS: dict[type[nn.Module], int] = {  # with the dimension of their channels
     nn.InstanceNorm3d: -4,
 }
 _MANY = 1 << 16  # elements of a parameter: in larger ones only the last dimension has channels
-
-
-def tensor_leaves(value: Any) -> list[Tensor]:
-    """The tensors in nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-
-
-def _layout(x: Tensor) -> tuple[Any, ...]:
-    """The shape, strides and offset of a tensor in its storage, without the strides of dimensions of size 1."""
-    strides = tuple(stride for size, stride in zip(x.shape, x.stride(), strict=True) if size != 1)
-    return tuple(x.shape), strides, x.storage_offset()
 
 
 class Watch(TorchDispatchMode):
@@ -60,9 +57,7 @@ class Watch(TorchDispatchMode):
         self.recording = Recording(constants=self._constants.found)
         self.fixed = fixed
         self._follow = follow
-        self._ids = WeakTensorKeyDictionary()
-        self._chains = WeakTensorKeyDictionary()
-        self._numbers = WeakTensorKeyDictionary()
+        self._ids, self._chains, self._numbers = (WeakTensorKeyDictionary() for _ in range(3))
         self._count = 0
         self._inside = 0  # calls of registered layers that are being run
         self._calls: dict[str, int] = {}  # of layers in this run
@@ -70,6 +65,7 @@ class Watch(TorchDispatchMode):
         self._bare = {  # modules that a network can have in another place without a change of its state
             name for name, module in model.named_modules() if name and not [*module.parameters(), *module.buffers()]
         }
+        self._attentions = {name: module for name, module in model.named_modules() if isinstance(module, FewerHeads)}
         self._by_number: dict[str, list[Tensor]] = {}  # new channels of those that pad or slice by number, in a call
         self._tensor_names: dict[int, str] = {}  # parameters and buffers by id
         self._layer_of: dict[int, str] = {}  # weights of registered layers by id
@@ -175,9 +171,9 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        restrided = _layout(args[0]) if func is torch.ops.aten.as_strided_.default else None
+        restrided = layout(args[0]) if func is torch.ops.aten.as_strided_.default else None
         result = func(*args, **kwargs)
-        if restrided is not None and _layout(args[0]) == restrided:
+        if restrided is not None and layout(args[0]) == restrided:
             return result  # adaptive pooling restrides (n, c, 1, 1) as channels-last: no element has moved
         if not self._inside:
             for value in tensor_leaves((args, kwargs)):
@@ -190,9 +186,15 @@ class Watch(TorchDispatchMode):
     def enter(self, name: str, layer: bool) -> Callable[..., None]:
         """A hook to run before a module's forward."""
 
+        owner = self._attentions.get(around := name.rpartition(".")[0]) if name else None
+
         def before(module: nn.Module, args: Any) -> None:
             self._modules.append(name)
-            self._inside += layer
+            if owner is not None:  # its output projection, the only layer inside it
+                self._inside -= 1
+                with _disable_current_modes():
+                    self.keep(args[0], expanded(self.recording.channels_of_heads(around, owner), -1, args[0].shape))
+            self._inside += layer or name in self._attentions
             if args and type(module) in _NORMS and not ([*module.parameters(), *module.buffers()]):
                 with _disable_current_modes():
                     self._normalise(name, args[0], _NORMS[type(module)])
@@ -213,6 +215,9 @@ class Watch(TorchDispatchMode):
         def after(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
             self._modules.pop()
             self._inside -= layer
+            if name in self._attentions:
+                with _disable_current_modes():
+                    self._attend(name, args, kwargs, result)
             if name in self._by_number:
                 with _disable_current_modes():
                     self._number(name, args, kwargs, result, self._by_number.pop(name))
@@ -225,6 +230,15 @@ class Watch(TorchDispatchMode):
                     self._constants.layer(name, module, x, result)
 
         return after
+
+    def _attend(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """Record a call of an attention of torch: what it reads stays, and weights that it returns need all heads."""
+        read = [ids for value in tensor_leaves((args, kwargs)) if (ids := self.of(value)) is not None]
+        mask = kwargs.get("attn_mask", args[5] if len(args) > 5 else None)
+        of_heads = "its attention has a mask for each head" if mask is not None and mask.ndim == 3 else ""
+        returned = self.recording.attend(name, read, self.fixed.get(name, of_heads))
+        if result[1] is not None:
+            self.keep(result[1], returned.reshape((1,) * result[1].ndim).expand(result[1].shape))
 
     def _number(self, name: str, args: Any, kwargs: Any, y: Any, new: list[Tensor]) -> None:
         """Record one call of a module that pads or slices channels by number; of many tensors the new ones stay.

@@ -75,6 +75,7 @@ class Wiring:
         numbered: modules without parameters that pad or slice channels by number.
         group_norms: group normalisations by name: classes of their channels, and the number of groups.
         normalised: normalisations of torch without parameters and buffers by name: classes of their channels.
+        attentions: for attentions of torch by name, the classes of their heads.
         chains: for layers whose input follows linearly from one other layer's output, the way there.
         sources: for every layer, the numbers of the tensors that it read, one for each run.
         reasons: for every layer whose output channels all stay, why.
@@ -94,6 +95,7 @@ class Wiring:
     numbered: Mapping[str, Numbered] = field(default_factory=dict)
     group_norms: Mapping[str, tuple[Classes, int]] = field(default_factory=dict)
     normalised: Mapping[str, Classes] = field(default_factory=dict)
+    attentions: Mapping[str, Classes] = field(default_factory=dict)
     chains: Mapping[str, LinearChain] = field(default_factory=dict)
     sources: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -120,10 +122,12 @@ class Wiring:
         """For every class of an attention's scores, a head, the classes of its values; queries and keys are read by
         it."""
         held = {*(c for own in (*self.inputs.values(), *self.outputs.values()) for c in own.tolist()), FIXED}
+        packed = np.concatenate([np.empty(0, dtype=np.int64), *self.attentions.values()])
+        reads = self.reads[~np.isin(self.reads[:, 0], packed)]  # a packed attention's heads are read by its weights
         found = []
-        for scores in np.unique(self.reads[:, 0]).tolist():
-            values = self.reads[self.reads[:, 0] == scores, 1]
-            if scores not in held and len(values) > 1 and (self.reads[:, 1] == scores).any():
+        for scores in np.unique(reads[:, 0]).tolist():
+            values = reads[reads[:, 0] == scores, 1]
+            if scores not in held and len(values) > 1 and (reads[:, 1] == scores).any():
                 found.append((scores, values))
         return found
 
@@ -198,7 +202,7 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         count,
         {name: classes(ids) for name, ids in found.inputs.items()},
         outputs,
-        {name: classes(ids) for name, ids in found.parameters.items()},
+        {name: _grid_of(classes, ids) for name, ids in found.parameters.items()},
         pinned,
         why,
         np.unique(classes(reads), axis=0),
@@ -207,6 +211,7 @@ def _in_classes(found: Recording, names: list[str], fixed: Mapping[str, str]) ->
         {name: Numbered(own.dim, classes(own.inputs), classes(own.outputs)) for name, own in found.numbered.items()},
         {name: (classes(ids), groups) for name, (ids, groups) in found.group_norms.items()},
         {name: classes(ids) for name, ids in found.normalised.items() if ids is not None},
+        {name: classes(ids) for name, ids in found.heads.items()},
         {
             name: chain
             for name, chain in found.chains.items()

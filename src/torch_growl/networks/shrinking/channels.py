@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from torch_growl.networks.wiring import Flags, Wiring
+from torch_growl.networks.wiring import MULTIPLIED, Flags, Wiring
 
 __all__ = ["Alike", "alike_channels", "flagged_rows", "heads_that_stay", "with_rows_left"]
 
@@ -117,6 +117,10 @@ def heads_that_stay(network: nn.Module, wiring: Wiring) -> str:
             if np.isin(outputs, held).any():
                 reasons = (wiring.why[own] for channel in held for own in stay[channel] if own in wiring.why)
                 found.setdefault(next(reasons, "other code reads them"), []).append(name)
+    for name, why in wiring.reasons.items():
+        where = why.partition(MULTIPLIED)[2]
+        if where and name.startswith(f"{where}.") and sum(one.startswith(f"{where}.") for one in wiring.outputs) > 2:
+            found.setdefault(why, []).append(name)  # its queries, keys, values: the code has a mask for each head
     for name, module in network.named_modules():
         if isinstance(module, nn.MultiheadAttention) and name not in wiring.attentions:
             why = "it is a subclass of nn.MultiheadAttention, has add_bias_kv or add_zero_attn, or is never called"

@@ -1,11 +1,13 @@
 """The wiring of a network: channels that can only be removed together, found by recording one run; those needed."""
 
+from torch_growl.networks.wiring.combining import MULTIPLIED
 from torch_growl.networks.wiring.constants import folds_into_bias
 from torch_growl.networks.wiring.identities import connected_classes
 from torch_growl.networks.wiring.needed import Flags, bundles, connections, needed_among, needed_channels
 from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of
 
 __all__ = [
+    "MULTIPLIED",
     "Flags",
     "Wiring",
     "bundles",

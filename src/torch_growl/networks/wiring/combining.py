@@ -20,12 +20,14 @@ from torch import Tensor
 from torch_growl.networks.wiring.identities import FIXED, all_fixed, constant_along, squashed, tensor_leaves, varying
 from torch_growl.networks.wiring.watching import Watch
 
-__all__ = ["PRODUCTS", "record_pointwise"]
+__all__ = ["MULTIPLIED", "PRODUCTS", "record_pointwise"]
+
+MULTIPLIED = "its output is multiplied with another activation in "
 
 
 def _pin_operands(watch: Watch, *operands: Tensor) -> None:
     for ids in operands:
-        watch.recording.pin(ids, f"its output is multiplied with another activation in {watch.place}")
+        watch.recording.pin(ids, f"{MULTIPLIED}{watch.place}")
 
 
 def _product(watch: Watch, a: Tensor, b: Tensor) -> Tensor | None:

@@ -12,8 +12,9 @@ from torch_growl.errors import RecipeError
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "ward without groups": ({"method": "ward"}, "method 'ward' needs groups"),
-    "groups without ward": ({"groups": {"fc1": [0.5]}}, "groups need method 'ward'"),
-    "drop without steps": ({"drop": 0.5}, "drop needs method 'ward' or 'shrink'"),
+    "groups without ward": ({"groups": {"fc1": [0.5]}}, "groups need method 'ward' or 'least-squares'"),
+    "least squares without groups": ({"method": "least-squares"}, "method 'least-squares' needs groups"),
+    "drop without steps": ({"drop": 0.5}, "drop needs method 'ward', 'least-squares' or 'shrink'"),
     "shrink without left": ({"method": "shrink"}, "method 'shrink' needs left"),
     "left without shrink": ({"left": {"bytes": [0.5]}}, "left needs method 'shrink'"),
     "two measures": ({"method": "shrink", "left": {"bytes": [0.5], "macs": [0.5]}}, "left takes one of weights, macs"),
@@ -38,4 +39,5 @@ def test_settings_that_do_not_go_together_are_refused(case: str) -> None:
 def test_steps_are_counted() -> None:
     assert Tying().steps == 1
     assert Tying(method="ward", groups={"fc1": [9, 5, 3]}).steps == 3
+    assert Tying(method="least-squares", groups={"fc1": [0.5, 3]}).steps == 2
     assert Tying(method="shrink", left={"macs": [0.5, 0.25]}).steps == 2

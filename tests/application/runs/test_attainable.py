@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from tests.application.runs.test_tying_in_steps import SmallRun
 from tests.support.digits_run import run_digits
-from torch_growl.errors import InvalidValueError
+from torch_growl.application.recipes import load_recipe
+from torch_growl.application.runs.attainable import check_groups
+from torch_growl.errors import InvalidValueError, LayerError
 
 PHASE = {"epochs": 1, "lr": 0.05}
 PLAIN: dict[str, Any] = {"target": None, "growl.strength": 0.0}
@@ -36,3 +41,13 @@ def test_what_cannot_be_met_is_refused_before_the_network_is_trained(case: str, 
     with pytest.raises(InvalidValueError, match=words):
         run_digits(tmp_path / "run", settings)
     assert not (tmp_path / "run" / "checkpoints" / "dense.pt").exists()
+
+
+def test_layers_whose_rows_cannot_be_compared_by_least_squares_are_refused_by_name() -> None:
+    model = nn.Sequential(nn.Conv1d(4, 6, 1, groups=2), nn.Conv1d(6, 3, 1))
+    tying = {"method": "least-squares", "groups": {"1": [3]}}
+    run = SmallRun(load_recipe("digits", {"tying": tying, "merge": None}), model, torch.randn(2, 4, 5))
+    check_groups(run)
+    run.recipe.tying.groups["0"] = [2]
+    with pytest.raises(LayerError, match=r"layer '0' \(Conv1d\) cannot be tied by least squares: it has groups"):
+        check_groups(run)

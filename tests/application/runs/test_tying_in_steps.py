@@ -63,6 +63,21 @@ def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) 
 
 
 @pytest.mark.slow
+def test_steps_by_least_squares_end_at_the_groups_asked_for_with_less_lost_by_a_tie(tmp_path: Path) -> None:
+    lost = []
+    for method in ("least-squares", "ward"):
+        run = run_digits(tmp_path / method, {**STEPS, "tying.method": method, "tying.compensate": True}, until="tie")
+        tying = run.tying()
+        assert (tying["fc1"].partition.n_groups, tying["fc2"].partition.n_groups) == (24, 40)
+        assert existing_tying(run.grouped(), ["fc1"])["fc1"].partition == tying["fc1"].partition
+        x, _ = run.splits.test.batch(torch.arange(200))  # type: ignore[attr-defined]
+        with torch.no_grad():
+            wanted = run.trained("train")(x)
+            lost.append(float((run.grouped()(x) - wanted).square().mean()))
+    assert lost[0] < lost[1]
+
+
+@pytest.mark.slow
 def test_retraining_in_compact_form_ends_at_the_network_of_tied_retraining(tmp_path: Path) -> None:
     tied, compact = (
         run_digits(tmp_path / form, {**QUICK, "retrain.epochs": 2, "retrain.form": form}, until="retrain")
@@ -193,7 +208,7 @@ def test_the_data_decide_how_far_a_run_shrinks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tying": {"method": "affinity"}, "tying.drop": 0.5}, "drop needs method 'ward' or 'shrink'"),
+        ({"tying": {"method": "affinity"}, "tying.drop": 0.5}, "drop needs method 'ward', 'least-squares' or 'shrink'"),
         ({"tying": {"method": "ward", "groups": {"fc1": [8]}, "drop": 0.5}, "merge": None}, "merge"),
         ({"tying": {"method": "ward"}}, "groups"),
         ({"tying": {"groups": {"fc1": [8]}}}, "ward"),

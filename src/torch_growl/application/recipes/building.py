@@ -108,7 +108,7 @@ def find_step(
         layers: names of the layers to tie.
         recipe: its field ``tying`` has the settings.
         step: index into the steps of ``tying.groups`` or ``tying.left``; −1 is the last.
-        inputs: with the method shrink: batches of inputs, on the network's device.
+        inputs: with the methods shrink and least-squares: batches of inputs, on the network's device.
 
     Returns:
         The tying; rows that a target has tied stay so in layers that are otherwise left untied.
@@ -124,6 +124,7 @@ def find_step(
         max_ratio=settings.max_ratio,
         method=settings.method,
         groups={name: steps[step] for name, steps in settings.groups.items()} or None,
+        inputs=list(inputs) if settings.by_inputs else None,
         side=row_side(recipe),
     )
     return with_equal_rows(found, model) if (recipe.target or {}).get("ties") else found

@@ -131,7 +131,7 @@ def _make_room(fields: dict[str, Any], changes: Mapping[str, Any]) -> None:
     if isinstance(tying, dict) and method is not None and method != tying.get("method"):
         for name in ("groups", "left", "drop"):
             tying.pop(name, None)
-        if method not in ("ward", "shrink"):
+        if method not in ("ward", "least-squares", "shrink"):
             fields.pop("merge", None)
     growl, changed = fields.get("growl"), changes.get("growl", {})
     if changes.get("target") is not None:

@@ -211,7 +211,7 @@ class Recipe(Settings):
                 "later training"
             )
         if self.tying.fits and self.growl is not None and self.growl.side == "output":
-            name = "compensate" if self.tying.compensate else "method=shrink"
+            name = "compensate" if self.tying.compensate else f"method={self.tying.method}"
             raise ValueError(f"tying.{name} fits rows that are inputs: it cannot be combined with growl.side=output")
         merges = self.tying.steps > 1 or self.tying_drop is not None
         if self.merge is not None and not merges:
@@ -243,11 +243,7 @@ class Recipe(Settings):
     @property
     def tying_drop(self) -> float | None:
         """The drop by which the last step of tying is chosen; None: all steps are taken."""
-        return (
-            self.accuracy_drop
-            if self.tying.drop is None and self.tying.method in ("ward", "shrink")
-            else self.tying.drop
-        )
+        return self.accuracy_drop if self.tying.drop is None and self.tying.in_steps else self.tying.drop
 
     @property
     def trainings(self) -> dict[str, Phase]:

@@ -55,9 +55,11 @@ def loss_note(accuracy: Mapping[str, float | None], recipe: Recipe, metric: Metr
         less = f"ask for less (target: {', '.join(asked)})" if asked else "lower growl.strength"
         now = "" if asked else f" (now {recipe.growl.strength:g})"
         training, weaker = "the training with the penalty", f"{less}{now}, or "
+    more = "give tying.groups more groups" if recipe.tying_drop is None else "lower the drop (tying.drop)"
     tie_less = {
         "affinity": f"raise tying.preference (now {recipe.tying.preference:g})",
-        "ward": "give tying.groups more groups" if recipe.tying_drop is None else "lower the drop (tying.drop)",
+        "ward": more,
+        "least-squares": more,
         "shrink": "leave more (tying.left)" if recipe.tying_drop is None else "lower the drop (tying.drop)",
         "none": f"lower retrain.lr (now {recipe.retrain.lr:g})",
     }[recipe.tying.method]

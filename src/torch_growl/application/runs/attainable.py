@@ -9,11 +9,12 @@ import torch
 from torch_growl.application.data import steps_in
 from torch_growl.errors import InvalidValueError
 from torch_growl.networks.diagnosis import doctor
+from torch_growl.networks.tying import check_readers
 
 if TYPE_CHECKING:
     from torch_growl.application.runs.run import Run
 
-__all__ = ["check_steps", "check_target"]
+__all__ = ["check_groups", "check_steps", "check_target"]
 
 
 def check_target(run: Run) -> None:
@@ -33,6 +34,15 @@ def check_target(run: Run) -> None:
             f"train.epochs = {phase.epochs} and train.batch_size = {phase.batch_size} make {steps} optimizer "
             f"steps, which do not fit the target: {error}"
         ) from error
+
+
+def check_groups(run: Run) -> None:
+    """Check that the rows of the layers in ``tying.groups`` can be compared by what they read.
+
+    Raises:
+        LayerError: a layer has groups, is transposed, shares its weight, or is not called.
+    """
+    check_readers(run.network(), run.recipe.tying.groups, run.example())
 
 
 def check_steps(run: Run) -> None:

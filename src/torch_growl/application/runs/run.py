@@ -24,7 +24,7 @@ from torch_growl.application.data import (
 )
 from torch_growl.application.models import build_network, check_outputs
 from torch_growl.application.recipes import Recipe, build_penalty, find_step, recipe_layers, row_side
-from torch_growl.application.runs.attainable import check_steps, check_target
+from torch_growl.application.runs.attainable import check_groups, check_steps, check_target
 from torch_growl.application.runs.listeners import Silent, Watcher
 from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.tasks import Batch, build_task
@@ -42,7 +42,7 @@ __all__ = ["Run"]
 T = TypeVar("T")
 
 _FITTED, _EXAMPLES = 8, 640  # training batches on which the rows that stay take over; at least, for a target
-_CHOSEN_ON = 20  # training batches by which rows are chosen and fitted, with tying.method shrink
+_CHOSEN_ON = 20  # training batches by which rows are chosen and fitted, with tying.method shrink or least-squares
 
 
 class Run:
@@ -172,6 +172,8 @@ class Run:
             check_target(self)
         if self.recipe.tying.left:
             check_steps(self)
+        if self.recipe.tying.method == "least-squares":
+            check_groups(self)
         self._task_checked = True
 
     def reach(self) -> list[str]:
@@ -298,7 +300,7 @@ class Run:
 
     def next_tying(self, model: nn.Module, step: int) -> Tying:
         """Find the tying of one of the recipe's steps; −1 is the last."""
-        if self.recipe.tying.method != "shrink":
+        if not self.recipe.tying.by_inputs:
             return find_step(model, self.layers, self.recipe, step)
         inputs = self._training_inputs(_CHOSEN_ON)
         return find_step(model.to(self.device), self.layers, self.recipe, step, inputs)
@@ -308,7 +310,7 @@ class Run:
         if not len(tying):
             return model
         tied = untie_(tie_(copy.deepcopy(model), tying))
-        compensate_(tied, model, self._training_inputs(_CHOSEN_ON if self.recipe.tying.left else _FITTED))
+        compensate_(tied, model, self._training_inputs(_CHOSEN_ON if self.recipe.tying.by_inputs else _FITTED))
         return tied
 
     # ── a tying enforced in training ────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,7 @@
 """The rows of a network that are pruned or share a value, and two ways to hold them in training."""
 
 from torch_growl.networks.tying.averaging import averaged_rows
-from torch_growl.networks.tying.finding import existing_tying, find_tying, with_equal_rows
+from torch_growl.networks.tying.finding import check_readers, existing_tying, find_tying, with_equal_rows
 from torch_growl.networks.tying.parametrization import TiedRows, tie_, tied_layers, untie_
 from torch_growl.networks.tying.projection import HeldTying
 from torch_growl.networks.tying.row_groups import RowGroups
@@ -13,6 +13,7 @@ __all__ = [
     "TiedRows",
     "Tying",
     "averaged_rows",
+    "check_readers",
     "existing_tying",
     "find_tying",
     "tie_",

@@ -28,7 +28,7 @@ from torch_growl.networks.moments import PairedRuns, Reader, merged_rows
 from torch_growl.networks.tying.parametrization import tied_layers
 from torch_growl.networks.tying.tying import LayerTying, Tying
 
-__all__ = ["existing_tying", "find_tying", "with_equal_rows"]
+__all__ = ["check_readers", "existing_tying", "find_tying", "with_equal_rows"]
 
 _NOT_FITTED = {
     "grouped": "has groups",
@@ -141,6 +141,27 @@ def find_tying(
 
 def _readers(model: nn.Module, layers: Sequence[LayerInfo], inputs: Any) -> dict[str, Reader]:
     """Return the moments of what some layers read from batches of inputs, by their names."""
+    network, runs = _runs(model, layers, inputs)
+    moments = runs.own_moments([info.name for info in layers])
+    return {name: Reader.of(network, name, own[0], runs.norms) for name, own in moments.items()}
+
+
+def check_readers(model: nn.Module, layers: Iterable[str], inputs: Any) -> None:
+    """Check that the rows of some layers can be tied by least squares.
+
+    Args:
+        model: the network; not modified.
+        layers: names or patterns.
+        inputs: a batch, or several.
+
+    Raises:
+        LayerError: as :func:`find_tying`.
+    """
+    infos = inspect_layers(model)
+    _runs(model, [info for pattern in layers for info in matching(pattern, infos)], inputs)
+
+
+def _runs(model: nn.Module, layers: Sequence[LayerInfo], inputs: Any) -> tuple[nn.Module, PairedRuns]:
     network = plain_copy(model).eval()
     runs = PairedRuns(network, split_examples(inputs))
     for info in layers:
@@ -150,8 +171,7 @@ def _readers(model: nn.Module, layers: Sequence[LayerInfo], inputs: Any) -> dict
                 f"layer {info.name!r} ({info.type_name}) cannot be tied by least squares: it "
                 f"{_NOT_FITTED['grouped' if grouped else 'other']}; use method='ward' for it"
             )
-    moments = runs.own_moments([info.name for info in layers])
-    return {name: Reader.of(network, name, own[0], runs.norms) for name, own in moments.items()}
+    return network, runs
 
 
 def _checked_groups(wanted: Any) -> int | float:

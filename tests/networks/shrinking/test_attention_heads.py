@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,8 +13,9 @@ from torch import nn
 import torch_growl as tg
 from tests.support.attention_networks import FAMILIES, HEADS, WIDTH, built, gpt2_with_cache
 from tests.support.compaction_checks import by_name
-from torch_growl.networks.execution import split_examples
+from torch_growl.networks.execution import split_examples, unpack_heads_
 from torch_growl.networks.moments import float_outputs
+from torch_growl.networks.targets import Counter, Left
 
 SIZE = WIDTH // HEADS
 FAST = ("layers of one's own", "nn.MultiheadAttention")
@@ -80,3 +82,17 @@ def test_heads_whose_keys_and_values_are_outputs_stay_with_a_warning_and_the_cac
         torch.testing.assert_close(
             small(ids[:, 5:], past_key_values=past).logits, model(ids).logits[:, 5:], rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    "family", ["nn.MultiheadAttention", pytest.param("nn.TransformerEncoderLayer", marks=pytest.mark.slow)]
+)
+def test_what_is_left_without_heads_of_torchs_attention_is_counted_in_every_measure(family: str) -> None:
+    model, inputs, reader = built(family)
+    x, pruned = inputs(), copy.deepcopy(model)
+    unpack_heads_(model)
+    counter, gone = Counter(model, x), np.arange(WIDTH) < 2 * SIZE
+    for head in range(2):
+        scale_head_(pruned, reader, head, 0.0)
+    found = tg.measure(tg.compact(pruned, x), x, latency=False)
+    assert counter.left({reader: gone}) == Left(found.weights, found.macs, found.bytes)

@@ -83,6 +83,12 @@ class FewerHeads(nn.MultiheadAttention):
             return y.squeeze(0), None if weights is None else weights.squeeze(0)
         return (y if self.batch_first else y.transpose(0, 1)), weights
 
+    def macs(self, query: Tensor, key: Tensor, value: Tensor) -> int:
+        """Count the multiply-adds of a call, without those of the output projection."""
+        width: int = self.num_heads * self.head_dim
+        queries, keys = query.numel() // query.shape[-1], key.shape[1 if self.batch_first and key.dim() == 3 else 0]
+        return width * (query.numel() + key.numel() + value.numel() + 2 * queries * keys)
+
     def _heads(self, number: int, x: Tensor) -> Tensor:
         """Queries (0), keys (1) or values (2) of every head: ``(batch, heads, length, size)``."""
         if self.in_proj_weight is None:

@@ -25,6 +25,7 @@ from torch_growl.mathematics.clustering import Partition
 from torch_growl.networks.compaction import SelectInputs, SumInputs, fixed_modules
 from torch_growl.networks.execution import (
     WARMUP,
+    FewerHeads,
     Inputs,
     batch_of,
     call,
@@ -185,6 +186,8 @@ def count_macs(network: nn.Module, batch: Inputs) -> int:
 def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int, dict[str, int]]:
     """The multiply-adds of every layer of a registered type, and of the whole network; the places at which layers read.
 
+    Those of attentions with heads of their own are given too, without the output projection, which is a layer.
+
     Args:
         network: in eval mode; not modified.
         batch: its inputs.
@@ -203,6 +206,13 @@ def layer_macs(network: nn.Module, batch: Inputs) -> tuple[dict[str, int], int, 
                 places[name] = places.get(name, 0) + args[0].numel() // args[0].shape[kind.channel_dim]
 
             handles.append(module.register_forward_hook(hook))
+        elif isinstance(module, FewerHeads):
+
+            def attended(module: FewerHeads, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
+                inputs = (*args[:3], *(kwargs[key] for key in ("query", "key", "value") if key in kwargs))
+                macs[name] = macs.get(name, 0) + module.macs(*inputs)
+
+            handles.append(module.register_forward_hook(attended, with_kwargs=True))
     try:
         total = count_macs(network, batch)
     except Exception as error:

@@ -138,7 +138,8 @@ class Counter:
             name: _described(module, macs.get(name, 0), name in fixed, seen, dtype)
             for name, module in registered_layers(network).items()
         }
-        self._other_macs = total - sum(layer.macs for layer in self._layers.values())
+        self._heads_macs = {name: macs.get(name, 0) for name in self.wiring.attentions}
+        self._other_macs = total - sum(layer.macs for layer in self._layers.values()) - sum(self._heads_macs.values())
         kept = {id(p): p for p in (*network.parameters(), *network.buffers())}
         own = {id(p) for name in self._layers for p in _weight_and_bias(network.get_submodule(name))}
         self._sizes = {
@@ -259,6 +260,7 @@ class Counter:
         }
         needed = self._needed(nonzero, self.wiring)
         weights, macs, size = self._rest_weights, float(self._other_macs), self._rest_bytes
+        macs += sum(own * float(needed[self.wiring.attentions[name]].mean()) for name, own in self._heads_macs.items())
         file, sets = self._rest_file, set[bytes]()
         indices: dict[tuple[object, ...], int] = {}
         layers: dict[str, LayerLeft] = {}

@@ -123,23 +123,25 @@ def test_a_target_is_reached_as_on_one_process(rank: int, world: int) -> None:
 @on_processes(2)
 def test_rows_that_go_in_one_step_are_the_same_on_all_processes(rank: int, world: int) -> None:
     """Each process has other running means, from its own examples, and would fit other weights."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(7, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 3))
-    wrapped = nn.parallel.DistributedDataParallel(model)
-    batches = [batch(100 + number, False, torch.float32)[0] for number in range(4)]
-    growl = tg.GrOWL(model, target=tg.Target(weights=0.6, compensate=batches), example_inputs=batches[0])
-    optimizer = sgd(wrapped)
-    growl.attach(optimizer, steps=20)
-    for number in range(8):
-        x, y = batch(number, False, torch.float32)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(wrapped(share_of(x, rank, world)), share_of(y, rank, world)).backward()
-        optimizer.step()
-    assert growl.progress.reached
-    for parameter in model.parameters():
-        first = parameter.detach().clone()
-        dist.broadcast(first, 0)
-        torch.testing.assert_close(parameter.detach(), first, rtol=1e-6, atol=1e-7)
+    for ties in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(7, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 3))
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        batches = [batch(100 + number, False, torch.float32)[0] for number in range(4)]
+        target = tg.Target(weights=0.6, compensate=batches, ties=ties)
+        growl = tg.GrOWL(model, target=target, example_inputs=batches[0], min_rows=2)
+        optimizer = sgd(wrapped)
+        growl.attach(optimizer, steps=20)
+        for number in range(8):
+            x, y = batch(number, False, torch.float32)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(wrapped(share_of(x, rank, world)), share_of(y, rank, world)).backward()
+            optimizer.step()
+        assert growl.progress.reached
+        for parameter in model.parameters():
+            first = parameter.detach().clone()
+            dist.broadcast(first, 0)
+            torch.testing.assert_close(parameter.detach(), first, rtol=1e-6, atol=1e-7)
 
 
 @on_processes(2)

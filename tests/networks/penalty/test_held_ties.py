@@ -148,6 +148,16 @@ def test_copies_hold_ties_of_their_own_network(how: Callable[[Any], Any]) -> Non
     assert copied.nonzero() == {"fc1": 7, "fc2": 16}
 
 
+def test_a_proximal_step_of_one_s_own_keeps_rows_tied() -> None:
+    model = mlp()
+    growl = GrOWL(model, **{**FREE, "strength": 2.0})
+    growl._hold_ties({"fc1": PAIRS})
+    before = model.fc1.weight.detach().clone()
+    growl.prox_(0.1)
+    assert holds(model.fc1, PAIRS)
+    assert not torch.equal(model.fc1.weight, before)
+
+
 def test_an_average_becomes_tied_and_as_small() -> None:
     model = mlp()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))

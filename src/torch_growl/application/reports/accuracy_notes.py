@@ -8,6 +8,7 @@ from typing import Any
 
 from torch_growl.application.recipes import Recipe
 from torch_growl.application.tasks import ACCURACY, PERCENT, Metric
+from torch_growl.networks.targets import MEASURES
 
 __all__ = ["accuracy_steps", "collapse", "loss_note"]
 
@@ -51,7 +52,7 @@ def loss_note(accuracy: Mapping[str, float | None], recipe: Recipe, metric: Metr
         return ""
     training, weaker = "the second training (train)", ""
     if recipe.growl is not None and recipe.penalised:
-        asked = [f"{of}={value}" for of, value in (recipe.target or {}).items()]
+        asked = [f"{of}={value}" for of, value in (recipe.target or {}).items() if of in MEASURES]
         less = f"ask for less (target: {', '.join(asked)})" if asked else "lower growl.strength"
         now = "" if asked else f" (now {recipe.growl.strength:g})"
         training, weaker = "the training with the penalty", f"{less}{now}, or "

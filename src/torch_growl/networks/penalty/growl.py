@@ -216,6 +216,7 @@ class GrOWL(PenalisedNetwork):
             InvalidValueError: a learning rate is negative or not finite.
         """
         self._shrink(lr if isinstance(lr, Mapping) else dict.fromkeys(self.layers, lr))
+        self._average_ties()
         self.steps += 1
 
     def _shrink(self, rates: Mapping[str, Rate]) -> None:

@@ -22,7 +22,7 @@ def test_every_field_is_explained_once() -> None:
     lines = explained_recipe(load_recipe("mnist-best")).splitlines()
     assert lines[0] == "# Name of the recipe, and of the run folder unless --out is given."
     assert lines.count("  # Passes over the training data; 0: no training.") == 1
-    assert [line for line in lines if line.strip().startswith("epochs")] == [f"  epochs: {n}" for n in (30, 0, 8, 60)]
+    assert [line for line in lines if line.strip().startswith("epochs")] == [f"  epochs: {n}" for n in (30, 0, 8, 40)]
     assert max(map(len, lines)) <= 120
     assert "  # The number of rows that are left in a layer at least." not in lines  # a default
 

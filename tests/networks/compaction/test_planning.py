@@ -287,3 +287,27 @@ def test_a_layer_of_zeros_after_a_size_written_into_forward_falls_back_to_the_lo
     assert (found.form, found.width, found.reason) == ("local", 1, "all its rows are zero; one is kept")
     assert by_name(small)["c"].outputs_left == 6
     assert_same_outputs(model, small, x)
+
+
+class SquareHeads(nn.Module):
+    """Attention with as many heads as each has values, and one layer for queries, keys and values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = 4, 4
+        self.qkv, self.proj = nn.Linear(8, 48), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return self.proj(y.reshape(*x.shape[:2], self.num_heads * self.head_dim))
+
+
+def test_the_number_of_heads_changes_where_a_head_has_as_many_values() -> None:
+    torch.manual_seed(0)
+    model, x = SquareHeads().eval(), torch.randn(5, 7, 8)
+    with torch.no_grad():
+        model.proj.weight[:, 4:8] = 0
+    small = compact(model, x)
+    assert (small.num_heads, small.head_dim, small.qkv.out_features) == (3, 4, 36)
+    torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)

@@ -36,6 +36,7 @@ from torch_growl.networks.wiring import Flags, Wiring, needed_channels
 __all__ = ["fixed_modules", "plan_structure", "why_unchanged"]
 
 _OF_SIZES = re.compile("head|group|chan|dim|size|width|embed|inner|split|num|n_")
+_OF_ONE = re.compile("dim|size|width|d_")  # of one head or group, not the number of them
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -239,24 +240,31 @@ def _changed_attributes(
         if type(model.get_submodule(where)) is nn.GroupNorm:
             change(where, "num_groups", groups, int(needed[classes.reshape(groups, -1)[:, 0]].sum()))
     if sizes:
-        for where, mapping in _new_sizes(wiring, needed).items():
+        for where, (mapping, kept) in _new_sizes(wiring, needed).items():
             for name, value in vars(model.get_submodule(where)).items():
-                if type(value) is int and mapping.get(value) and _OF_SIZES.search(name):
-                    change(where, name, value, mapping[value])
+                size = value if type(value) is int and _OF_SIZES.search(name) else 0
+                stays = size in kept and _OF_ONE.search(name)  # as many heads as each has values
+                if mapping.get(size) and not stays:
+                    change(where, name, size, mapping[size])
     return tuple(found.values())
 
 
-def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, dict[int, int]]:
-    """The new size of each changed size, for every module that reshapes tensors; 0 if there is more than one answer."""
-    found: dict[str, dict[int, int]] = {}
+def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, tuple[dict[int, int], set[int]]]:
+    """The new size of each changed size, for every module that reshapes tensors; 0 if there is more than one answer.
+
+    Beside them, the sizes of dimensions with channels that stay as they are.
+    """
+    found: dict[str, tuple[dict[int, int], set[int]]] = {}
     for module, classes in wiring.resizes:
-        mapping = found.setdefault(module, {})
+        mapping, kept = found.setdefault(module, ({}, set()))
         thin: Any = classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]
         flags = needed[thin]
         for axis, size in enumerate(classes.shape):
             left = int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
             if flags.shape[axis] > 1 and left != size:
                 mapping[size] = left if mapping.get(size, left) == left else 0
+            elif flags.shape[axis] > 1:
+                kept.add(size)
     return found
 
 

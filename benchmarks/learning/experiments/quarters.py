@@ -9,7 +9,9 @@ from scratch, with one cosine down to 0 over the same epochs, and the last epoch
 * ``control``: without a penalty;
 * ``target``: ``tg.Target(weights=0.25)`` on the whole training;
 * ``half of it``: half of the epochs without, then the target, with a cosine of its own for either half;
-* ``compensated``: the same with ``compensate=``, eight batches of the training split.
+* ``compensated``: the same with ``compensate=``, eight batches of the training split;
+* ``shrunk``: after half of the epochs ``tg.shrink`` on these batches, without ties; the compact network trains on;
+* ``in one step``: the target with ``compensate=`` on the whole training.
 
 An interrupted training resumes from its last epoch.
 """
@@ -41,7 +43,7 @@ from torch_growl.application.models.convolutional import vgg16
 __all__ = ["WAYS", "main"]
 
 SHARE = 0.25
-WAYS = ("control", "target", "half of it", "compensated")
+WAYS = ("control", "target", "half of it", "compensated", "shrunk", "in one step")
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,21 @@ def _trained(name: str, way: str, seed: int, given: Any) -> dict[str, Any]:
     path = given.work / f"{file_name(f'{name} {way}')}-{seed}.pt"
     phase: dict[str, Any] = {"wrap": task.wrap, "make_optimizer": task.optimizer}
     target = tg.Target(weights=SHARE)
-    if way in WAYS[2:]:
+    if way in ("half of it", "compensated", "shrunk"):
         how = replace(how, epochs=how.epochs // 2)
         shared = given.work / f"{file_name(name)}-first-{seed}.pt"
         fit_resumed(shared, model, splits.train, how, seed, **phase)
-    if way == "compensated":
+    if way in ("compensated", "shrunk", "in one step"):
         target = replace(target, compensate=_batches(splits, how.batch_size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.GrowlWarning)  # the last row of the table says what is left
-        if way != "control":
+        if way == "shrunk":
+            model = tg.shrink(model.eval(), _batches(splits, how.batch_size), target, ties=False)
+            model.requires_grad_(requires_grad=True)
+        elif way != "control":
             phase |= {"growl": tg.GrOWL(model, target=target, example_inputs=example), "to_target": True}
         fit_resumed(path, model, splits.train, how, seed + 100, **phase)
-        small = model if way == "control" else compacted(model, example)
+        small = model if way in ("control", "shrunk") else compacted(model, example)
     sizes = [tg.measure(network, example, latency=False) for network in (task.build(), small)]
     return {
         "task": name,

@@ -161,7 +161,7 @@ def quarters() -> str:
     rows = []
     for task, way in dict.fromkeys((one["task"], one["way"]) for one in found):
         of = [one for one in found if (one["task"], one["way"]) == (task, way)]
-        size = spread([one["weights"] for one in of], 1, 100) if len({one["weights"] for one in of}) > 1 else "100"
+        size = "100" if way == "control" else spread([one["weights"] for one in of], 1, 100)
         test = spread([one["accuracy"]["test"] for one in of], 2, 100)
         rows.append([task, way, str(of[0]["epochs"]), str(len(of)), size + " %", test])
     return markdown(["", "way", "epochs", "seeds", "weights left", "test %"], rows)

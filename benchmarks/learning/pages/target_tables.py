@@ -93,6 +93,19 @@ def beside() -> str:
     return markdown(["", *_WAYS.values()], rows)
 
 
+def one_step() -> str:
+    """Return accuracies of trainings whose rows go in one step, with ties and without."""
+    found = results.load("one_step")["trainings"]
+    rows = []
+    for task in dict.fromkeys((one["network"], one["optimizer"], one["share"], one["steps"]) for one in found):
+        own = [o for o in found if (o["network"], o["optimizer"], o["share"], o["steps"]) == task]
+        network, optimizer, share, steps = task
+        cells = [spread([one["accuracy"] for one in own if one["ties"] == ties], 1, 100) for ties in (False, True)]
+        landed = [one["compact"] / one["asked"] for one in own]
+        rows.append([f"{network}, {optimizer}, {_fraction(share)}, {steps:,} steps", f"{min(landed):.1%}", *cells])
+    return markdown(["", "least of what was asked", "test %, without ties", "test %, with ties"], rows)
+
+
 _WAYS = {
     "target": "target",
     "global, early": "at once, early, all layers together",
@@ -188,6 +201,8 @@ PAGE = Page(
         "earlier": earlier,
         "budgets": budgets,
         "beside": beside,
+        "one-step": one_step,
+        "where-one-step": lambda: where_measured(results.load("one_step")),
         "where-drops": lambda: "\n\n".join(where_measured(results.load(f"accuracy_drop-{task}")) for task in _DROPS),
         "drops": drops,
         "latencies": latencies,

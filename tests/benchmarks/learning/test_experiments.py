@@ -19,6 +19,7 @@ from benchmarks.learning.experiments import (
     halves,
     latency_target,
     lenet5,
+    one_step,
     one_strength,
     quarters,
     resnet20,
@@ -128,6 +129,14 @@ def test_trainings_to_targets_run_and_record_the_size_of_the_compact_network(tmp
     found = targets.budget("digits, 64-300-100-10", "trained", 20, 0, tmp_path, 100)
     assert found["reached"]
     assert found["without"] > 0.8
+
+
+def test_trainings_in_one_step_run_with_ties_and_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_step.main(["--quick", "--data", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert [said.count(f" {ties} {{") for ties in ("no ties", "0 ties")] == [1, 1]
+    found = one_step.training("digits, 64-300-100-10", "AdamW", 0.1, True, 0, tmp_path, 40)
+    assert found["compact"] == found["counted"] <= found["asked"]
 
 
 def test_trainings_to_half_of_their_latency_are_timed_and_one_that_is_refused_is_recorded(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torch_growl.mathematics.clustering import PRUNED
 from torch_growl.networks.shrinking import alike_channels, chosen_rows, with_rows_left
 from torch_growl.networks.targets import Counter
 
@@ -29,7 +30,8 @@ def rows(
     sizes = {name: model.get_submodule(name).in_features for name in layers}
     kinds = with_rows_left(alike_channels(counter.wiring, layers), sizes, least)
     whole = counter.dense.weights
-    found = chosen_rows(model, batches, counter, kinds, "weights", asked * whole)
+    labels = chosen_rows(model, batches, counter, kinds, "weights", asked * whole)
+    found = {name: own == PRUNED for name, own in labels.items()}
     assert counter.left(found).weights <= asked * whole or asked == 0
     return {name: np.flatnonzero(own).tolist() for name, own in found.items()}
 

@@ -48,6 +48,14 @@ def test_so_many_rows_stay_as_are_asked_for() -> None:
     assert [len(rows(model, batches, ["1"], 0, least).get("1", [])) for least in (1, 3, 8)] == [7, 5, 0]
 
 
+def test_all_but_the_least_number_of_many_rows_go_where_less_is_not_enough() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 60), nn.ReLU(), nn.Linear(60, 2)).eval()
+    batches = [torch.randn(80, 3) for _ in range(2)]
+    assert [len(rows(model, batches, ["2"], 0, least).get("2", [])) for least in (1, 2)] == [59, 58]
+    assert len(rows(model, batches, ["2"], 14.5 / 362)["2"]) == 58, "and no more than asked for"
+
+
 class Joined(nn.Module):
     """A layer that reads channels of two kinds, and one that reads the first kind too."""
 

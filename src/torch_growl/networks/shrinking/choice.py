@@ -158,13 +158,22 @@ class Choice:
         Returns:
             The rows of every layer that changes, and what is left: more than what was asked, if that cannot be met.
         """
-        numbers = allocated(self._curves, lambda numbers: self._left(numbers, of), asked)
+        numbers = self._numbers(of, asked)
         labels = self._labels(self._first(numbers))
         return {name: Partition.from_labels(own.tolist()) for name, own in labels.items()}, self._left(numbers, of)
 
     def labels(self, of: str, asked: float) -> dict[str, NDArray[np.int64]]:
         """Choose as :meth:`partitions`, for every layer: PRUNED, or the row that each row is tied to."""
-        return self._every(allocated(self._curves, lambda numbers: self._left(numbers, of), asked))
+        return self._every(self._numbers(of, asked))
+
+    def _numbers(self, of: str, asked: float) -> list[int]:
+        """The numbers of channels that go; more than the largest share of a kind only where that is not enough."""
+        numbers = allocated(self._curves, lambda numbers: self._left(numbers, of), asked)
+        if self._left(numbers, of) <= asked:
+            return numbers
+        chosen = zip(self._kinds, self._orders, self._there, strict=True)
+        curves = [self._curve(kind, order, there, (1.0,)) for kind, order, there in chosen]
+        return allocated(curves, lambda numbers: self._left(numbers, of), asked)
 
     def _first(self, numbers: Sequence[int]) -> list[tuple[Alike, Steps]]:
         chosen = zip(self._kinds, self._orders, numbers, strict=True)
@@ -198,10 +207,10 @@ class Choice:
         summed = {name: Summed(rows, self._counter.places.get(name, 0)) for name, rows in tied.items() if rows.any()}
         return float(getattr(self._counter.left(zero, summed), of))
 
-    def _curve(self, kind: Alike, order: Steps, there: int) -> Curve:
+    def _curve(self, kind: Alike, order: Steps, there: int, further: Sequence[float] = ()) -> Curve:
         """Measure the outputs' error with channels of one kind removed and least squares on the dense moments."""
         most = max(there, min(len(order), len(kind) - kind.least))
-        shares = _SHARES_OF_ROWS if kind.stay else _SHARES
+        shares = (*(_SHARES_OF_ROWS if kind.stay else _SHARES), *further)
         removed = sorted({there, *(max(there, min(most, round(share * len(kind)))) for share in shares)})
         errors = [0.0]
         for number in removed[1:]:

@@ -32,6 +32,15 @@ def alike(dtype: torch.dtype = torch.float32) -> tuple[nn.Sequential, list[Tenso
     return model.to(dtype), list(torch.randn(8, 60, 24).to(dtype))
 
 
+def alike_convolution() -> tuple[nn.Sequential, list[Tensor]]:
+    """A convolution whose 12 independent input channels have three filters' weights, read at 36 places."""
+    torch.manual_seed(0)
+    first = nn.Conv2d(12, 16, 3)
+    with torch.no_grad():
+        first.weight.copy_(torch.randn(16, 3, 3, 3)[:, torch.arange(12) % 3] / 3 + 0.001 * torch.randn(16, 12, 3, 3))
+    return nn.Sequential(first, nn.Tanh(), nn.Flatten(), nn.Linear(256, 3)), list(torch.randn(4, 16, 12, 6, 6))
+
+
 def trained(
     model: nn.Module, batches: list[Tensor], target: tg.Target, rate: float = 0.0, frozen: str = "", **given: Any
 ) -> tg.GrOWL:
@@ -67,17 +76,21 @@ def test_rows_that_are_alike_are_tied_where_removing_them_would_cost() -> None:
         ("alike", "macs"),
         ("alike", "bytes"),
         ("alike, bfloat16", "bytes"),
-        pytest.param("plain CNN", "macs", marks=pytest.mark.slow),
+        ("alike convolution", "macs"),
+        ("alike convolution", "weights"),
         pytest.param("1×1 shortcut and gate", "weights", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_counted_is_what_compaction_makes_also_after_training(name: str, of: str) -> None:
-    if name.startswith("alike"):
+    if name == "alike convolution":
+        model, batches = alike_convolution()
+    elif name.startswith("alike"):
         model, batches = alike(torch.bfloat16 if "16" in name else torch.float32)
     else:
         model, batches = network(name)[0], list(torch.randn(4, 16, 3, 10, 10))
     target = tg.Target(**{of: 0.6}, compensate=batches, ties=True)
-    growl = trained(model, batches, target, rate=0.01, min_rows=2)
+    layers = ["0"] if name == "alike convolution" else None
+    growl = trained(model, batches, target, rate=0.01, min_rows=2, layers=layers)
     progress = growl.progress
     assert progress.reached
     assert progress.phase == "holding"

@@ -103,3 +103,40 @@ def test_a_network_of_other_layers_is_refused_by_name() -> None:
         expand(small, other)
     with pytest.raises(InvalidValueError, match="no structure record"):
         expand(pruned_mlp(), pruned_mlp())
+
+
+class WithoutBiases(nn.Module):
+    """Channels of which some are constant, and no bias to take what they carry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(*sizes, bias=False) for sizes in ((6, 12), (12, 12), (12, 3)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(torch.sigmoid(self.b(torch.relu(self.a(x)))))
+
+
+def test_a_bias_that_took_constants_stays_an_added_one_over_all_steps(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = WithoutBiases().eval(), torch.randn(5, 6)
+    with torch.no_grad():
+        model.b.weight[:4] = 0
+    dense = expand(compact(model, x), model)
+    with torch.no_grad():
+        dense.a.weight[:3] = 0
+    smaller = compact(copy.deepcopy(dense), x)
+    save(smaller, tmp_path / "small.safetensors")
+    loaded = load(tmp_path / "small.safetensors", WithoutBiases()).eval()
+    assert loaded.a.out_features == 9
+    torch.testing.assert_close(loaded(x), dense(x))
+    torch.testing.assert_close(expand(loaded, WithoutBiases())(x), dense(x))
+
+
+@pytest.mark.parametrize(("bias", "text"), [(True, "had a bias .* it has none"), (False, "had no bias .* it has one")])
+def test_a_network_with_other_biases_is_refused(bias: bool, text: str) -> None:
+    model, other = (nn.Sequential(nn.Linear(6, 8, bias=own), nn.Linear(8, 2)) for own in (bias, not bias))
+    with torch.no_grad():
+        model[1].weight[:, :3] = 0
+    small = compact(model, torch.randn(3, 6))
+    with pytest.raises(LayerError, match=text):
+        expand(small, other)

@@ -23,7 +23,7 @@ from torch_growl.errors import CompactionError, GrowlWarning, LayerError, users_
 from torch_growl.networks.compaction.folding import altered_modules, fold_chains_, fold_constants_, foldable
 from torch_growl.networks.compaction.planning import fixed_modules, plan_structure, why_unchanged
 from torch_growl.networks.compaction.shrinking import shrink_
-from torch_growl.networks.compaction.structure import Structure, recorded
+from torch_growl.networks.compaction.structure import Structure, has_added_bias, recorded
 from torch_growl.networks.execution import (
     Inputs,
     KeptChannels,
@@ -257,16 +257,14 @@ class _Maker:
     def _with_folds(self, plan: Structure) -> Structure:
         """The structure with what was folded into biases."""
         layers = [
-            replace(
-                layer,
-                folded=self.folds[layer.name],
-                bias_added=_has_bias(self.layers[layer.name]) and not _has_bias(self.originals[layer.name]),
-            )
-            if layer.name in self.folds
-            else layer
+            replace(layer, folded=self.folds.get(layer.name, 0), bias_added=self._bias_added(layer.name))
             for layer in plan.layers
         ]
         return replace(plan, layers=tuple(layers))
+
+    def _bias_added(self, name: str) -> bool:
+        original = self.originals[name]
+        return _has_bias(self.layers[name]) and (not _has_bias(original) or has_added_bias(original))
 
     def _compared(self, network: nn.Module) -> nn.Module:
         """The network that is run for the comparison: a copy in float64 if asked for."""

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
 from torch_growl.networks.compaction.shrinking import add_biases_, cut_channels
-from torch_growl.networks.compaction.structure import LayerCut, ParameterCut, Structure, structure_of
+from torch_growl.networks.compaction.structure import (
+    LayerCut,
+    ParameterCut,
+    Structure,
+    mark_added_bias_,
+    structure_of,
+)
 from torch_growl.networks.execution import pack_heads_, unpack_heads_
 from torch_growl.networks.layers import (
     check_network,
@@ -59,12 +65,12 @@ def expand(small: nn.Module, model: nn.Module) -> nn.Module:
     plan = structure_of(small)
     dense = plain_copy(model)
     unpack_heads_(dense)
-    _check_fits(dense, plan)
+    _check_fits(dense, small, plan)
     with outside_inference_mode():
         return expand_(dense, small)
 
 
-def _check_fits(dense: nn.Module, plan: Structure) -> None:
+def _check_fits(dense: nn.Module, small: nn.Module, plan: Structure) -> None:
     layers = registered_layers(dense)
     for cut in plan.layers:
         module = layers.get(cut.name)
@@ -76,6 +82,12 @@ def _check_fits(dense: nn.Module, plan: Structure) -> None:
             raise LayerError(
                 f"layer {cut.name!r} had {cut.inputs} inputs and {cut.outputs} outputs in the network that the compact "
                 f"one was made from; in model it has {found[0]} and {found[1]}"
+            )
+        there = getattr(small.get_submodule(cut.name), "bias", None) is not None
+        if not cut.bias_added and there != (getattr(module, "bias", None) is not None):
+            raise LayerError(
+                f"layer {cut.name!r} had {'a' if there else 'no'} bias in the network that the compact one was made "
+                f"from; in model it has {'none' if there else 'one'}"
             )
 
 
@@ -90,6 +102,9 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
     plan = structure_of(small)
     unpack_heads_(model)
     add_biases_(model, plan)
+    for layer in plan.layers:
+        if layer.bias_added:
+            mark_added_bias_(model.get_submodule(layer.name))  # a compact network made of it has it from constants too
     cuts = {layer.name: layer for layer in plan.layers if layer.changed}
     parts: dict[tuple[str, str], list[ParameterCut]] = {}
     for cut in plan.parameters:

@@ -24,11 +24,14 @@ __all__ = [
     "ModuleCut",
     "ParameterCut",
     "Structure",
+    "has_added_bias",
+    "mark_added_bias_",
     "record_",
     "recorded",
     "structure_of",
 ]
 
+_ADDED_BIAS = "_growl_added_bias"  # attribute of a layer of an expanded network
 _PRETRAINED = (
     "the layers of a compact network have other sizes than its class makes, so from_pretrained does not load what "
     "save_pretrained writes; use torch_growl.integrations.transformers.save_pretrained(small, folder) and its "
@@ -249,3 +252,13 @@ def record_(model: nn.Module, found: Structure) -> nn.Module:
     if any(layer.changed for layer in found.layers):
         warn_on_save_pretrained_(model, _PRETRAINED)
     return model
+
+
+def mark_added_bias_(layer: nn.Module) -> None:
+    """Note at a layer of a dense network that the original one has no bias there."""
+    setattr(layer, _ADDED_BIAS, True)
+
+
+def has_added_bias(layer: nn.Module) -> bool:
+    """Tell whether the original network has no bias where this layer has one."""
+    return bool(getattr(layer, _ADDED_BIAS, False))

@@ -27,6 +27,10 @@ ASKED: dict[str, tuple[dict[str, Any], str]] = {
         {**PLAIN, "tying": {"method": "shrink", "left": {"bytes": [0.5, 0.0001]}}, "merge": PHASE},
         r"tying.left: at least .* bytes are left.*asked were",
     ),
+    "steps of shrinking on a single batch": (
+        {**PLAIN, "train.batch_size": 2000, "tying": {"method": "shrink", "left": {"bytes": [0.5]}}, "merge": None},
+        "train.batch_size = 2000 makes a single one",
+    ),
     "a step that leaves all": (
         {**PLAIN, "tying": {"method": "shrink", "left": {"bytes": [10**8]}}, "merge": None},
         "must be less than the dense network's",

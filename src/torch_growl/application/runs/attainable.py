@@ -49,8 +49,14 @@ def check_steps(run: Run) -> None:
     """Check that the network can be shrunk to what ``tying.left`` says.
 
     Raises:
-        InvalidValueError: the first step leaves all of the network, or the last one less than can be left.
+        InvalidValueError: the first step leaves all of the network, or the last one less than can be left; the training
+            split is a single batch.
     """
+    if len(run.training_inputs(2)) < 2:
+        raise InvalidValueError(
+            "tying.left: rows are fitted on some training batches and judged on others, but train.batch_size = "
+            f"{run.recipe.train.batch_size} makes a single one of the training split; make it smaller"
+        )
     targets = run.recipe.tying.targets
     of = targets[0].of
     found = doctor(run.network(), run.example(), layers=run.layers, min_rows=1, latency=False).feasibility

@@ -219,10 +219,10 @@ class Run:
             raise InvalidValueError(
                 "target.compensate and target.ties fit whole weights, and FSDP2 shards them here; leave them out"
             )
-        found = self._training_inputs(max(_FITTED, -(-_EXAMPLES // self.recipe.train.batch_size)))
+        found = self.training_inputs(max(_FITTED, -(-_EXAMPLES // self.recipe.train.batch_size)))
         return found if len(found) > 1 or wanted else None
 
-    def _training_inputs(self, count: int) -> list[Any]:
+    def training_inputs(self, count: int) -> list[Any]:
         """Batches of inputs of the training split, on the run's device; the same for the same seed."""
         found = batches(self.splits.train, self.recipe.train.batch_size, self.recipe.seed, reading=self.reading)
         return [self.task.read(batch).to(self.device).example_inputs for batch in islice(found, count)]
@@ -302,7 +302,7 @@ class Run:
         """Find the tying of one of the recipe's steps; −1 is the last."""
         if not self.recipe.tying.by_inputs:
             return find_step(model, self.layers, self.recipe, step)
-        inputs = self._training_inputs(_CHOSEN_ON)
+        inputs = self.training_inputs(_CHOSEN_ON)
         return find_step(model.to(self.device), self.layers, self.recipe, step, inputs)
 
     def compensated(self, model: nn.Module, tying: Tying) -> nn.Module:
@@ -310,7 +310,7 @@ class Run:
         if not len(tying):
             return model
         tied = untie_(tie_(copy.deepcopy(model), tying))
-        compensate_(tied, model, self._training_inputs(_CHOSEN_ON if self.recipe.tying.by_inputs else _FITTED))
+        compensate_(tied, model, self.training_inputs(_CHOSEN_ON if self.recipe.tying.by_inputs else _FITTED))
         return tied
 
     # ── a tying enforced in training ────────────────────────────────────────────────────────────────────────────

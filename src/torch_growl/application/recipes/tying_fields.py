@@ -63,7 +63,7 @@ class Tying(Settings):
 
     @property
     def targets(self) -> list[Target]:
-        """What is to be left after every step of shrinking."""
+        """The targets of all steps of shrinking."""
         given: list[dict[str, Any]] = [{of: amount} for of, amounts in self.left.items() for amount in amounts]
         return [Target(**each) for each in given]
 

@@ -125,8 +125,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     study(tmp_path)
     with pytest.raises(GrowlError, match="other settings"):
         study(tmp_path, space={**SPACE, "growl.strength": Range(1.0, 40.0)})
-    with pytest.raises(GrowlError, match="no penalty"):
+    with pytest.raises(GrowlError, match="no penalty.*--vary"):
         Study(tmp_path, str(tmp_path / "a"), lambda changes: load_recipe("digits", {"growl.strength": 0}))
+    rates = {"merge.lr": Range(0.01, 0.1)}  # named, they may be varied without a penalty
+    Study(tmp_path, str(tmp_path / "b"), lambda changes: load_recipe("digits", {"growl.strength": 0}), rates)
     for wrong in ({"trials": 0}, {"drop": -1.0}):
         with pytest.raises(GrowlError, match="--trials|--drop"):
             study(tmp_path, **wrong)

@@ -72,8 +72,10 @@ class Study:
         self.drop = check_number("--drop", drop, least=0)
         self.data_dir, self.watcher = data_dir, watcher or Silent()
         self.recipe = make({})
-        if not self.recipe.penalised:
-            raise InvalidValueError(f"recipe {self.recipe.name!r} has no penalty, so there is nothing to vary")
+        if not space and not self.recipe.penalised:
+            raise InvalidValueError(
+                f"recipe {self.recipe.name!r} has no penalty, so nothing is varied by itself; name settings with --vary"
+            )
         self.space: Space = space or default_space(self.recipe)
         self.metric = build_task(self.recipe.task).metric
         self._open(place)

@@ -1,4 +1,4 @@
-"""What a recipe asks of its network, checked before it is trained: a target, and steps of shrinking."""
+"""Checks before any training: a recipe can only ask for a target and for steps of shrinking that can be met."""
 
 from __future__ import annotations
 

@@ -216,8 +216,9 @@ def _in_steps(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tu
         file = path.with_name(f"{path.stem}-{share:g}.pt")
         if not file.exists():
             whole = whole or macs_without_selections(_dense(given), torch.zeros(1, 3, 32, 32))
-            start = partial(_shrunk, least=LEAST ** (1 / len(SHARES)))
-            _make(file, start, model, splits, given, share, whole)
+            start = partial(_shrunk, least=LEAST ** ((epoch + 1) / len(SHARES)))  # of the dense network
+            larger = tg.expand(model, _dense(given)) if epoch else model
+            _make(file, start, larger, splits, given, share, whole)
         model, found = _made(file)
         if share == SHARES[-1]:
             break

@@ -193,7 +193,9 @@ def test_sharded_weights_shrink_slowly_and_are_not_fitted(tmp_path: Path) -> Non
     penalty = plain.penalty(plain.network())
     assert penalty is not None
     assert "compensate" not in repr(penalty)
-    with pytest.raises(InvalidValueError, match=r"target\.compensate fits whole weights, and FSDP2 shards them"):
+    with pytest.raises(
+        InvalidValueError, match=r"target\.compensate and target\.ties fit whole weights, and FSDP2 shards them"
+    ):
         run.penalty(run.network())
 
 

@@ -16,7 +16,10 @@ from torch_growl.application.studies.space import Range
 from torch_growl.application.studies.study import Study
 from torch_growl.errors import GrowlError, InvalidValueError
 
-pytestmark = pytest.mark.filterwarnings("ignore::optuna._experimental.ExperimentalWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna._experimental.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:no zero rows and no bit-equal rows"),  # of a mutation that draws at random
+]
 
 
 class Stop(BaseException):

@@ -56,6 +56,7 @@ CALLS: dict[str, Call] = {
     "measure": lambda m, p: tg.measure(m, example(), latency=False),
     "save": lambda m, p: tg.save(m, p / "g"),
     "load": lambda m, p: tg.load(stored(p), m),
+    "expand": lambda m, p: tg.expand(pair()[1], m),
     "load_dense": lambda m, p: tg.load_dense(stored(p), m),
     "export_onnx": lambda m, p: tg.export_onnx(m, example(), p / "e"),
     "export_program": lambda m, p: tg.export_program(m, example(), p / "e"),

@@ -9,7 +9,7 @@ OUT ?= runs/digits
 
 PYTEST := GROWL_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: run check test lint types fast tests docs clean
+.PHONY: run check test lint types fast tests mutations docs clean
 run: $(VENV)/.installed
 	$(BIN)/growl run digits --out $(OUT) --resume
 
@@ -30,6 +30,10 @@ fast: $(VENV)/.installed
 
 tests: $(VENV)/.installed
 	$(PYTEST)
+
+# All mutations of tests/house, of which `make test` tries every second one.
+mutations: $(VENV)/.installed
+	GROWL_MUTATIONS=all $(PYTEST) tests/house/test_mutations.py
 
 # The site is built from nothing but this checkout; a warning or a broken link is an error.
 docs: $(VENV)/.installed

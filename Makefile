@@ -1,5 +1,5 @@
-# `make run` trains and compacts a network, `make check` is for every change (lint, types and the fast tests: under a
-# minute on two cores, warm), `make test` is everything. All build .venv first.
+# `make run` trains and compacts a network, `make check` is for every change (lint, types and the fast tests: under two
+# minutes on two cores, warm), `make test` is everything. All build .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

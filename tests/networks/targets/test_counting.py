@@ -30,13 +30,14 @@ def zero_half_(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 FAST = ("mlp",)
+on_every_network = pytest.mark.parametrize(
+    "net", [pytest.param(net, marks=() if net.name in FAST else pytest.mark.slow) for net in NETS], ids=str
+)
 # only pooling or copies lie between two layers: compaction folds sums of inputs into the layer before
 FOLDED = ("pooled", "pooled-channels-last", "as-strided-copy", "as-strided-scatter")
 
 
-@pytest.mark.parametrize(
-    "net", [pytest.param(net, marks=() if net.name in FAST else pytest.mark.slow) for net in NETS], ids=str
-)
+@on_every_network
 def test_the_count_is_that_of_the_compact_network(net: Net) -> None:
     torch.manual_seed(0)
     model, x = settle_(net.build()), net.input()
@@ -139,9 +140,7 @@ def test_a_layer_of_zeros_counts_as_an_initialisation_at_the_start() -> None:
     assert after.left(gone) == before.left(gone)
 
 
-@pytest.mark.parametrize(
-    "net", [pytest.param(net, marks=() if net.name in FAST else pytest.mark.slow) for net in NETS], ids=str
-)
+@on_every_network
 def test_tied_rows_are_counted_as_one(net: Net) -> None:
     torch.manual_seed(0)
     model, x = settle_(net.build()), net.input()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from tests.support.wired import wired
-from torch_growl.networks.wiring.needed import bundles, needed_channels
+from torch_growl.networks.wiring.needed import bundles, left_along, needed_channels
 
 
 def test_a_single_weight_is_enough_to_need_a_channel() -> None:
@@ -17,6 +18,13 @@ def test_a_single_weight_is_enough_to_need_a_channel() -> None:
         model[2].weight[3, 2] = 1e-30
     needed = needed_channels(dict(model.named_children()), found)
     assert needed[found.outputs["0"]].tolist() == [True, False, True, False]
+
+
+def test_entries_are_left_along_dimensions_with_channels_and_all_along_others() -> None:
+    needed = np.array([True, False, True])
+    classes = np.broadcast_to(np.array([0, 1, 1, 2])[:, None], (4, 5))
+    assert left_along(needed, classes) == [2, 5]
+    assert left_along(np.array([False, False, False]), classes) == [0, 0]
 
 
 def chain() -> nn.Sequential:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from torch_growl.application.recipes.schema import Recipe
+from torch_growl.application.recipes.tying_fields import IN_STEPS
 from torch_growl.application.recipes.yaml_1_2 import read_mapping, read_value
 from torch_growl.arguments import did_you_mean
 from torch_growl.checksums import check_text
@@ -131,7 +132,7 @@ def _make_room(fields: dict[str, Any], changes: Mapping[str, Any]) -> None:
     if isinstance(tying, dict) and method is not None and method != tying.get("method"):
         for name in ("groups", "left", "drop"):
             tying.pop(name, None)
-        if method not in ("ward", "least-squares", "shrink"):
+        if method not in IN_STEPS:
             fields.pop("merge", None)
     growl, changed = fields.get("growl"), changes.get("growl", {})
     if changes.get("target") is not None:

@@ -7,9 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from torch_growl.application.recipes.penalty_fields import Settings
-from torch_growl.networks.targets import Target
+from torch_growl.networks.targets import COUNTED, Target
 
-__all__ = ["Tying"]
+__all__ = ["IN_STEPS", "Tying"]
+
+IN_STEPS = ("ward", "least-squares", "shrink")  # methods with a training after each step
 
 
 class Tying(Settings):
@@ -80,7 +82,7 @@ class Tying(Settings):
     @property
     def in_steps(self) -> bool:
         """Tell whether the method goes in steps, with a training after each."""
-        return self.method in ("ward", "least-squares", "shrink")
+        return self.method in IN_STEPS
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Tying:
@@ -89,7 +91,7 @@ class Tying(Settings):
         if (self.method == "shrink") != bool(self.left):
             raise ValueError("method 'shrink' needs left, and left needs method 'shrink'")
         for of, steps in self.left.items():
-            if len(self.left) > 1 or of not in ("weights", "macs", "bytes"):
+            if len(self.left) > 1 or of not in COUNTED:
                 raise ValueError(f"left takes one of weights, macs and bytes, found {', '.join(self.left)}")
             if not steps or steps != sorted(set(steps), reverse=True) or steps[-1] <= 0:
                 raise ValueError(f"left.{of} must be decreasing numbers above 0, one for each step, found {steps}")

@@ -56,14 +56,15 @@ def loss_note(accuracy: Mapping[str, float | None], recipe: Recipe, metric: Metr
         less = f"ask for less (target: {', '.join(asked)})" if asked else "lower growl.strength"
         now = "" if asked else f" (now {recipe.growl.strength:g})"
         training, weaker = "the training with the penalty", f"{less}{now}, or "
-    more = "give tying.groups more groups" if recipe.tying_drop is None else "lower the drop (tying.drop)"
     tie_less = {
         "affinity": f"raise tying.preference (now {recipe.tying.preference:g})",
-        "ward": more,
-        "least-squares": more,
-        "shrink": "leave more (tying.left)" if recipe.tying_drop is None else "lower the drop (tying.drop)",
+        "ward": "give tying.groups more groups",
+        "least-squares": "give tying.groups more groups",
+        "shrink": "leave more (tying.left)",
         "none": f"lower retrain.lr (now {recipe.retrain.lr:g})",
     }[recipe.tying.method]
+    if recipe.tying_drop is not None:
+        tie_less = "lower the drop (tying.drop)"
     parts = [
         (dense, regularized, training, f"{weaker}train longer (train.epochs, now {recipe.train.epochs})"),
         (

@@ -61,7 +61,8 @@ def check_steps(run: Run) -> None:
     of = targets[0].of
     found = doctor(run.network(), run.example(), layers=run.layers, min_rows=1, latency=False).feasibility
     for reach in (each for each in found.measures if each.of == of):
-        _, least = (target.amount(reach.dense) for target in (targets[0], targets[-1]))
+        targets[0].amount(reach.dense)  # raises an error if it is not less than the dense network's
+        least = targets[-1].amount(reach.dense)
         if least < reach.least:
             raise InvalidValueError(
                 f"tying.left: at least {reach.least:,.0f} of {reach.dense:,.0f} {of} are left, "

@@ -14,6 +14,7 @@ from torch_growl.networks.compaction.structure import (
     ParameterCut,
     Structure,
     mark_added_bias_,
+    misfit,
     structure_of,
 )
 from torch_growl.networks.execution import pack_heads_, unpack_heads_
@@ -23,7 +24,6 @@ from torch_growl.networks.layers import (
     plain_copy,
     plain_model,
     registered_kind,
-    registered_layers,
     row_blocks,
     write_rows_,
 )
@@ -71,20 +71,17 @@ def expand(small: nn.Module, model: nn.Module) -> nn.Module:
 
 
 def _check_fits(dense: nn.Module, small: nn.Module, plan: Structure) -> None:
-    layers = registered_layers(dense)
-    for cut in plan.layers:
-        module = layers.get(cut.name)
-        if module is None:
+    if (wrong := misfit(dense, plan)) is not None:
+        cut, found = wrong
+        if found is None:
             raise LayerError(f"the compact network was made from one with a layer {cut.name!r}, which model lacks")
-        kind = registered_kind(module)
-        found = kind.n_rows(module, "input"), kind.n_rows(module, "output")
-        if found != (cut.inputs, cut.outputs):
-            raise LayerError(
-                f"layer {cut.name!r} had {cut.inputs} inputs and {cut.outputs} outputs in the network that the compact "
-                f"one was made from; in model it has {found[0]} and {found[1]}"
-            )
+        raise LayerError(
+            f"layer {cut.name!r} had {cut.inputs} inputs and {cut.outputs} outputs in the network that the compact "
+            f"one was made from; in model it has {found[0]} and {found[1]}"
+        )
+    for cut in plan.layers:
         there = getattr(small.get_submodule(cut.name), "bias", None) is not None
-        if not cut.bias_added and there != (getattr(module, "bias", None) is not None):
+        if not cut.bias_added and there != (getattr(dense.get_submodule(cut.name), "bias", None) is not None):
             raise LayerError(
                 f"layer {cut.name!r} had {'a' if there else 'no'} bias in the network that the compact one was made "
                 f"from; in model it has {'none' if there else 'one'}"

@@ -31,7 +31,7 @@ from torch_growl.networks.compaction.structure import (
     Structure,
 )
 from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, rows_of
-from torch_growl.networks.wiring import Flags, Wiring, needed_channels
+from torch_growl.networks.wiring import Flags, Wiring, left_along, needed_channels
 
 __all__ = ["fixed_modules", "plan_structure", "why_unchanged"]
 
@@ -257,13 +257,12 @@ def _new_sizes(wiring: Wiring, needed: Flags) -> dict[str, tuple[dict[int, int],
     found: dict[str, tuple[dict[int, int], set[int]]] = {}
     for module, classes in wiring.resizes:
         mapping, kept = found.setdefault(module, ({}, set()))
-        thin: Any = classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]
-        flags = needed[thin]
-        for axis, size in enumerate(classes.shape):
-            left = int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
-            if flags.shape[axis] > 1 and left != size:
+        for size, step, left in zip(classes.shape, classes.strides, left_along(needed, classes), strict=True):
+            if size == 1 or not step:  # along this dimension there are no channels
+                continue
+            if left != size:
                 mapping[size] = left if mapping.get(size, left) == left else 0
-            elif flags.shape[axis] > 1:
+            else:
                 kept.add(size)
     return found
 

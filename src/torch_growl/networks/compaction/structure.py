@@ -14,7 +14,7 @@ from torch import nn
 from torch_growl.errors import InvalidValueError
 from torch_growl.html_table import html_table
 from torch_growl.mathematics.clustering import PRUNED
-from torch_growl.networks.layers import warn_on_save_pretrained_
+from torch_growl.networks.layers import kind_of, registered_kind, warn_on_save_pretrained_
 
 __all__ = [
     "SIZES_OF_PARAMETERS",
@@ -26,6 +26,7 @@ __all__ = [
     "Structure",
     "has_added_bias",
     "mark_added_bias_",
+    "misfit",
     "record_",
     "recorded",
     "structure_of",
@@ -252,6 +253,24 @@ def record_(model: nn.Module, found: Structure) -> nn.Module:
     if any(layer.changed for layer in found.layers):
         warn_on_save_pretrained_(model, _PRETRAINED)
     return model
+
+
+def misfit(model: nn.Module, plan: Structure) -> tuple[LayerCut, tuple[int, int] | None] | None:
+    """Find a layer that a dense network has not as a structure says, with its inputs and outputs; None: it lacks it.
+
+    Args:
+        model: the network, whose attentions of torch call their output projections.
+        plan: the structure.
+    """
+    modules = dict(model.named_modules())
+    for layer in plan.layers:
+        module = modules.get(layer.name)
+        if module is None or kind_of(module) is None:
+            return layer, None
+        inputs, outputs = registered_kind(module).sizes(module)[:2]
+        if (inputs, outputs) != (layer.inputs, layer.outputs):
+            return layer, (inputs, outputs)
+    return None
 
 
 def mark_added_bias_(layer: nn.Module) -> None:

@@ -21,16 +21,14 @@ from torch.optim.swa_utils import AveragedModel
 from torch_growl.arguments import check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.shrinking import shrink_
-from torch_growl.networks.compaction.structure import Structure, structure_of
+from torch_growl.networks.compaction.structure import Structure, misfit, structure_of
 from torch_growl.networks.execution import unpack_heads_
 from torch_growl.networks.layers import (
     check_network,
     clean_name,
-    kind_of,
     outside_inference_mode,
     plain_copy,
     plain_model,
-    registered_kind,
     rows_of,
     write_rows_,
 )
@@ -220,17 +218,14 @@ def _twin(name: str, targets: dict[str, nn.Parameter]) -> nn.Parameter:
 def _checked(dense: nn.Module, plan: Structure) -> nn.Module:
     model = plain_copy(dense)
     unpack_heads_(model)
-    modules = dict(model.named_modules())
-    for layer in plan.layers:
-        module = modules.get(layer.name)
-        if module is None or kind_of(module) is None:
+    if (wrong := misfit(model, plan)) is not None:
+        layer, shape = wrong
+        if shape is None:
             raise InvalidValueError(f"layer {layer.name!r} of the structure is not in the dense network")
-        shape = registered_kind(module).sizes(module)[:2]
-        if shape != (layer.inputs, layer.outputs):
-            raise InvalidValueError(
-                f"layer {layer.name!r} has {shape} inputs and outputs, the structure {(layer.inputs, layer.outputs)}: "
-                "the compact network was made from another network"
-            )
+        raise InvalidValueError(
+            f"layer {layer.name!r} has {shape} inputs and outputs, the structure {(layer.inputs, layer.outputs)}: "
+            "the compact network was made from another network"
+        )
     return model
 
 

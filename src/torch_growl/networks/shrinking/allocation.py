@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,28 +117,21 @@ def _traded(
     def total(trial: Sequence[int]) -> float:
         return sum(float(error[number]) for error, number in zip(errors, trial, strict=True))
 
-    counts, kinds = 1, range(len(numbers))
-    now = left(numbers)
+    counts, now = 1, left(numbers)
     while now < _CLOSE * asked and counts < _TRADES:
         best, least, then = numbers, total(numbers), now
-        for back in kinds:
-            for gone in kinds:
-                trial = list(numbers)
-                trial[back] -= 1
-                while (
-                    back != gone
-                    and trial[back] >= first[back]
-                    and trial[gone] + 1 < len(errors[gone])
-                    and counts < _TRADES
-                ):
-                    trial[gone] += 1
-                    if total(trial) >= least:
-                        break
-                    counts += 1
-                    if (found := left(trial)) <= asked:
-                        if found > now:
-                            best, least, then = trial, total(trial), found
-                        break
+        for back, gone in permutations(range(len(numbers)), 2):
+            trial = list(numbers)
+            trial[back] -= 1
+            while trial[back] >= first[back] and trial[gone] + 1 < len(errors[gone]) and counts < _TRADES:
+                trial[gone] += 1
+                if total(trial) >= least:
+                    break
+                counts += 1
+                if (found := left(trial)) <= asked:
+                    if found > now:
+                        best, least, then = trial, total(trial), found
+                    break
         if best is numbers:
             break
         numbers, now = best, then

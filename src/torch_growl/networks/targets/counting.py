@@ -24,7 +24,7 @@ from torch_growl.networks.layers import plain_copy, registered_kind, registered_
 from torch_growl.networks.measurement import recorded_run
 from torch_growl.networks.storage import stored_itemsize
 from torch_growl.networks.targets.random_zeros import zero_half_
-from torch_growl.networks.wiring import Flags, Wiring, connections, needed_among
+from torch_growl.networks.wiring import Flags, Wiring, connections, left_along, needed_among
 
 __all__ = ["Counter", "LayerLeft", "Left", "Summed"]
 
@@ -286,14 +286,8 @@ class Counter:
                 source = self.wiring.sources.get(name, name)
                 indices[(source, arriving.tobytes(), (arriving & read).tobytes(), name if added else "")] = index
         for name, (shape, itemsize, parameter, stored) in self._sizes.items():
-            classes = self.wiring.parameters[name]
-            flags: Any = needed[classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]]
-            kept_of = [
-                int(flags.any(axis=tuple(other for other in range(flags.ndim) if other != axis)).sum())
-                * (classes.shape[axis] // flags.shape[axis])
-                for axis in range(flags.ndim)
-            ]
-            count = int(np.prod(kept_of)) if flags.ndim == len(shape) else int(np.prod(shape))
+            kept_of = left_along(needed, self.wiring.parameters[name])
+            count = int(np.prod(kept_of if len(kept_of) == len(shape) else shape))
             weights, size, file = weights + count * parameter, size + count * itemsize, file + count * stored
         file += sum(_ENTRY + _packed(np.frombuffer(flags, dtype=np.bool_)) for flags in sets)
         return Left(weights, round(macs), size + sum(indices.values()), file, layers)

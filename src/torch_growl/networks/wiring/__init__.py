@@ -3,7 +3,7 @@
 from torch_growl.networks.wiring.combining import MULTIPLIED
 from torch_growl.networks.wiring.constants import folds_into_bias
 from torch_growl.networks.wiring.identities import connected_classes
-from torch_growl.networks.wiring.needed import Flags, bundles, connections, needed_among, needed_channels
+from torch_growl.networks.wiring.needed import Flags, bundles, connections, left_along, needed_among, needed_channels
 from torch_growl.networks.wiring.wiring import Wiring, no_wiring, wiring_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "connected_classes",
     "connections",
     "folds_into_bias",
+    "left_along",
     "needed_among",
     "needed_channels",
     "no_wiring",

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from torch_growl.networks.layers import registered_kind, row_blocks
-from torch_growl.networks.wiring.identities import connected_classes
+from torch_growl.networks.wiring.identities import Classes, connected_classes
 from torch_growl.networks.wiring.wiring import Grid, Wiring
 
-__all__ = ["Flags", "bundles", "connections", "needed_among", "needed_channels"]
+__all__ = ["Flags", "bundles", "connections", "left_along", "needed_among", "needed_channels"]
 
 Flags = NDArray[np.bool_]
 
@@ -31,6 +31,22 @@ def connections(module: nn.Module) -> Flags:
         return cast(Flags, (rows.flatten(1) != 0).any(dim=1, keepdim=True).expand(-1, outputs).cpu().numpy())
     nonzero = rows != 0
     return cast(Flags, (nonzero.flatten(2).any(dim=2) if nonzero.ndim > 2 else nonzero).cpu().numpy())
+
+
+def left_along(needed: Flags, classes: Classes) -> list[int]:
+    """The entries of a tensor that are left along each of its dimensions, all along those that have no channels.
+
+    Args:
+        needed: for every class whether it is needed.
+        classes: those of the tensor's elements, broadcast along the dimensions that have no channels.
+    """
+    flags = needed[classes[tuple(slice(None) if step else slice(1) for step in classes.strides)]]
+    axes = range(flags.ndim)
+    return [
+        int(flags.any(axis=tuple(other for other in axes if other != axis)).sum())
+        * (classes.shape[axis] // flags.shape[axis])
+        for axis in axes
+    ]
 
 
 def needed_channels(layers: Mapping[str, nn.Module], wiring: Wiring, round_to: int = 1) -> Flags:

@@ -41,3 +41,15 @@ def test_steps_are_counted() -> None:
     assert Tying(method="ward", groups={"fc1": [9, 5, 3]}).steps == 3
     assert Tying(method="least-squares", groups={"fc1": [0.5, 3]}).steps == 2
     assert Tying(method="shrink", left={"macs": [0.5, 0.25]}).steps == 2
+
+
+@pytest.mark.parametrize("method", ["ward", "least-squares", "shrink", "none"])
+def test_the_last_step_is_chosen_by_the_target_s_accuracy_drop_unless_tying_has_its_own(method: str) -> None:
+    steps = {"none": {}, "shrink": {"left": {"bytes": [0.5]}}}.get(method, {"groups": {"fc1": [0.5]}})
+    tying, target = {"method": method, **steps}, {"accuracy_drop": 0.7}
+    merge = None if method == "none" else {"epochs": 1, "lr": 0.1}
+    found = load_recipe("digits", {"target": target, "tying": tying, "merge": merge})
+    assert found.tying_drop == (None if method == "none" else 0.7)
+    if method != "none":
+        own = load_recipe("digits", {"target": target, "tying": {**tying, "drop": 0.2}, "merge": merge})
+        assert own.tying_drop == 0.2

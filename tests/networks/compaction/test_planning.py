@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,7 @@ from tests.support.pruned_networks import settle_
 from torch_growl.errors import GrowlWarning, InvalidValueError
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
+from torch_growl.networks.compaction.planning import _new_sizes
 from torch_growl.networks.compaction.structure import structure_of
 from torch_growl.networks.storage import load, save
 
@@ -311,3 +315,10 @@ def test_the_number_of_heads_changes_where_a_head_has_as_many_values() -> None:
     small = compact(model, x)
     assert (small.num_heads, small.head_dim, small.qkv.out_features) == (3, 4, 36)
     torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_sizes_of_dimensions_without_channels_neither_change_nor_stay() -> None:
+    """Four channels, of which two are needed, at five places; and two needed ones."""
+    four, two = (np.broadcast_to(np.array(own)[:, None], (len(own), 5)) for own in ([0, 1, 1, 2], [0, 2]))
+    wiring: Any = SimpleNamespace(resizes=[("a", four), ("b", two)])
+    assert _new_sizes(wiring, np.array([True, False, True])) == {"a": ({4: 2}, set()), "b": ({}, {2})}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ def press(
     seed: int,
     wrapped: nn.Module,
     teacher: nn.Module | None = None,
+    every: int = 1,
 ) -> list[dict[str, float]]:
     """Train with rising strength until the goal is reached, or ``how`` ends.
 
@@ -71,6 +73,7 @@ def press(
         seed: of the data's order.
         wrapped: what is called to train the model; the model itself, or around it.
         teacher: for ``how.distill``.
+        every: steps from one application of the penalty to the next.
 
     Returns:
         What was passed on the way: steps, strength, ratios.
@@ -91,5 +94,5 @@ def press(
         print(passed[-1], flush=True)
         return passed[-1][rise.of] >= rise.goal
 
-    fit(wrapped, train, how, seed, attach=growl.attach, after_step=after_step, teacher=teacher)
+    fit(wrapped, train, how, seed, attach=partial(growl.attach, every=every), after_step=after_step, teacher=teacher)
     return passed

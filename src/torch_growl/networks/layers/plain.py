@@ -92,7 +92,7 @@ def own_memory_(*modules: nn.Module) -> None:
 
 
 def training_hook(hook: _Hook) -> _Hook:
-    """Mark a forward hook as one that is there for a training only, so that a plain copy is made without it."""
+    """Mark a hook before or after a forward as one for a training only, so that a plain copy is made without it."""
     setattr(hook, _TRAINING, True)
     return hook
 
@@ -107,6 +107,9 @@ def remove_training_hooks_(model: nn.Module) -> None:
                 module._forward_hooks_always_called,
             ):
                 hooks.pop(key, None)
+        for key in [key for key, hook in module._forward_pre_hooks.items() if hasattr(hook, _TRAINING)]:
+            module._forward_pre_hooks.pop(key)
+            module._forward_pre_hooks_with_kwargs.pop(key, None)
 
 
 def plain_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:

@@ -4,11 +4,13 @@ from torch_growl.networks.moments.least_squares import LayerToFit
 from torch_growl.networks.moments.merging import Reader, merge_steps, merged_rows
 from torch_growl.networks.moments.moments import error_of, has_moments
 from torch_growl.networks.moments.paired_runs import PairedRuns, float_outputs, output_error, split_batches
+from torch_growl.networks.moments.recorded_inputs import RecordedInputs
 
 __all__ = [
     "LayerToFit",
     "PairedRuns",
     "Reader",
+    "RecordedInputs",
     "error_of",
     "float_outputs",
     "has_moments",

@@ -47,8 +47,8 @@ def control_of(
     if path is not None:
         path.check_fits({layer.name: len(layer.lam) for layer in layers}, side)
     control = Control(model, target, example_inputs, layers, () if path is None else path.removed())
-    if target.compensate is not None:
-        _check_batches(model, target.compensate)
+    if target.batches is not None:
+        _check_batches(model, target.batches)
     return control
 
 

@@ -46,7 +46,8 @@ from torch_growl.networks.penalty.penalised_layers import (
 from torch_growl.networks.penalty.penalised_network import Form, PenalisedNetwork, RowSide
 from torch_growl.networks.penalty.row_step import RowStep
 from torch_growl.networks.penalty.step_layers import StepLayers
-from torch_growl.networks.sharding import Rate, is_sharded, reshard_
+from torch_growl.networks.sharding import Rate, reshard_
+from torch_growl.networks.shrinking import OneStep
 from torch_growl.networks.targets import Control, Target
 
 __all__ = ["GrOWL"]
@@ -160,6 +161,7 @@ class GrOWL(PenalisedNetwork):
         self._hooks = StepHooks()
         self._ties = {}
         self._control: Control | DropControl | None = None
+        self._one_step = None
         if target is None and ((example_inputs is not None and side != "channel") or path is not None):
             raise InvalidValueError(
                 "example_inputs are for a target or side='channel'; give target=Target(…) too, or leave them out"
@@ -179,6 +181,8 @@ class GrOWL(PenalisedNetwork):
                 )
             rows = [p.as_rows(self.min_rows) for p in self._layers.values()]
             self._control = control_of(self._model, target, example_inputs, rows, path, side)
+            if isinstance(self._control, Control):
+                self._one_step = OneStep(self._model, self._control, self._trained)
 
     def _of_channels(self, example_inputs: Any, layers: Iterable[str] | None) -> None:
         power = power_of(self.balance)
@@ -284,16 +288,14 @@ class GrOWL(PenalisedNetwork):
             )
         for each in optimizers if self._scale_free and self._control is None else []:
             check_strength_of(each, self.strength)
-        if self._control is not None and self._control.target.compensate is not None:
-            if len(optimizers) > 1:
-                raise InvalidValueError("a target with compensate takes one optimizer, which trains all layers")
-            if spread := [name for name, parameter in self._model.named_parameters() if is_sharded(parameter)]:
-                raise InvalidValueError(
-                    f"a target with compensate fits whole weights; {spread[0]!r} is spread over processes (FSDP2, "
-                    "tensor parallel). Leave compensate out: rows then shrink slowly"
-                )
+        at_once = self._one_step is not None and self._one_step.applies(optimizers)
         anew = not self._hooks.continues
         handle = self._hooks.attach(self, optimizers, schedule)
         if self._control is not None and steps is not None:
-            self._control.start(steps, anew=anew)  # last: an attachment that is refused leaves a training as it is
+            # last: an attachment that is refused leaves a training as it is
+            if isinstance(self._control, DropControl):
+                self._control.start(steps, anew=anew)
+            elif self._one_step is not None:
+                self._control.start(steps, anew=anew, at_once=at_once)
+                self._one_step.follow(self._hooks.count)
         return handle

@@ -25,7 +25,7 @@ from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import Penalised, check_shapes, checked_ties, hold_rows_
 from torch_growl.networks.penalty.step_layers import ProximalStep
 from torch_growl.networks.sharding import as_first_, reshard_, sharded_modules
-from torch_growl.networks.shrinking import Alike, alike_channels, chosen_rows, compensate_, with_rows_left
+from torch_growl.networks.shrinking import Alike, OneStep, alike_channels, chosen_rows, with_rows_left
 from torch_growl.networks.targets import Control, Counter, Progress
 from torch_growl.networks.tying import RowGroups
 from torch_growl.networks.wiring import Flags
@@ -52,6 +52,7 @@ class PenalisedNetwork:
     _step: ProximalStep
     _hooks: StepHooks
     _control: Control | DropControl | None
+    _one_step: OneStep | None  # with a target that is met, not searched for
     _capturable: bool
     _ties: dict[str, RowGroups]  # by layer, those that are held
 
@@ -167,7 +168,8 @@ class PenalisedNetwork:
         """Shrink and prune the rows of some layers that the target asks for after a step."""
         if self._control is None:
             return
-        action = self._control.after(step, self._chosen)
+        at_once = self._one_step
+        action = at_once.decide(step, self._chosen) if at_once is not None else self._control.after(step)
         before = plain_copy(self._model) if action.at_once else None
         for i, layer in enumerate(self._layers.values()):
             if action.gone and layer.readers[0] in names:
@@ -176,15 +178,16 @@ class PenalisedNetwork:
                 layer.scale_(action.factors(i))
         if action.gone:
             self._step.zero_pruned()
-        if before is not None:
+        if before is not None and at_once is not None:
             self._average_ties()
-            compensate_(self._model, before, self._control.target.compensate)
+            at_once.fit_(before)
             self._step.zero_pruned()  # the fit gives filters of removed channels new values
             as_first_(*self._model.parameters(), *self._model.buffers())
 
     def _chosen(self, counter: Counter, asked: float) -> list[Flags]:
         """Choose the rows of every layer that go in one step, by the outputs' error after least squares."""
         assert self._control is not None
+        assert self._one_step is not None
         target, own = self._control.target, [p for p in self._layers.values() if not p.frozen]
         if self.side == "channel":
             kinds = [_kind(p, self.min_rows) for p in own if isinstance(p, PenalisedChannels)]
@@ -192,8 +195,8 @@ class PenalisedNetwork:
             sizes = {p.name: len(p.lam) for p in own if p.name in counter.cuttable}
             kinds = with_rows_left(alike_channels(counter.wiring, list(sizes)), sizes, self.min_rows)
         dense = plain_copy(self._model).eval()
-        batches, of = target.compensate or (), target.of
-        labels = chosen_rows(dense, batches, counter, kinds, of, asked, ties=target.ties)
+        of = target.of
+        labels = chosen_rows(dense, self._one_step.batches, counter, kinds, of, asked, ties=target.ties)
         first = torch.from_numpy(np.concatenate(list(labels.values()))).to(next(self._model.parameters()).device)
         as_first_(first)  # rounding may differ between processes
         parts = first.cpu().split([len(own) for own in labels.values()])
@@ -230,6 +233,10 @@ class PenalisedNetwork:
         if not isinstance(self._control, DropControl):
             raise InvalidValueError("path needs GrOWL(..., target=Target(accuracy_drop=…))")
         return self._control.path
+
+    def _trained(self) -> bool:
+        """Tell whether the penalty is attached to an optimizer."""
+        return bool(self._hooks.optimizers)
 
     def _judge(self) -> None:
         """With an accuracy drop: judge the network if it is time, once all optimizers have made a step."""

@@ -2,41 +2,37 @@
 
 Of the steps of a training, the first part leaves all rows free, since those of a new network carry no information; then
 the rows that have to go shrink evenly to zero, chosen anew all along, because training goes on; for the rest the rows
-that are left train on. Rows that stay are never changed. With inputs to fit the network on, all rows go in one step,
-and those that stay take over what they carried.
+that are left train on. Rows that stay are never changed. Where the network can be fitted on inputs, all rows go in
+one step, and those that stay take over what they carried.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from torch_growl.arguments import check_count, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
-from torch_growl.networks.targets.counting import Counter
 from torch_growl.networks.targets.figure import Figure
-from torch_growl.networks.targets.pressing import Press, Pressure, Rows
+from torch_growl.networks.targets.pressing import Press, Rows
+from torch_growl.networks.targets.stretch import Action, Choose, Stretch
 from torch_growl.networks.targets.target import Target, as_text
 from torch_growl.networks.wiring import Flags
 
-__all__ = ["Action", "Control", "Phase", "Progress", "Stretch"]
+__all__ = ["Control", "Phase", "Progress"]
 
 Phase = Literal["free", "shrinking", "recovering", "holding"]
-
-Choose = Callable[[Counter, float], "Sequence[Flags]"]  # the rows that go, so that at most a figure is left
 
 _FREE, _SHRINKING_UNTIL = 0.1, 0.5  # of the steps; measured: docs/targets.md
 _FREE_BEFORE_ONE_STEP = 0.3  # of the steps, where all rows go in one: later than they would begin to shrink
 _KNOWN_UNTIL = 0.3  # of the steps, where rows are known that go first
-_SOLUTIONS = 100  # of the law, from the first to the last step that shrinks
-_CHECKED = (0, 2, 10, 30, 60, 85)  # the solutions of the law whose network is made and measured
+_RECORDED = 40  # the last steps before it whose inputs are recorded, if none are given
 LEAST_STEPS = 20
 
 
@@ -74,116 +70,6 @@ class Progress:
         return f"step {self.step:,} of {self.steps:,}, {self.phase}: {left}, {goal}"
 
 
-@dataclass(frozen=True)
-class Action:
-    """The actions that follow one optimizer step.
-
-    Attributes:
-        gone: for each layer the rows to set to zero now; empty: none.
-        shrinking: for each layer the rows to shrink now; empty: none.
-        factor: what they are multiplied by.
-        at_once: whether the rows that go had not shrunk before, so that the rest takes over what they carried.
-    """
-
-    gone: Sequence[Flags] = ()
-    shrinking: Sequence[Flags] = ()
-    factor: float = 1.0
-    at_once: bool = False
-
-    def factors(self, layer: int) -> Tensor:
-        """For every row of a layer what it is multiplied by."""
-        return torch.from_numpy(np.where(self.shrinking[layer], self.factor, 1.0))
-
-
-class Stretch:
-    """A stretch of the training in which rows shrink until a target is met.
-
-    Args:
-        model: the network; held by reference, not modified.
-        press: the law that leads to the target.
-
-    Attributes:
-        met: whether the target is met.
-    """
-
-    def __init__(self, model: nn.Module, press: Press) -> None:
-        self.press = press
-        self.met = False
-        self._model = model
-        self._solved_at = 0
-        self._solutions = 0
-
-    def at_once(self, step: int, choose: Choose | None) -> Action:
-        """Decide for the rows that have to go that they go after this step; later ones are for what is missing.
-
-        Args:
-            step: the step.
-            choose: chooses them; None: the law does, as it does where the target is not met by what is chosen.
-        """
-        self.press.counter.look(self._model)
-        asked = self.press.figure.asked
-        gone = [] if choose is None else list(choose(self.press.counter, asked))
-        if not gone or self.press.left_without(gone) > asked:
-            gone = self._solution([layer.norms() for layer in self.press.layers], True).gone
-        self._solutions = max(1, self._solutions)
-        self._solved_at = step
-        self.met = self.press.left_without(gone) <= asked
-        return Action(gone=gone, at_once=True)
-
-    def decide(self, step: int, first: int, end: int) -> Action:
-        """Decide what is done after a step.
-
-        Args:
-            step: the step, after ``first``.
-            first: the last step before rows shrink.
-            end: the step after which the target is met at the latest, unless layers are frozen.
-        """
-        every = max(1, (end - first) // _SOLUTIONS)
-        last = step + every >= end
-        since = step - max(first, self._solved_at)
-        if since < every and not (last and self._solved_at + every < end):
-            return Action()
-        self.press.counter.look(self._model)
-        norms = [layer.norms() for layer in self.press.layers]
-        found = self._solution(norms, last)
-        self._solved_at = step
-        if found.met or last:
-            self.met = self.press.left_without(found.gone) <= self.press.figure.asked
-            return Action(gone=found.gone)
-        return Action(shrinking=found.gone, factor=(end - step) / (end - step + since))
-
-    @property
-    def untouched(self) -> bool:
-        """Tell whether no row has shrunk or gone yet."""
-        return self._solutions == 0
-
-    def _solution(self, norms: Sequence[NDArray[np.float64]], last: bool) -> Pressure:
-        """Solve the law; where a count is not exact, real networks correct some solutions, and the last one."""
-        found = self.press.solve(norms)
-        due = self._solutions in _CHECKED
-        self._solutions += 1
-        idle = not found.met and not any(rows.any() for rows in found.gone)  # no more rows can go
-        if self.press.figure.checked and not idle and (found.met or last or due):
-            return self.press.corrected(found, norms, final=found.met or last)
-        return found
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state for a resumed run: plain values only."""
-        return {
-            "held": self.met,
-            "solved_at": self._solved_at,
-            "solutions": self._solutions,
-            "real": self.press.figure.state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state."""
-        self.met = bool(state["held"])
-        self._solved_at = int(state["solved_at"])
-        self._solutions = int(state["solutions"])
-        self.press.figure.load_state(state["real"])
-
-
 class Control:
     """Decides after every optimizer step how fast rows shrink.
 
@@ -194,6 +80,9 @@ class Control:
         layers: the layers whose rows may go.
         known: networks of earlier trainings from the same weights: for every layer a flag for each row that is zero.
             The rows of the nearest one go first, from the first step on.
+
+    Attributes:
+        goes_on: whether there are such networks.
 
     Raises:
         InvalidTypeError: ``target`` is no :class:`Target`, or the inputs are of another type.
@@ -213,26 +102,30 @@ class Control:
         self._model, self.target = model, target
         self._press = Press(Figure(model, example_inputs, target), layers)
         self._press.begin_with(known)
-        free = _FREE if target.compensate is None else _FREE_BEFORE_ONE_STEP
-        self._free, self._shrinking_until = (0.0, _KNOWN_UNTIL) if known else (free, _SHRINKING_UNTIL)
+        self.goes_on = bool(known)
+        self._shrinking_until = _KNOWN_UNTIL if known else _SHRINKING_UNTIL
+        self._at_once = False  # whether the rows that have to go do so in one step
+        self._slowly = False  # whether they were to, and cannot
         self._stretch = Stretch(model, self._press)
         self.steps = 0
         self._short = False  # whether a missed target was warned of
         self._decided = (0, Action())
 
-    def start(self, steps: int, *, anew: bool = True) -> None:
+    def start(self, steps: int, *, anew: bool = True, at_once: bool = False) -> None:
         """Take the number of optimizer steps of the whole training.
 
         Args:
             steps: the number.
             anew: start a new training; otherwise one goes on whose state was loaded.
+            at_once: whether the rows that have to go do so in one step.
 
         Raises:
             InvalidValueError: there are too few steps.
         """
         self.check_start(steps)
-        self.steps = steps
+        self.steps, self._at_once = steps, at_once
         if anew:
+            self._slowly = False
             self._stretch = Stretch(self._model, self._press)
             self._decided = (0, Action())
 
@@ -244,6 +137,31 @@ class Control:
     def _free_until(self) -> int:
         """The last step before rows shrink."""
         return round(self._free * self.steps)
+
+    @property
+    def _free(self) -> float:
+        """The part of the steps before rows shrink."""
+        if self.goes_on:
+            return 0.0
+        return _FREE_BEFORE_ONE_STEP if self._at_once else _FREE
+
+    @property
+    def _waits(self) -> bool:
+        """Tell whether rows are still to go in one step."""
+        return self._at_once and not self._slowly and self._stretch.untouched and not self._stretch.met
+
+    def records(self, step: int) -> bool:
+        """Tell whether the inputs of the step after this one may be needed for the step in which rows go."""
+        return self._waits and self._free_until - _RECORDED <= step <= self._free_until
+
+    def goes_at_once(self, step: int) -> bool:
+        """Tell whether rows go after this step, in one."""
+        return self._waits and step > self._free_until
+
+    def go_slowly(self, step: int) -> None:
+        """Let rows shrink slowly after this step, which were to go in one."""
+        self._slowly = True
+        self._stretch.shrink_after(step)
 
     def after(self, step: int, choose: Choose | None = None) -> Action:
         """Decide what is done after an optimizer step; steps are counted from 1.
@@ -262,7 +180,7 @@ class Control:
     def _decide(self, step: int, choose: Choose | None) -> Action:
         if self._stretch.met or step <= self._free_until:
             return Action()
-        if self.target.compensate is not None and self._stretch.untouched:
+        if self.goes_at_once(step):
             by_law = self._press.figure.checked or self._press.first
             action = self._stretch.at_once(step, None if by_law else choose)
         else:
@@ -305,7 +223,7 @@ class Control:
     def state_dict(self) -> dict[str, Any]:
         """The state for a resumed run: plain values only."""
         goal = {"of": self.target.of, "asked": self._asked}
-        return {**self._stretch.state_dict(), "goes_on": self._free == 0, **goal}
+        return {**self._stretch.state_dict(), "goes_on": self.goes_on, "slowly": self._slowly, **goal}
 
     @property
     def _asked(self) -> float:
@@ -319,10 +237,11 @@ class Control:
         """
         if "held" not in state:
             raise InvalidValueError("the state is that of a target of another kind, an accuracy drop")
-        if state.get("goes_on", False) != (self._free == 0):
+        if state.get("goes_on", False) != self.goes_on:
             raise InvalidValueError("the state is that of a training that had path or had none; give GrOWL the same")
         of, asked = state.get("of", self.target.of), state.get("asked", self._asked)
         if (of, asked) != (self.target.of, self._asked):
             raise InvalidValueError(f"the state is that of a target of {of}={asked:g}; give GrOWL the same target")
         self._stretch.load_state_dict(state)
+        self._slowly = bool(state.get("slowly", False))
         self._decided = (0, Action())

@@ -59,17 +59,20 @@ class Target:
         standard_error: with an accuracy drop: the standard error of a score, in its unit, ≥ 0; of an accuracy p in per
             cent on n examples 100 √(p (1 − p) / n). A trial whose score is within one standard error beyond the drop
             does not end the search, since chance decides there. None: 0.
-        compensate: a list of at least two batches of inputs on the network's device, as for
-            :func:`torch_growl.compensate_`, a few hundred examples without labels. After three tenths of the steps the
-            rows that have to go then become zero in one step, and those that stay take over what they carried; all
-            steps that are left are for recovery. Of weights, macs and bytes the rows are those that
-            :func:`torch_growl.shrink` removes with ``ties=False``: the outputs suffer least from their absence. Of
-            other measures, with a path, and where that choice cannot meet the target, they are those of smallest norm.
-            Not with an accuracy drop, several optimizers or sharded weights. In a distributed training every process
-            must be given the same batches.
-        ties: with ``compensate`` and weights, macs or bytes: whether rows may be tied in that step too, where that
-            costs less than to remove them, as :func:`torch_growl.shrink` does. Tied rows have their mean after every
-            later step, and the compact network sums their inputs. Not with channels as rows or a path.
+        compensate: whether the rows that have to go become zero in one step, after three tenths of the steps, and
+            those that stay take over what they carried, by least squares on inputs without labels; all steps that are
+            left are for recovery. A list of at least two batches on the network's device, as for
+            :func:`torch_growl.compensate_`, a few hundred examples: on these; in a distributed training every process
+            must be given the same ones. True: on the last inputs that the network is called with before that step, at
+            least 640 examples, or those of 40 steps. False: rows shrink slowly. None: as True of weights, macs and
+            bytes, with one optimizer and one process, without sharded weights and a path; else as False.
+            Of weights, macs and bytes the rows are those that :func:`torch_growl.shrink` removes with ``ties=False``:
+            the outputs suffer least from their absence. Of other measures, with a path, and where that choice cannot
+            meet the target, they are those of smallest norm. Not with an accuracy drop.
+        ties: of weights, macs or bytes: whether rows may be tied in that step too, where that costs less than to
+            remove them, as :func:`torch_growl.shrink` does. Tied rows have their mean after every later step, and the
+            compact network sums their inputs. Not with ``compensate=False``, channels as rows or a path; one process
+            and one optimizer, as for True.
 
     Raises:
         InvalidValueError: not exactly one measure is given, it is not above 0, or something is given that does not go
@@ -99,7 +102,7 @@ class Target:
     higher_is_better: bool = True
     reference: float | None = None
     standard_error: float | None = None
-    compensate: Sequence[Any] | None = field(default=None, compare=False)
+    compensate: Sequence[Any] | bool | None = field(default=None, compare=False)
     ties: bool = False
 
     def __post_init__(self) -> None:
@@ -130,21 +133,32 @@ class Target:
             check_number("reference", self.reference)
         if self.standard_error is not None:
             check_number("standard_error", self.standard_error, least=0)
-        batches = self.compensate
-        if batches is not None and (judged or not isinstance(batches, list | tuple) or len(batches) < 2):
+        inputs = self.compensate
+        if (
+            inputs is not None
+            and type(inputs) is not bool
+            and (not isinstance(inputs, list | tuple) or len(inputs) < 2)
+        ):
             raise InvalidValueError(
-                "Target: compensate takes a list of at least two batches of inputs, one to fit and one held out, and "
-                "no accuracy_drop, whose rows go in many trials"
+                "Target: compensate takes a list of at least two batches of inputs, one to fit and one held out, True "
+                "for those of the training, False or None"
             )
+        if judged and (inputs is not None and inputs is not False):
+            raise InvalidValueError("Target: an accuracy_drop takes no compensate, because its rows go in many trials")
         if type(self.ties) is not bool:
             raise InvalidTypeError(f"ties must be True or False, got {self.ties!r}")
-        if self.ties and (batches is None or self.of not in COUNTED):
+        if self.ties and (inputs is False or self.of not in COUNTED):
             raise InvalidValueError(
-                "Target: ties need compensate, batches of inputs by which rows are found that can share a value, and "
-                f"weights, macs or bytes; got {self.of}{'' if batches is None else ' and compensate'}"
+                "Target: ties need compensate, inputs by which rows are found that can share a value, and weights, "
+                f"macs or bytes; got {self.of}{' and compensate=False' if inputs is False else ''}"
             )
-        if batches is not None:
-            object.__setattr__(self, "compensate", list(batches))  # a tuple would be one batch of several inputs
+        if isinstance(inputs, list | tuple):
+            object.__setattr__(self, "compensate", list(inputs))  # a tuple would be one batch of several inputs
+
+    @property
+    def batches(self) -> list[Any] | None:
+        """The batches that are given for ``compensate``."""
+        return self.compensate if isinstance(self.compensate, list) else None
 
     def _given(self) -> list[Measure]:
         return [name for name in MEASURES if getattr(self, name) is not None]
@@ -226,5 +240,6 @@ class Target:
     def __repr__(self) -> str:
         others = [("dtype", None), ("batch", 1), ("runtime", "eager"), ("ties", False)]
         said = "".join(f", {name}={found!r}" for name, usual in others if (found := getattr(self, name)) != usual)
-        said += f", compensate={len(self.compensate)} batches" if self.compensate is not None else ""
+        if self.compensate is not None:
+            said += f", compensate={self.compensate if self.batches is None else f'{len(self.batches)} batches'}"
         return f"Target({self.of}={self.value:g}{said})"

@@ -56,7 +56,7 @@ def test_channels_are_penalised_and_rows_of_inputs_are_tied(target: dict[str, fl
 
 def test_a_target_gets_the_run_s_batches() -> None:
     batches = [torch.zeros(4, 12), torch.ones(4, 12)]
-    for given, text in ((True, "compensate=2 batches"), (False, "Target(weights=0.5)")):
+    for given, text in ((True, "compensate=2 batches"), (False, "compensate=False")):
         recipe = load_recipe("digits", {"target": {"weights": 0.5, "compensate": given}})
         assert recipe.is_compensated is given
         judge = {"compensate": batches} if given else None

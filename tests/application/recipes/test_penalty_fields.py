@@ -32,7 +32,10 @@ REFUSED = {
     "a word": ("target={macs: half}", "target: macs must be a number, got str"),
     "no mapping": ("target=0.5", "target: must be a valid dictionary, found 0.5"),
     "no batches": ("target={macs: 0.5, compensate: 8}", "target: compensate must be true or false"),
-    "a drop, compensated": ("target={accuracy_drop: 1, compensate: true}", "target: Target: compensate takes a list"),
+    "a drop, compensated": (
+        "target={accuracy_drop: 1, compensate: true}",
+        "target: Target: an accuracy_drop takes no compensate",
+    ),
     "ties of a file": ("target={file_bytes: 0.5, ties: true}", "target: Target: ties need compensate"),
     "ties, not compensated": ("target={macs: 0.5, compensate: false, ties: true}", "target: Target: ties need comp"),
     "ties that are no flag": ("target={macs: 0.5, ties: 1}", "target: ties must be True or False, got 1"),
@@ -116,7 +119,7 @@ def test_the_penalty_has_the_target_and_one_that_cannot_be_met_is_refused() -> N
     model = nn.Sequential(nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 3))
     recipe = load_recipe("digits", {"target": {"weights": 0.6}, "growl.layers": ["0", "2"]})
     penalty = build_penalty(model, recipe, torch.zeros(2, 12))
-    assert "target=Target(weights=0.6)" in repr(penalty)
+    assert "target=Target(weights=0.6, compensate=False)" in repr(penalty)
     smaller = load_recipe("digits", {"target": {"weights": 0.01}, "growl.layers": ["0", "2"]})
     with pytest.raises(InvalidValueError, match="target: at least"):
         build_penalty(model, smaller, torch.zeros(2, 12))

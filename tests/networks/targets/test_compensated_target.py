@@ -244,8 +244,9 @@ def test_a_fit_that_would_be_worse_is_refused_and_the_rows_go_all_the_same() -> 
     ("given", "message"),
     [
         ({"macs": 0.5, "compensate": [1]}, "a list of at least two batches"),
+        ({"macs": 0.5, "compensate": 1}, "a list of at least two batches"),
         ({"macs": 0.5, "compensate": torch.zeros(4, 2)}, "a list of at least two batches"),
-        ({"accuracy_drop": 1.0, "validate": len, "compensate": [1, 2]}, "and no accuracy_drop"),
+        ({"accuracy_drop": 1.0, "validate": len, "compensate": [1, 2]}, "an accuracy_drop takes no compensate"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(given: dict[str, Any], message: str) -> None:

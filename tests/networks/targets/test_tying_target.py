@@ -152,7 +152,8 @@ def test_where_the_choice_keeps_too_much_no_row_is_tied(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        ({"weights": 0.5}, InvalidValueError),
+        ({"weights": 0.5, "compensate": False}, InvalidValueError),
+        ({"file_bytes": 0.5}, InvalidValueError),
         ({"file_bytes": 0.5, "compensate": [1, 2]}, InvalidValueError),
         ({"latency_ms": 0.5, "compensate": [1, 2]}, InvalidValueError),
     ],

@@ -41,7 +41,7 @@ def build_penalty(
     if recipe.target is None:
         of_channels = recipe.growl is not None and recipe.growl.side == "channel"
         return _penalty(model, recipe, **({"example_inputs": example_inputs} if of_channels else {}))
-    given = {**recipe.target, "compensate": None, **(judge or {})}
+    given = {**recipe.target, "compensate": False, **(judge or {})}
     if recipe.accuracy_drop is not None and recipe.tying.method != "none":
         given["accuracy_drop"] *= _OF_PRUNING
     if "file_bytes" in given:

@@ -164,7 +164,7 @@ def checked_target(value: dict[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"unknown measure {name!r}; {did_you_mean(name, known)}")
     try:
-        given = {**value, "compensate": [0, 0] if is_compensated(value) else None}  # the batches are the run's
+        given = {**value, "compensate": [0, 0] if is_compensated(value) else False}  # the batches are the run's
         Target(**given, validate=(lambda _: 0.0) if value.get("accuracy_drop") is not None else None)
     except GrowlError as error:
         raise ValueError(str(error)) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.networks.execution import batch_size, copied, split_inputs
@@ -17,13 +19,14 @@ from torch_growl.networks.layers import training_hook
 __all__ = ["RecordedInputs"]
 
 _EXAMPLES = 640  # as many as recipes take
+_KEPT = (Tensor, bool, int, float, str)
 
 
 class RecordedInputs:
     """Copies the inputs of a network's calls with gradients, and keeps the last 640 examples, at least two batches.
 
     Nothing is recorded inside a compiled graph, or where the network's inputs cannot be given by position or by name
-    alone. A copy or a pickle has no inputs and records none.
+    alone. A copy or a pickle has the inputs, and records no others before it is started.
     """
 
     def __init__(self) -> None:
@@ -51,9 +54,31 @@ class RecordedInputs:
         self.__init__()  # type: ignore[misc]
 
     @property
+    def is_started(self) -> bool:
+        """Tell whether the network's calls are recorded."""
+        return self._handle is not None
+
+    @property
     def batches(self) -> list[Any]:
         """The batches, as for :func:`torch_growl.compensate_`."""
         return list(self._batches)
+
+    def state(self) -> list[Any]:
+        """The batches on the CPU."""
+        return pytree.tree_map_only(Tensor, lambda x: x.detach().to("cpu", copy=True), self.batches)  # type: ignore[no-any-return]
+
+    def load(self, batches: Sequence[Any], device: torch.device) -> None:
+        """Keep batches of :meth:`state` in place of those that are kept.
+
+        Args:
+            batches: the batches.
+            device: where they are wanted.
+        """
+        self._keep(pytree.tree_map_only(Tensor, lambda x: x.to(device, copy=True), list(batches)))
+
+    def _keep(self, batches: Sequence[Any]) -> None:
+        self._batches = deque(batches)
+        self._sizes = deque(batch_size(split_inputs(batch)) for batch in batches)
 
     def record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the inputs of one call."""
@@ -74,14 +99,20 @@ class RecordedInputs:
             self._sizes.popleft()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RecordedInputs:
-        return RecordedInputs()
+        return _with_batches(copy.deepcopy(self.batches, memo))
 
-    def __reduce__(self) -> tuple[type[RecordedInputs], tuple[()]]:
-        return RecordedInputs, ()
+    def __reduce__(self) -> tuple[Callable[[list[Any]], RecordedInputs], tuple[list[Any]]]:
+        return _with_batches, (self.batches,)
+
+
+def _with_batches(batches: list[Any]) -> RecordedInputs:
+    found = RecordedInputs()
+    found._keep(batches)
+    return found
 
 
 class _Hook:
-    """The hook itself, which :func:`training_hook` marks."""
+    """The hook itself, which :func:`training_hook` marks; that of a copied network does nothing."""
 
     def __init__(self, recorded: RecordedInputs) -> None:
         self.recorded = recorded
@@ -90,9 +121,18 @@ class _Hook:
         if not torch.compiler.is_compiling():
             self.recorded.record(module, args, kwargs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return training_hook(_Hook(RecordedInputs()))
+
+    def __reduce__(self) -> tuple[Callable[[RecordedInputs], _Hook], tuple[RecordedInputs]]:
+        return _Hook, (RecordedInputs(),)
+
 
 def _as_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The inputs of a call, a tuple or a dict of named ones; None if neither can hold them, or no tensor is there."""
+    """The inputs of a call, a tuple or a dict of named ones.
+
+    None if neither can hold them, no tensor is there, or something that cannot be kept in a file.
+    """
     batch: Any = kwargs or args
     if args and kwargs:
         signature = inspect.signature(module.forward)
@@ -102,8 +142,6 @@ def _as_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
                 batch |= batch.pop(name)
             elif name in batch and parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
                 return None
-    try:
-        split_inputs(batch)
-    except ValueError:  # it holds no tensor
-        return None
-    return batch
+    leaves = pytree.tree_leaves(batch)
+    kept = all(leaf is None or type(leaf) in _KEPT for leaf in leaves)
+    return batch if kept and any(isinstance(leaf, Tensor) for leaf in leaves) else None

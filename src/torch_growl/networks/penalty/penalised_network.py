@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torch_growl.arguments import check_number
-from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
+from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.mathematics.owl import LambdaSequence, owl_norm
 from torch_growl.networks.channels import ChannelRows, PenalisedChannels
@@ -23,7 +23,7 @@ from torch_growl.networks.optimizers import base_of
 from torch_growl.networks.paths import DropControl, DropProgress, PruningPath
 from torch_growl.networks.penalty.optimizer_hook import StepHooks
 from torch_growl.networks.penalty.penalised_layers import Penalised, check_shapes, checked_ties, hold_rows_
-from torch_growl.networks.penalty.step_layers import ProximalStep
+from torch_growl.networks.penalty.step_layers import ProximalStep, check_state
 from torch_growl.networks.sharding import as_first_, reshard_, sharded_modules
 from torch_growl.networks.shrinking import Alike, OneStep, alike_channels, chosen_rows, with_rows_left
 from torch_growl.networks.targets import Control, Counter, Progress
@@ -294,7 +294,10 @@ class PenalisedNetwork:
     # ── its state ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs: pruned rows, counters, strength; tensors and plain values only."""
+        """Everything that a resumed run needs: pruned rows, counters, strength; tensors and plain values only.
+
+        Within the 40 steps before rows go in one step it holds the training inputs that were recorded for that step.
+        """
         self.check()
         return {
             "side": self.side,
@@ -305,6 +308,7 @@ class PenalisedNetwork:
             "target": None if self._control is None else self._control.state_dict(),
             "dead": {name: self._step.pruned(i).cpu().clone() for i, name in enumerate(self._layers)},
             "owed": {name: self._step.owed(i).cpu().clone() for i, name in enumerate(self._layers)},
+            "inputs": [] if self._one_step is None else self._one_step.state(),
             "tied": {name: own.labels for name, own in self._ties.items()},
         }
 
@@ -315,28 +319,16 @@ class PenalisedNetwork:
             InvalidValueError: it is no state of a GrOWL; nothing is changed then.
             LayerError: the layers or their numbers of rows differ; nothing is changed then.
         """
-        parts = ("dead", "steps", "count", "strength", "floored")
-        if missing := [key for key in parts if not isinstance(state, Mapping) or key not in state]:
-            raise InvalidValueError(f"state must be what GrOWL.state_dict() returned; it has no {missing[0]!r}")
-        pruned = state["dead"]
-        if set(pruned) != set(self._layers):
-            raise LayerError(f"the state is of layers {sorted(pruned)}, not of {sorted(self._layers)}")
-        if state.get("side", self.side) != self.side:
-            raise InvalidValueError(f"the state is of rows of side {state['side']!r}, not of {self.side!r}")
-        own = {name: self._step.pruned(i) for i, name in enumerate(self._layers)}
-        for name, rows in own.items():
-            if pruned[name].shape != rows.shape:
-                raise LayerError(f"layer {name!r}: the state has {pruned[name].numel()} rows, not {rows.numel()}")
+        check_state(state, tuple(self._layers), self._step, self.side)
         owed: Mapping[str, Tensor] | None = state.get("owed")  # states of older versions have none
-        for i, name in enumerate(self._layers if owed else ()):
-            if owed and (name not in owed or owed[name].shape != self._step.owed(i).shape):
-                raise LayerError(f"layer {name!r}: the state has other factors that are owed")
         found = {name: Partition.from_labels(labels) for name, labels in state.get("tied", {}).items()}
         ties = checked_ties(self._layers, found, self.side, self._capturable)
         if self._control is not None and state.get("target") is not None:
             self._control.load_state_dict(state["target"])  # refuses before it changes anything
-        for i, (name, rows) in enumerate(own.items()):
-            rows.copy_(pruned[name])
+        if self._one_step is not None:
+            self._one_step.load_state(state.get("inputs", ()))
+        for i, name in enumerate(self._layers):
+            self._step.pruned(i).copy_(state["dead"][name])
             if owed:
                 self._step.owed(i).copy_(owed[name])
         self.steps = int(state["steps"])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from torch_growl.errors import LayerError
+from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.layers import Side, kind_of, unusable_weight
 from torch_growl.networks.sharding import Rate
 
-__all__ = ["ProximalStep", "StepLayers"]
+__all__ = ["ProximalStep", "StepLayers", "check_state"]
 
 
 @dataclass(frozen=True)
@@ -131,3 +131,32 @@ class ProximalStep(Protocol):
         Raises:
             LayerError: a weight was NaN or infinite in a step, which changed nothing.
         """
+
+
+def check_state(state: Any, names: Sequence[str], step: ProximalStep, side: str) -> None:
+    """Refuse a state of other layers than those of a step.
+
+    Args:
+        state: what is to be a state of :class:`torch_growl.GrOWL`.
+        names: the names of the layers, in the order of the step.
+        step: holds their rows.
+        side: what a row is.
+
+    Raises:
+        InvalidValueError: it is no state of a GrOWL, or of rows of another side.
+        LayerError: the layers or their numbers of rows differ.
+    """
+    parts = ("dead", "steps", "count", "strength", "floored")
+    if missing := [key for key in parts if not isinstance(state, Mapping) or key not in state]:
+        raise InvalidValueError(f"state must be what GrOWL.state_dict() returned; it has no {missing[0]!r}")
+    pruned, owed = state["dead"], state.get("owed")
+    if set(pruned) != set(names):
+        raise LayerError(f"the state is of layers {sorted(pruned)}, not of {sorted(names)}")
+    if state.get("side", side) != side:
+        raise InvalidValueError(f"the state is of rows of side {state['side']!r}, not of {side!r}")
+    for i, name in enumerate(names):
+        rows = step.pruned(i)
+        if pruned[name].shape != rows.shape:
+            raise LayerError(f"layer {name!r}: the state has {pruned[name].numel()} rows, not {rows.numel()}")
+        if owed and (name not in owed or owed[name].shape != step.owed(i).shape):
+            raise LayerError(f"layer {name!r}: the state has other factors that are owed")

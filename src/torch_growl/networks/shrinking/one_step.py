@@ -31,6 +31,14 @@ class OneStep:
         self._model, self._control, self._trained = model, control, trained
         self._recorded = RecordedInputs()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "records": self._recorded.is_started}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: value for name, value in state.items() if name != "records"})
+        if state["records"]:  # a copied or pickled recorder has no hook on a network
+            self._recorded.start(self._model, self._trained)
+
     @property
     def batches(self) -> list[Any]:
         """The inputs that rows are chosen on, and those that stay are fitted on: given ones, or the training's."""
@@ -113,6 +121,14 @@ class OneStep:
             GrowlWarning,
             stacklevel=users_stacklevel(),
         )
+
+    def state(self) -> list[Any]:
+        """The inputs that were recorded, on the CPU, for a resumed run."""
+        return self._recorded.state()
+
+    def load_state(self, batches: Sequence[Any]) -> None:
+        """Take the inputs of :meth:`state` for recorded ones."""
+        self._recorded.load(batches, next(self._model.parameters()).device)
 
     def fit_(self, before: nn.Module) -> None:
         """Let the rows that stay take over what those that went carried.

@@ -47,7 +47,7 @@ def to_target(
     splits = task.load(folder)
     model = copy.deepcopy(found[0] if way == "path and network" else dense(task, 0, folder)).train()
     path = None if way == "anew" else found[1]
-    target = tg.Target(weights=SHARE)
+    target = tg.Target(weights=SHARE, compensate=False)
     growl = tg.GrOWL(model, target=target, example_inputs=example_of(splits), min_rows=2, path=path)
     train(model, splits, steps, seed + 200, growl)
     return {"way": way, "steps": steps, "seed": seed, "reached": growl.progress.reached, **outcome(model, splits)}

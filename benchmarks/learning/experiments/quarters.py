@@ -7,7 +7,7 @@ images, products in bfloat16) and a transformer on digits (AdamW at 1e-3, weight
 from scratch, with one cosine down to 0 over the same epochs, and the last epoch counts:
 
 * ``control``: without a penalty;
-* ``target``: ``tg.Target(weights=0.25)`` on the whole training;
+* ``target``: ``tg.Target(weights=0.25, compensate=False)`` on the whole training;
 * ``half of it``: half of the epochs without, then the target, with a cosine of its own for either half;
 * ``compensated``: the same with ``compensate=``, eight batches of the training split;
 * ``shrunk``: after half of the epochs ``tg.shrink`` on these batches, without ties; the compact network trains on;
@@ -113,7 +113,7 @@ def _trained(name: str, way: str, seed: int, given: Any) -> dict[str, Any]:
     example = example_of(splits)
     path = given.work / f"{file_name(f'{name} {way}')}-{seed}.pt"
     phase: dict[str, Any] = {"wrap": task.wrap, "make_optimizer": task.optimizer}
-    target = tg.Target(weights=SHARE)
+    target = tg.Target(weights=SHARE, compensate=False)
     if way in ("half of it", "compensated", "shrunk"):
         how = replace(how, epochs=how.epochs // 2)
         shared = given.work / f"{file_name(name)}-first-{seed}.pt"

@@ -18,7 +18,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -189,7 +189,9 @@ def budget(name: str, start: str, steps: int, seed: int, folder: Path, whole: in
         dense = copy.deepcopy(first)
         train(dense, optimizer_of("AdamW", dense, rate), splits, steps, seed + 100, network.batch)
         without = accuracy(dense, splits.test)
-    found = to_target(network, first, splits, tg.Target(weights=0.2), ("AdamW", rate), steps, seed + 100)
+    found = to_target(
+        network, first, splits, tg.Target(weights=0.2, compensate=False), ("AdamW", rate), steps, seed + 100
+    )
     return {"network": name, "start": start, "seed": seed, "steps": steps, "without": without, **found}
 
 
@@ -223,6 +225,7 @@ BESIDE = {
 }
 WAYS: dict[str, tuple[Order, float] | None] = {
     "target": None,
+    "target, slowly": None,
     "global, early": ("global", 0.1),
     "alike, early": ("alike", 0.1),
     "global, late": ("global", 0.5),
@@ -244,7 +247,8 @@ def beside(name: str, way: str, seed: int, folder: Path) -> dict[str, Any]:
     common = {"task": name, "way": way, "seed": seed, "steps": task.steps, "start": accuracy(model, splits.test)}
     cut = WAYS[way]
     if cut is None:
-        return common | to_target(network, model, splits, task.target, how, task.steps, seed + 100)
+        target = replace(task.target, compensate=False) if way == "target, slowly" else task.target
+        return common | to_target(network, model, splits, target, how, task.steps, seed + 100)
     order, share = cut
     at = 0 if task.before and share < 0.5 else round(share * task.steps)
     optimizer, example = optimizer_of(task.optimizer, model, task.rate), example_of(splits)

@@ -116,7 +116,7 @@ def to_targets(start: Start) -> Iterator[Point]:
     """As with a penalty, but its epochs go to a target, so many times fewer bytes, in place of a strength."""
     model = copy.deepcopy(start.dense)
     for i, times in enumerate(start.budget.times):
-        target = tg.Target(bytes=1 / times)
+        target = tg.Target(bytes=1 / times, compensate=False)
         growl = tg.GrOWL(model, target=target, layers=LAYERS, example_inputs=start.example)
         press = Fit(start.budget.press, LR, LIGHT)
         steps = press.epochs * (len(start.splits.train) // press.batch_size)  # type: ignore[arg-type]

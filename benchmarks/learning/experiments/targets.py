@@ -6,7 +6,9 @@ A table alone: ``--table landing``.
 * **Landing.** Three networks from scratch, SGD and AdamW, weights, bytes and MACs at 1/2, 1/5 and 1/10.
 * **Budgets.** Six numbers of steps from 200 to 20,000 on MNIST and with a transformer on digits, from scratch, and with
   the transformer also from trained weights with tiny steps.
-* **Beside.** The same size by removing the rows of smallest norm at once, with the same steps.
+* **Beside.** The same size by removing the rows of smallest norm at once, with the same steps; and by rows that shrink
+  slowly.
+* **Landing-slowly, budgets-slowly.** The first two tables with ``compensate=False``: rows shrink slowly.
 
 Every training has one CPU thread, random batches, a learning rate on a cosine to 0, and is judged on the test split by
 its compact network, whose size is measured and compared with the size that the training counted.
@@ -43,7 +45,7 @@ from torch_growl.application.models.perceptrons import digits_mlp, mnist_mlp
 __all__ = ["beside", "budget", "landing", "main"]
 
 MEASURES, SHARES = ("weights", "bytes", "macs"), (0.5, 0.2, 0.1)
-TABLES = ("landing", "budgets", "beside")
+TABLES = ("landing", "budgets", "beside", "landing-slowly", "budgets-slowly")
 BUDGETS = (200, 500, 1_250, 3_150, 8_000, 20_000)
 LANDING_STEPS = 300
 TINY_STEPS = 2e-5  # the learning rate of AdamW from trained weights
@@ -169,7 +171,9 @@ def trained(name: str, seed: int, folder: Path, steps: int) -> nn.Module:
     return train(model, optimizer_of("AdamW", model, 1e-3), data_of(network.data, folder), steps, seed, network.batch)
 
 
-def budget(name: str, start: str, steps: int, seed: int, folder: Path, whole: int) -> dict[str, Any]:
+def budget(
+    name: str, start: str, steps: int, seed: int, folder: Path, whole: int, compensate: bool | None = None
+) -> dict[str, Any]:
     """Train one network to a fifth of its weights in a number of steps, and as long without a target.
 
     Args:
@@ -179,6 +183,7 @@ def budget(name: str, start: str, steps: int, seed: int, folder: Path, whole: in
         seed: of the network and the batches.
         folder: with the data.
         whole: steps of the training before, with "trained".
+        compensate: of the target.
     """
     network = NETWORKS[name]
     splits = data_of(network.data, folder)
@@ -190,7 +195,7 @@ def budget(name: str, start: str, steps: int, seed: int, folder: Path, whole: in
         train(dense, optimizer_of("AdamW", dense, rate), splits, steps, seed + 100, network.batch)
         without = accuracy(dense, splits.test)
     found = to_target(
-        network, first, splits, tg.Target(weights=0.2, compensate=False), ("AdamW", rate), steps, seed + 100
+        network, first, splits, tg.Target(weights=0.2, compensate=compensate), ("AdamW", rate), steps, seed + 100
     )
     return {"network": name, "start": start, "seed": seed, "steps": steps, "without": without, **found}
 
@@ -275,25 +280,27 @@ BUDGET_TASKS: Sequence[tuple[str, str, int]] = (  # network, start, how many of 
 
 def jobs(quick: bool, folder: Path) -> dict[str, dict[str, Callable[[], dict[str, Any]]]]:
     """Return the trainings of each table by their keys; a quick run has a few short ones."""
-    lands: dict[str, Callable[[], dict[str, Any]]] = {}
-    budgets: dict[str, Callable[[], dict[str, Any]]] = {}
-    steps = 40 if quick else LANDING_STEPS
-    for name in LANDING[: 1 if quick else None]:
-        for optimizer, of, share in product(("SGD", "AdamW"), MEASURES[: 1 if quick else None], SHARES):
-            job = partial(landing, name, optimizer, tg.Target(**{of: share}), 0, folder, steps)
-            lands[f"landing {name} {optimizer} {of} {share}"] = job
-    for name, start, number in BUDGET_TASKS[1 if quick else 0 :]:
-        for steps in BUDGETS[: 1 if quick else number]:
-            for seed in range(SEEDS if steps <= SEVERAL and not quick else 1):
-                job = partial(budget, name, start, steps, seed, folder, 50 if quick else TRAINED_STEPS)
-                budgets[f"budget {name} {start} {steps} {seed}"] = job
-    both = {
+    found: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {table: {} for table in TABLES}
+    for way, compensate in (("", None), ("-slowly", False)):
+        steps = 40 if quick else LANDING_STEPS
+        for name in LANDING[: 1 if quick else None]:
+            for optimizer, of, share in product(("SGD", "AdamW"), MEASURES[: 1 if quick else None], SHARES):
+                target = tg.Target(**{of: share}, compensate=compensate)
+                job = partial(landing, name, optimizer, target, 0, folder, steps)
+                found[f"landing{way}"][f"landing{way} {name} {optimizer} {of} {share}"] = job
+        whole = 50 if quick else TRAINED_STEPS
+        for name, start, number in BUDGET_TASKS[1 if quick else 0 :]:
+            for steps in BUDGETS[: 1 if quick else number]:
+                for seed in range(SEEDS if steps <= SEVERAL and not quick else 1):
+                    job = partial(budget, name, start, steps, seed, folder, whole, compensate)
+                    found[f"budgets{way}"][f"budget{way} {name} {start} {steps} {seed}"] = job
+    found["beside"] = {
         f"beside {name} {way} {seed}": partial(beside, name, way, seed, folder)
         for name in list(BESIDE)[: 1 if quick else None]
         for way in WAYS
         for seed in range(1 if quick else SEEDS)
     }
-    return {"landing": lands, "budgets": budgets, "beside": both}
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:

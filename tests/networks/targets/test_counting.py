@@ -13,7 +13,9 @@ import torch
 import torch_growl as tg
 from tests.support.compact_battery import NETS, Net
 from tests.support.pruned_networks import set_rows_, settle_
+from torch_growl.application.models.residual import resnet_cifar
 from torch_growl.networks.layers import registered_layers, rows_of
+from torch_growl.networks.shrinking import alike_channels
 from torch_growl.networks.targets.counting import Counter, Left, Summed
 
 
@@ -172,3 +174,21 @@ def test_tied_rows_are_counted_as_one(net: Net) -> None:
         assert left.bytes >= found.bytes  # layers that sum the same inputs share the sums, which is not counted
     counter.tie({})
     assert counter.left().weights > left.weights
+
+
+def test_the_indices_of_padded_shortcuts_are_counted() -> None:
+    torch.manual_seed(0)
+    model, x = settle_(resnet_cifar(depth=8)), torch.randn(2, 3, 32, 32)
+    counter = Counter(model, x)
+    assert len(counter.wiring.numbered) == 2
+    modules, random = registered_layers(model), np.random.default_rng(0)
+    for kind in alike_channels(counter.wiring, counter.cuttable):
+        for channel in random.permutation(len(kind))[: len(kind) // 3]:
+            for name, rows in kind.rows[channel].items():
+                set_rows_(modules[name], zero=rows.tolist())
+    counter.look(model)
+    small = tg.compact(model, x)
+    assert len(tg.structure_of(small).modules) == 2
+    assert counter.left() == counted(small, x)
+    buffers = [b for b in small.buffers() if b.dtype == torch.int32]
+    assert tg.measure(small, x, latency=False).index_bytes == 4 * sum(len(b) for b in buffers) > 0

@@ -5,7 +5,7 @@
 
 from torch_growl.networks.compaction.compactor import compact
 from torch_growl.networks.compaction.expanding import expand, expand_
-from torch_growl.networks.compaction.inputs import SelectInputs, SumInputs
+from torch_growl.networks.compaction.inputs import PlaceInputs, SelectInputs, SumInputs
 from torch_growl.networks.compaction.planning import fixed_modules
 from torch_growl.networks.compaction.shrinking import FedLayer, shrink_
 from torch_growl.networks.compaction.structure import (
@@ -27,6 +27,7 @@ __all__ = [
     "LayerCut",
     "ModuleCut",
     "ParameterCut",
+    "PlaceInputs",
     "SelectInputs",
     "Structure",
     "SumInputs",

@@ -22,7 +22,7 @@ from torch_growl.arguments import check_count
 from torch_growl.errors import InvalidValueError, first_line
 from torch_growl.html_table import html_table
 from torch_growl.mathematics.clustering import Partition
-from torch_growl.networks.compaction import SelectInputs, SumInputs, fixed_modules
+from torch_growl.networks.compaction import PlaceInputs, SelectInputs, SumInputs, fixed_modules
 from torch_growl.networks.execution import (
     WARMUP,
     FewerHeads,
@@ -137,7 +137,7 @@ def measure(
         index_bytes=sum(
             b.numel() * b.element_size()
             for module in network.modules()
-            if isinstance(module, SelectInputs | SumInputs)
+            if isinstance(module, PlaceInputs | SelectInputs | SumInputs)
             for b in module.buffers(recurse=False)
         ),
         macs=count_macs(network, batch_of(inputs, 1)),

@@ -28,7 +28,7 @@ from torch_growl.networks.wiring import Flags, Wiring, connections, left_along, 
 
 __all__ = ["Counter", "LayerLeft", "Left", "Summed"]
 
-_INDEX = 4  # bytes of one index of a layer that selects its inputs
+_INDEX = 4  # bytes of one index of a layer or shortcut that selects channels
 _SCALE = 4  # bytes in the compact file of one output channel's scale, with int8 weights
 _ENTRY = 80  # bytes in the compact file's header of one set of channels
 _TRIALS = 2  # compactions with random zero rows, before the first count
@@ -285,6 +285,10 @@ class Counter:
                 file += _ENTRY + _packed(read[arriving])
                 source = self.wiring.sources.get(name, name)
                 indices[(source, arriving.tobytes(), (arriving & read).tobytes(), name if added else "")] = index
+        for own_channels in self.wiring.numbered.values():  # placed among zeros on the way in, selected on the way out
+            placed, selected = needed[own_channels.inputs], needed[own_channels.outputs]
+            size += _INDEX * (len(placed) * (not placed.all()) + int(selected.sum()) * (not selected.all()))
+            sets |= {flags.tobytes() for flags in (placed, selected) if not flags.all()}
         for name, (shape, itemsize, parameter, stored) in self._sizes.items():
             kept_of = left_along(needed, self.wiring.parameters[name])
             count = int(np.prod(kept_of if len(kept_of) == len(shape) else shape))

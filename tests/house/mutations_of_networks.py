@@ -113,16 +113,37 @@ NETWORKS = [
     Mutation(
         "what removed rows carried is lost",
         "networks/penalty/penalised_network.py",
-        "compensate_(self._model, before, self._control.target.compensate)",
+        "at_once.fit_(before)",
         "pass",
         "networks/targets/test_compensated_target.py::test_rows_go_in_one_step_and_the_rest_takes_over[input]",
     ),
     Mutation(
         "norms choose the rows that go in one step",
-        "networks/targets/control.py",
+        "networks/targets/stretch.py",
         "if not gone or self.press",
         "if gone or self.press",
         "networks/targets/test_compensated_target.py::test_rows_are_those_that_shrink_removes_without_training[perceptron]",
+    ),
+    Mutation(
+        "inputs of a validation are recorded",
+        "networks/moments/recorded_inputs.py",
+        " or not torch.is_grad_enabled()",
+        "",
+        "networks/moments/test_recorded_inputs.py::test_what_cannot_be_given_again_or_kept_is_not_recorded",
+    ),
+    Mutation(
+        "a resumed training has lost the inputs that were recorded",
+        "networks/penalty/penalised_network.py",
+        'self._one_step.load_state(state.get("inputs", ()))',
+        "pass",
+        "networks/shrinking/test_one_step.py::test_a_training_that_is_resumed_before_the_step_is_bit_equal",
+    ),
+    Mutation(
+        "a choice that fails ends the training",
+        "networks/shrinking/one_step.py",
+        "            if not recorded:",
+        "            if True:",
+        "networks/shrinking/test_one_step.py::test_a_choice_that_fails_is_warned_of_and_the_training_goes_on",
     ),
     Mutation(
         "the fit revives filters of removed channels",
@@ -227,7 +248,7 @@ NETWORKS = [
     Mutation(
         "the state lacks the pruned rows",
         "networks/penalty/penalised_network.py",
-        "            rows.copy_(pruned[name])\n",
+        '            self._step.pruned(i).copy_(state["dead"][name])\n',
         "            pass\n",
         "networks/penalty/test_optimizer_hook.py::test_a_run_resumed_from_the_state_ends_the_same",
     ),

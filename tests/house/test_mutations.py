@@ -19,6 +19,7 @@ from tests.house.mutations_of_application import APPLICATION
 from tests.house.mutations_of_compact_networks import COMPACT_NETWORKS
 from tests.house.mutations_of_mathematics import MATHEMATICS
 from tests.house.mutations_of_networks import NETWORKS
+from tests.house.mutations_of_targets import TARGETS
 from tests.support.mutations import PACKAGE, Bench, Mutation, copied, mutate
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.slow
 PARTS = {
     "mathematics": MATHEMATICS,
     "networks": NETWORKS,
+    "targets": TARGETS,
     "compact networks": COMPACT_NETWORKS,
     "application": APPLICATION,
 }

@@ -258,8 +258,8 @@ class GrOWL(PenalisedNetwork):
                 been initialised, whose row norms carry no information yet. Not with ``capturable``: a graph would hold
                 one moment of the rise for ever.
             steps: with a target, and only then: the optimizer steps of the whole training, ≥ 20. All rows are free in
-                the first part, then those that have to go shrink, or go in one step with ``compensate``, and for the
-                rest those that are left train on (:class:`torch_growl.networks.targets.control.Control`). Attaching
+                the first part, then those that have to go do so in one step, or shrink, and for the rest those that are
+                left train on (:class:`torch_growl.networks.targets.control.Control`). Attaching
                 again starts a new training.
 
         Returns:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.networks.layers import plain_copy
-from torch_growl.networks.moments import RecordedInputs
+from torch_growl.networks.moments import RecordedInputs, recorded_inputs
 
 
 class Answers(nn.Module):
@@ -97,6 +97,32 @@ def test_the_last_640_examples_stay_and_at_least_two_batches(sizes: list[int], l
     for size in sizes:
         model(x(size))
     assert [len(batch[0]) for batch in found.batches] == left
+
+
+def test_large_inputs_stay_below_a_limit_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_inputs, "_BYTES", 3 * 60)
+    model = nn.Linear(3, 2)
+    found = recorded(model)
+    for _ in range(6):
+        model(x(5))  # 60 bytes
+    assert len(found.batches) == 2
+
+
+def test_an_error_ends_the_recording_and_not_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(inputs: Any) -> None:
+        raise RuntimeError("out of memory\nand so on")
+
+    model = nn.Linear(3, 2)
+    found = recorded(model)
+    model(x())
+    monkeypatch.setattr(recorded_inputs, "copied", fails)
+    assert model(x()).shape == (4, 2)
+    assert found.batches == []
+    assert "out of memory" in found.error
+    found.start(model, lambda: True)
+    assert not found.is_started
+    found.stop()
+    assert found.error == ""
 
 
 def test_nothing_is_recorded_after_the_end_or_when_it_is_not_wanted_any_more() -> None:

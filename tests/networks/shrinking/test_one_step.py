@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import torch_growl as tg
 from torch_growl.errors import GrowlWarning, InvalidValueError
+from torch_growl.networks.moments import recorded_inputs
 from torch_growl.networks.penalty import penalised_network
 from torch_growl.networks.shrinking import one_step
 
@@ -163,6 +164,28 @@ def test_a_choice_that_fails_is_warned_of_and_the_training_goes_on(monkeypatch: 
     model, growl, optimizer = begun(tg.Target(weights=0.5, compensate=[batch(0), batch(1)]))
     with pytest.raises(RuntimeError, match="no memory"):
         train(model, optimizer, 0, STEPS)
+
+
+def test_inputs_that_cannot_be_copied_are_said_in_the_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(inputs: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    model, growl, optimizer = begun(tg.Target(weights=0.5))
+    monkeypatch.setattr(recorded_inputs, "copied", fails)
+    with pytest.warns(GrowlWarning, match="they shrink slowly: .*out of memory"):
+        train(model, optimizer, 0, STEPS)
+    assert growl.progress.reached
+
+
+def test_a_new_training_begins_without_the_inputs_of_the_one_before() -> None:
+    model, growl, optimizer = begun(tg.Target(weights=0.5))
+    train(model, optimizer, 0, 3)
+    for hook in list(optimizer._optimizer_step_post_hooks):
+        del optimizer._optimizer_step_post_hooks[hook]
+    growl.attach(optimizer, steps=STEPS)
+    assert growl.state_dict()["inputs"] == []
+    train(model, optimizer, 0, 1)
+    assert len(growl.state_dict()["inputs"]) == 1
 
 
 def test_a_fit_that_fails_is_warned_of_and_the_rows_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:

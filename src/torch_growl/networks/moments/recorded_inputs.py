@@ -13,25 +13,31 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
+from torch_growl.errors import first_line
 from torch_growl.networks.execution import batch_size, copied, split_inputs
 from torch_growl.networks.layers import training_hook
 
 __all__ = ["RecordedInputs"]
 
 _EXAMPLES = 640  # as many as recipes take
+_BYTES = 2**30
 _KEPT = (Tensor, bool, int, float, str)
 
 
 class RecordedInputs:
-    """Copies the inputs of a network's calls with gradients, and keeps the last 640 examples, at least two batches.
+    """Copies the inputs of a network's calls with gradients, and keeps the last 640 examples, or the last 1 GiB.
 
-    Nothing is recorded inside a compiled graph, or where the network's inputs cannot be given by position or by name
-    alone. A copy or a pickle has the inputs, and records no others before it is started.
+    At least two batches are kept. Nothing is recorded inside a compiled graph, or where the network's inputs cannot be
+    given by position or by name alone. A copy or a pickle has the inputs, and records no others before it is started.
+
+    Attributes:
+        error: the message of an error that has ended the recording; empty if none has.
     """
 
     def __init__(self) -> None:
+        self.error = ""
         self._batches: deque[Any] = deque()
-        self._sizes: deque[int] = deque()
+        self._sizes: deque[tuple[int, int]] = deque()  # examples and bytes
         self._model: nn.Module | None = None
         self._handle: RemovableHandle | None = None
         self._wanted: Callable[[], bool] = bool
@@ -43,7 +49,7 @@ class RecordedInputs:
             model: the network.
             wanted: asked before each recording; once it returns False, nothing more is recorded.
         """
-        if self._handle is None:
+        if self._handle is None and not self.error:
             self._model, self._wanted = model, wanted
             self._handle = model.register_forward_pre_hook(training_hook(_Hook(self)), with_kwargs=True)
 
@@ -78,7 +84,7 @@ class RecordedInputs:
 
     def _keep(self, batches: Sequence[Any]) -> None:
         self._batches = deque(batches)
-        self._sizes = deque(batch_size(split_inputs(batch)) for batch in batches)
+        self._sizes = deque(map(_size, batches))
 
     def record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the inputs of one call."""
@@ -87,22 +93,35 @@ class RecordedInputs:
         if not self._wanted():
             self.stop()
             return
-        batch = _as_batch(module, args, kwargs)
-        if batch is None:
-            return
-        with torch.no_grad():
-            args, kwargs = copied(split_inputs(batch))
-        self._batches.append(kwargs or args)
-        self._sizes.append(batch_size((args, kwargs)))
-        while len(self._sizes) > 2 and sum(self._sizes) - self._sizes[0] >= _EXAMPLES:
+        try:
+            batch = _as_batch(module, args, kwargs)
+            if batch is not None:
+                with torch.no_grad():
+                    args, kwargs = copied(split_inputs(batch))
+                self._batches.append(kwargs or args)
+                self._sizes.append(_size(kwargs or args))
+        except Exception as error:  # no memory is left for a copy: the training goes on without
+            self.stop()
+            self.error = first_line(error)
+        while len(self._sizes) > 2 and self._enough_without_the_first():
             self._batches.popleft()
             self._sizes.popleft()
+
+    def _enough_without_the_first(self) -> bool:
+        examples = sum(count for count, _ in self._sizes) - self._sizes[0][0]
+        return examples >= _EXAMPLES or sum(size for _, size in self._sizes) >= _BYTES
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RecordedInputs:
         return _with_batches(copy.deepcopy(self.batches, memo))
 
     def __reduce__(self) -> tuple[Callable[[list[Any]], RecordedInputs], tuple[list[Any]]]:
         return _with_batches, (self.batches,)
+
+
+def _size(batch: Any) -> tuple[int, int]:
+    """The examples of a batch, at least 1, and its bytes."""
+    tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+    return max(1, batch_size(split_inputs(batch))), sum(x.numel() * x.element_size() for x in tensors)
 
 
 def _with_batches(batches: list[Any]) -> RecordedInputs:

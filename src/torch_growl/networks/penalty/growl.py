@@ -297,5 +297,5 @@ class GrOWL(PenalisedNetwork):
                 self._control.start(steps, anew=anew)
             elif self._one_step is not None:
                 self._control.start(steps, anew=anew, at_once=at_once)
-                self._one_step.follow(self._hooks.count)
+                self._one_step.begin(self._hooks.count, anew=anew)
         return handle

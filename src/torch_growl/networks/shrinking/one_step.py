@@ -76,12 +76,18 @@ class OneStep:
             return "needs the same inputs on every process: give it a list of batches, compensate=[…]"
         return ""
 
-    def follow(self, step: int) -> None:
-        """Record the inputs of the next step if they may be needed.
+    def begin(self, step: int, *, anew: bool) -> None:
+        """Record the inputs of the next step if they may be needed, at the start of a training.
 
         Args:
             step: optimizer steps so far.
+            anew: whether it is a new training; otherwise one goes on whose state was loaded.
         """
+        if anew:
+            self._recorded.stop()
+        self._follow(step)
+
+    def _follow(self, step: int) -> None:
         if self._control.target.batches is None and self._control.records(step):
             self._recorded.start(self._model, self._trained)
 
@@ -95,13 +101,14 @@ class OneStep:
         Warns:
             GrowlWarning: rows were to go in one step of which the inputs were to be recorded, and shrink slowly.
         """
-        self.follow(step)
+        self._follow(step)
         recorded = self._control.target.batches is None and self._control.goes_at_once(step)
         if recorded and len(self._recorded.batches) < 2:
             self._go_slowly(
                 step,
-                "fewer than two calls of the network were seen before it (one that is compiled, or whose parts are "
-                "called one by one, cannot be watched; a resumed training sees the calls since then)",
+                self._recorded.error
+                or "fewer than two calls of the network were seen before it (one that is compiled, or whose parts are "
+                "called one by one, cannot be watched)",
             )
             recorded = False
         try:

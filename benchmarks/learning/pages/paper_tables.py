@@ -10,7 +10,15 @@ from benchmarks.learning.pages.tables import TABLES
 
 __all__ = ["PAGE", "main"]
 
-PAPER = ("table1", "where-table1", "table1_recipes", "where-table1_recipes", "table2")
+PAPER = (
+    "table1",
+    "where-table1",
+    "table1_recipes",
+    "where-table1_recipes",
+    "table2",
+    "table2_short",
+    "where-table2_short",
+)
 PAGE = Page(DOCS / "reproduction.md", {name: TABLES[name] for name in PAPER})
 
 

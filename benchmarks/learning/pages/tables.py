@@ -23,6 +23,7 @@ NAMES = (
     "one_strength",
     "lenet5",
     "resnet20",
+    "table2_short",
     "ties",
     "decorrelated",
 )
@@ -42,6 +43,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "lenet5": networks.lenet5,
     "resnet20": networks.resnet20,
     "table2": networks.table2,
+    "table2_short": networks.table2_short,
 }
 
 

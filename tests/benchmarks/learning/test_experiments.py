@@ -25,6 +25,7 @@ from benchmarks.learning.experiments import (
     resnet20,
     table1,
     table2,
+    table2_short,
     targets,
     task_examples,
     ties,
@@ -247,3 +248,15 @@ def test_table_2_runs_in_pieces_and_needs_a_gpu_or_a_word(
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((tmp_path / "quick").glob("*.json"))]
     assert {each["row"] for each in kept} == {"GrOWL as it comes", "GrOWL, a quarter of the MACs", "GrOWL + l2"}
     assert all(each["network"] >= 0.99 for each in kept)
+
+
+def test_the_short_table_2_runs_and_is_found_again(cifar10: Path, tmp_path: Path) -> None:
+    for _ in range(2):  # the second time everything is there
+        table2_short.main(["--quick", "--data", str(cifar10), "--work", str(tmp_path)])
+    kept = json.loads((tmp_path / "quick" / "done.json").read_text(encoding="utf-8"))
+    assert list(kept) == list(table2_short.ROWS)
+    assert kept["none"]["compression"] == 1.0
+    assert kept["tg.shrink"]["compression"] > 14
+    for row in ("group lasso + l2", "GrOWL + l2"):
+        assert kept[row]["compression"] > 1.5
+        assert kept[row]["path"][-1]["network"] >= 2.0

@@ -71,8 +71,8 @@ def budgets() -> str:
 
 
 def earlier() -> str:
-    """Return mean accuracies of the same trainings with the law that pressed all rows."""
-    kept = {name: results.load(f"targets-{name}")["trainings"] for name in ("earlier", "landing-slowly")}
+    """Return mean accuracies of the same trainings with the law that pressed all rows, slowly and in one step."""
+    kept = {name: results.load(f"targets-{name}")["trainings"] for name in ("earlier", "landing-slowly", "landing")}
     chosen = kept["landing-slowly"]
     rows = []
     for network, optimizer in dict.fromkeys((one["network"], one["optimizer"]) for one in chosen):
@@ -83,7 +83,8 @@ def earlier() -> str:
                 own = [o["accuracy"] for o in found if (o["network"], o["optimizer"], o["share"]) == same]
                 cells.append(f"{100 * sum(own) / len(own):.1f}")
         rows.append([f"{network}, {optimizer}", *cells])
-    return markdown(["", *(f"{share}, {law}" for share in ("1/2", "1/5", "1/10") for law in ("all", "chosen"))], rows)
+    laws = ("all", "chosen", "one step")
+    return markdown(["", *(f"{share}, {law}" for share in ("1/2", "1/5", "1/10") for law in laws)], rows)
 
 
 def beside() -> str:

@@ -22,14 +22,14 @@ TARGETS = [
     Mutation(
         "inputs of a validation are recorded",
         "networks/moments/recorded_inputs.py",
-        " or not torch.is_grad_enabled()",
-        "",
+        "if not torch.is_grad_enabled():",
+        "if False:",
         "networks/moments/test_recorded_inputs.py::test_what_cannot_be_given_again_or_kept_is_not_recorded",
     ),
     Mutation(
         "a resumed training has lost the inputs that were recorded",
         "networks/penalty/penalised_network.py",
-        'self._one_step.load_state(state.get("inputs", ()))',
+        'self._one_step.load_state(state.get("inputs", ()), self._hooks.count)',
         "pass",
         "networks/shrinking/test_one_step.py::test_a_training_that_is_resumed_before_the_step_is_bit_equal",
     ),

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import copy
+import gc
+import math
 import pickle
+import warnings
+from collections import namedtuple
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn.utils.rnn import pack_sequence
 
 from torch_growl.networks.layers import plain_copy
 from torch_growl.networks.moments import RecordedInputs, recorded_inputs
+
+
+def x(examples: int = 4) -> Tensor:
+    return torch.arange(3.0 * examples).view(examples, 3)
 
 
 class Answers(nn.Module):
@@ -43,10 +53,15 @@ def recorded(model: nn.Module) -> RecordedInputs:
     return found
 
 
-def x(examples: int = 4) -> Tensor:
-    return torch.arange(3.0 * examples).view(examples, 3)
-
-
+Pair = namedtuple("Pair", ["a", "b"])
+UNKEPT: list[tuple[Any, str]] = [
+    (Pair(1, x()), "Pair"),
+    ([{"a": (1, Pair(1, 2))}], "Pair"),
+    ({object(): 1}, "object"),
+    (object(), "object"),
+    (torch.float32, "dtype"),
+    (pack_sequence([torch.ones(2, 3)]), "PackedSequence"),
+]
 CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Any]] = {
     "by position": ((x(),), {}, (x(),)),
     "two by position": ((x(), x()), {}, (x(), x())),
@@ -72,13 +87,44 @@ def test_inputs_are_those_of_the_call_before_the_network_wrote_into_them(name: s
 def test_what_cannot_be_given_again_or_kept_is_not_recorded() -> None:
     model, other = Answers(), ByPosition()
     found, by_position = recorded(model), recorded(other)
-    model(x(), None, 3, scale=2.0)  # neither by position nor by name alone
-    model(x(), None, object())  # no value that a file can hold
-    other(x(), scale=2.0)  # its first input has no name
     with torch.no_grad():
         model(x())  # a validation
+    assert found.refused == ""
+    model(x(), None, 3, scale=2.0)  # neither by position nor by name alone
+    assert "'others' can be given by position alone" in found.refused
+    other(x(), scale=2.0)
+    assert "'x' can be given by position alone" in by_position.refused
+    for value, name in UNKEPT:
+        model(x(), None, value)
+        assert found.refused == f"its inputs hold a {name}"
     assert found.batches == []
     assert by_position.batches == []
+
+
+def test_inputs_of_vmap_are_not_kept() -> None:
+    model = nn.Linear(3, 2)
+    found = recorded(model)
+    assert vmap(lambda own: model(own * 1.0))(torch.ones(5, 4, 3)).shape == (5, 4, 2)
+    assert found.refused == "its inputs hold a tensor of vmap or grad"
+    assert copy.deepcopy(found).batches == found.state() == []
+
+
+def test_batches_with_nan_or_infinite_values_are_left_out() -> None:
+    model = nn.Linear(3, 2)
+    found = recorded(model)
+    for value in (1.0, math.nan, math.inf, 2.0):
+        model(torch.full((4, 3), value))
+    assert [float(batch[0][0, 0]) for batch in found.batches] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_inputs_of_an_autocast_network_are_those_that_it_takes_without(dtype: torch.dtype) -> None:
+    model = nn.Linear(3, 2)
+    found = recorded(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(x().to(dtype))
+    torch.testing.assert_close(found.batches, [(x(),)])
+    assert model(*found.batches[0]).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -118,11 +164,12 @@ def test_an_error_ends_the_recording_and_not_the_training(monkeypatch: pytest.Mo
     monkeypatch.setattr(recorded_inputs, "copied", fails)
     assert model(x()).shape == (4, 2)
     assert found.batches == []
-    assert "out of memory" in found.error
+    assert "out of memory" in found.refused
     found.start(model, lambda: True)
     assert not found.is_started
+    assert not model._forward_pre_hooks
     found.stop()
-    assert found.error == ""
+    assert found.refused == ""
 
 
 def test_nothing_is_recorded_after_the_end_or_when_it_is_not_wanted_any_more() -> None:
@@ -134,9 +181,29 @@ def test_nothing_is_recorded_after_the_end_or_when_it_is_not_wanted_any_more() -
     assert found.batches == []
     assert not model._forward_pre_hooks
     found.start(model, lambda: False)
-    model(x())
+    with torch.no_grad():
+        model(x())
     assert found.batches == []
     assert not model._forward_pre_hooks
+    assert not model._forward_pre_hooks_with_kwargs
+
+
+def test_a_recorder_that_nobody_holds_leaves_the_network() -> None:
+    model = nn.Linear(3, 2)
+    recorded(model)
+    gc.collect()
+    assert model(x()).shape == (4, 2)
+    assert not model._forward_pre_hooks
+
+
+def test_tracing_is_not_recorded() -> None:
+    model = nn.Linear(3, 2)
+    found = recorded(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(model, (x(),), check_trace=False)
+    assert found.batches == []
 
 
 @pytest.mark.parametrize(
@@ -153,8 +220,10 @@ def test_copies_have_the_inputs_and_record_their_own(copied: Any) -> None:
     second.start(network, lambda: True)
     network(x())
     assert (len(found.batches), len(second.batches)) == (1, 2)
-    assert len(copied(model)(x())) == 4  # the network alone
+    alone = copied(model)
+    assert len(alone(x())) == 4
     assert len(found.batches) == 1
+    assert not alone._forward_pre_hooks
     assert not plain_copy(model)._forward_pre_hooks
     assert not plain_copy(model)._forward_pre_hooks_with_kwargs
 
@@ -165,7 +234,7 @@ def test_a_state_holds_the_inputs_and_is_loaded_onto_a_device() -> None:
     model(x())
     second = RecordedInputs()
     second.load(found.state(), torch.device("meta"))
-    assert second.batches[0][0].device.type == "meta"
+    assert second._batches[0][0].device.type == "meta"
     second.load(found.state(), torch.device("cpu"))
     torch.testing.assert_close(second.batches, found.batches)
     assert second.batches[0][0] is not found.batches[0][0]

@@ -138,9 +138,9 @@ def test_a_network_that_cannot_be_watched_is_warned_of_and_reaches_its_target(ho
     elif how == "compiled":
         called = torch.compile(model, backend="eager", fullgraph=True)  # type: ignore[assignment]
         called(batch(0))
-    _, growl, optimizer = begun(tg.Target(weights=0.5), model)
+    _, growl, optimizer = begun(tg.Target(weights=0.5, ties=True), model)
     train(called, optimizer, 0, FREE, how == "parts")
-    with pytest.warns(GrowlWarning, match=r"do not go in one step, they shrink slowly: fewer than two calls"):
+    with pytest.warns(GrowlWarning, match=r"shrink slowly, and none are tied: fewer than two calls"):
         train(called, optimizer, FREE, FREE + 1, how == "parts")
     assert growl.progress.left == growl.progress.dense
     train(called, optimizer, FREE + 1, FREE + 2, how == "parts")
@@ -202,7 +202,8 @@ def test_a_fit_that_fails_is_warned_of_and_the_rows_are_gone(monkeypatch: pytest
         train(model, optimizer, 0, FREE + 1)
 
 
-def test_a_training_that_is_resumed_before_the_step_is_bit_equal() -> None:
+@pytest.mark.parametrize("first", ["load", "attach"])
+def test_a_training_that_is_resumed_before_the_step_is_bit_equal(first: str) -> None:
     whole, growl, optimizer = begun(tg.Target(weights=0.5))
     saved = {}
     for number in range(STEPS):
@@ -211,10 +212,16 @@ def test_a_training_that_is_resumed_before_the_step_is_bit_equal() -> None:
         train(whole, optimizer, number, number + 1)
     assert [len(states[1]["inputs"]) for states in saved.values()] == [1, FREE, 0]
     for number, (weights, penalty, momentum) in saved.items():
-        model, growl, optimizer = begun(tg.Target(weights=0.5))
+        model = network()
+        growl = tg.GrOWL(model, target=tg.Target(weights=0.5), example_inputs=batch(0), min_rows=2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        if first == "attach":
+            growl.attach(optimizer, steps=STEPS)
         model.load_state_dict(weights)
         growl.load_state_dict(penalty)
         optimizer.load_state_dict(momentum)
+        if first == "load":
+            growl.attach(optimizer, steps=STEPS)
         train(model, optimizer, number, STEPS)
         assert same(model, whole)
 
@@ -229,6 +236,66 @@ def test_a_copy_of_the_optimizer_trains_a_copy_of_the_network_alike(copied: Any)
     train(model, optimizer, FREE - 1, STEPS)
     train(second, other, FREE - 1, STEPS)
     assert same(model, second)
+
+
+@pytest.mark.parametrize("ways", ["slowly", "several optimizers"])
+def test_inputs_of_a_state_are_dropped_where_rows_will_shrink(ways: str) -> None:
+    model, growl, optimizer = begun(tg.Target(weights=0.5))
+    train(model, optimizer, 0, FREE)
+    state = growl.state_dict()
+    assert state["inputs"]
+    other = network()
+    target = tg.Target(weights=0.5, compensate=False if ways == "slowly" else None)
+    growl = tg.GrOWL(other, target=target, example_inputs=batch(0), min_rows=2)
+    growl.load_state_dict(state)
+    parts = [layer for layer in other if list(layer.parameters())]
+    if ways == "slowly":
+        growl.attach(torch.optim.SGD(other.parameters(), lr=0.01), steps=STEPS)
+    else:
+        growl.attach([torch.optim.SGD(layer.parameters(), lr=0.01) for layer in parts], steps=STEPS)
+    assert growl.state_dict()["inputs"] == []
+    assert not other._forward_pre_hooks
+
+
+class HoldsItsPenalty(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = network()
+        self.growl = tg.GrOWL(self, target=tg.Target(weights=0.5), example_inputs=batch(0), min_rows=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+def test_a_network_that_holds_its_penalty_goes_in_one_step_and_can_be_copied_before() -> None:
+    model = HoldsItsPenalty()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    model.growl.attach(optimizer, steps=STEPS)
+    train(model, optimizer, 0, 3)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert same(copied, model)
+        copied(batch(0))
+    for number in range(3, FREE + 1):
+        optimizer.zero_grad()
+        model(batch(number)).square().mean().backward()
+        optimizer.step()
+    assert model.growl.progress.reached
+
+
+def test_steps_under_autocast_choose_and_fit_as_without() -> None:
+    found = []
+    for enabled in (False, True):
+        model, growl, optimizer = begun(tg.Target(weights=0.5))
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        for number in range(FREE + 1):
+            model(batch(number)).square().mean().backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                optimizer.step()
+        assert growl.progress.reached
+        found.append(model)
+    assert same(*found)
 
 
 def test_nothing_is_recorded_any_more_once_the_penalty_is_removed() -> None:

@@ -12,7 +12,14 @@ from torch_growl.networks.execution.example_inputs import (
     wide,
 )
 from torch_growl.networks.execution.fused_layers import FewerHeads, fast_path, pack_heads_, unpack_heads_
-from torch_growl.networks.execution.outputs import difference, exact_arithmetic, outputs_of, tensors, tensors_in
+from torch_growl.networks.execution.outputs import (
+    difference,
+    exact_arithmetic,
+    outputs_of,
+    tensors,
+    tensors_in,
+    without_autocast,
+)
 from torch_growl.networks.execution.proof import KeptChannels, Proof
 from torch_growl.networks.execution.timing import WARMUP, Candidate, median_ms, threads_set
 
@@ -41,4 +48,5 @@ __all__ = [
     "threads_set",
     "unpack_heads_",
     "wide",
+    "without_autocast",
 ]

@@ -20,7 +20,16 @@ from torch.utils import _pytree as pytree
 
 from torch_growl.networks.execution.example_inputs import Inputs, call, copied
 
-__all__ = ["HALF_TOLERANCE", "Difference", "difference", "exact_arithmetic", "outputs_of", "tensors", "tensors_in"]
+__all__ = [
+    "HALF_TOLERANCE",
+    "Difference",
+    "difference",
+    "exact_arithmetic",
+    "outputs_of",
+    "tensors",
+    "tensors_in",
+    "without_autocast",
+]
 
 HALF_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _SPREAD = 8.0  # the largest of normally distributed elements are about this many times their median
@@ -39,6 +48,16 @@ def exact_arithmetic(model: nn.Module) -> Iterator[None]:
             stack.callback(torch.set_float32_matmul_precision, before)
             torch.set_float32_matmul_precision("highest")
             stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+        yield
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Run the block in the types of the tensors, also where autocast is on."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,21 +22,22 @@ __all__ = ["RecordedInputs"]
 
 _EXAMPLES = 640  # as many as recipes take
 _BYTES = 2**30
-_KEPT = (Tensor, bool, int, float, str)
+_KEPT = (type(None), bool, int, float, str)
 
 
 class RecordedInputs:
     """Copies the inputs of a network's calls with gradients, and keeps the last 640 examples, or the last 1 GiB.
 
-    At least two batches are kept. Nothing is recorded inside a compiled graph, or where the network's inputs cannot be
-    given by position or by name alone. A copy or a pickle has the inputs, and records no others before it is started.
+    At least two batches are kept. Nothing is recorded inside a compiled graph. A copy or a pickle has the inputs, and
+    records no others before it is started.
 
     Attributes:
-        error: the message of an error that has ended the recording; empty if none has.
+        refused: why the inputs of a call were not kept, of the last such call; empty if there was none.
     """
 
     def __init__(self) -> None:
-        self.error = ""
+        self.refused = ""
+        self._ended = False  # by an error
         self._batches: deque[Any] = deque()
         self._sizes: deque[tuple[int, int]] = deque()  # examples and bytes
         self._model: nn.Module | None = None
@@ -49,7 +51,7 @@ class RecordedInputs:
             model: the network.
             wanted: asked before each recording; once it returns False, nothing more is recorded.
         """
-        if self._handle is None and not self.error:
+        if self._handle is None and not self._ended:
             self._model, self._wanted = model, wanted
             self._handle = model.register_forward_pre_hook(training_hook(_Hook(self)), with_kwargs=True)
 
@@ -66,12 +68,12 @@ class RecordedInputs:
 
     @property
     def batches(self) -> list[Any]:
-        """The batches, as for :func:`torch_growl.compensate_`."""
-        return list(self._batches)
+        """The batches, as for :func:`torch_growl.compensate_`; those with NaN or infinite values are left out."""
+        return [batch for batch in self._batches if all(bool(torch.isfinite(x).all()) for x in _floats(batch))]
 
     def state(self) -> list[Any]:
-        """The batches on the CPU."""
-        return pytree.tree_map_only(Tensor, lambda x: x.detach().to("cpu", copy=True), self.batches)  # type: ignore[no-any-return]
+        """The batches on the CPU: tensors, plain values, tuples, lists and dicts of them."""
+        return [_mapped(lambda x: x.detach().to("cpu", copy=True), batch) for batch in self._batches]
 
     def load(self, batches: Sequence[Any], device: torch.device) -> None:
         """Keep batches of :meth:`state` in place of those that are kept.
@@ -80,7 +82,7 @@ class RecordedInputs:
             batches: the batches.
             device: where they are wanted.
         """
-        self._keep(pytree.tree_map_only(Tensor, lambda x: x.to(device, copy=True), list(batches)))
+        self._keep([_mapped(lambda x: x.to(device, copy=True), batch) for batch in batches])
 
     def _keep(self, batches: Sequence[Any]) -> None:
         self._batches = deque(batches)
@@ -88,21 +90,24 @@ class RecordedInputs:
 
     def record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the inputs of one call."""
-        if module is not self._model or not torch.is_grad_enabled():
+        if module is not self._model:  # a replica
             return
         if not self._wanted():
             self.stop()
             return
+        if not torch.is_grad_enabled():
+            return
         try:
-            batch = _as_batch(module, args, kwargs)
-            if batch is not None:
+            batch, self.refused = _as_batch(module, args, kwargs)
+            if not self.refused:
                 with torch.no_grad():
                     args, kwargs = copied(split_inputs(batch))
-                self._batches.append(kwargs or args)
-                self._sizes.append(_size(kwargs or args))
+                    batch = _as_computed(module, kwargs or args)
+                self._batches.append(batch)
+                self._sizes.append(_size(batch))
         except Exception as error:  # no memory is left for a copy: the training goes on without
             self.stop()
-            self.error = first_line(error)
+            self._ended, self.refused = True, first_line(error)
         while len(self._sizes) > 2 and self._enough_without_the_first():
             self._batches.popleft()
             self._sizes.popleft()
@@ -112,16 +117,10 @@ class RecordedInputs:
         return examples >= _EXAMPLES or sum(size for _, size in self._sizes) >= _BYTES
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RecordedInputs:
-        return _with_batches(copy.deepcopy(self.batches, memo))
+        return _with_batches(copy.deepcopy(list(self._batches), memo))
 
     def __reduce__(self) -> tuple[Callable[[list[Any]], RecordedInputs], tuple[list[Any]]]:
-        return _with_batches, (self.batches,)
-
-
-def _size(batch: Any) -> tuple[int, int]:
-    """The examples of a batch, at least 1, and its bytes."""
-    tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
-    return max(1, batch_size(split_inputs(batch))), sum(x.numel() * x.element_size() for x in tensors)
+        return _with_batches, (list(self._batches),)
 
 
 def _with_batches(batches: list[Any]) -> RecordedInputs:
@@ -131,27 +130,37 @@ def _with_batches(batches: list[Any]) -> RecordedInputs:
 
 
 class _Hook:
-    """The hook itself, which :func:`training_hook` marks; that of a copied network does nothing."""
+    """The hook itself, which :func:`training_hook` marks.
 
-    def __init__(self, recorded: RecordedInputs) -> None:
-        self.recorded = recorded
+    It does not keep the recorder alive. Without one, as that of a copied network, it takes itself off at a call.
+    """
+
+    def __init__(self, recorded: RecordedInputs | None = None) -> None:
+        self.recorded = (lambda: None) if recorded is None else weakref.ref(recorded)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling():
-            self.recorded.record(module, args, kwargs)
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+            return
+        if (recorded := self.recorded()) is not None:
+            recorded.record(module, args, kwargs)
+        else:
+            for key in [key for key, hook in module._forward_pre_hooks.items() if hook is self]:
+                del module._forward_pre_hooks[key]
+                module._forward_pre_hooks_with_kwargs.pop(key, None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
-        return training_hook(_Hook(RecordedInputs()))
+        return training_hook(_Hook())
 
-    def __reduce__(self) -> tuple[Callable[[RecordedInputs], _Hook], tuple[RecordedInputs]]:
-        return _Hook, (RecordedInputs(),)
+    def __reduce__(self) -> tuple[Callable[[], _Hook], tuple[()]]:
+        return _unbound, ()
 
 
-def _as_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The inputs of a call, a tuple or a dict of named ones.
+def _unbound() -> _Hook:
+    return training_hook(_Hook())
 
-    None if neither can hold them, no tensor is there, or something that cannot be kept in a file.
-    """
+
+def _as_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
+    """The inputs of a call as a tuple or as a dict of named ones; and why they cannot be kept, empty if they can."""
     batch: Any = kwargs or args
     if args and kwargs:
         signature = inspect.signature(module.forward)
@@ -160,7 +169,45 @@ def _as_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             if name in batch and parameter.kind is parameter.VAR_KEYWORD:
                 batch |= batch.pop(name)
             elif name in batch and parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-                return None
-    leaves = pytree.tree_leaves(batch)
-    kept = all(leaf is None or type(leaf) in _KEPT for leaf in leaves)
-    return batch if kept and any(isinstance(leaf, Tensor) for leaf in leaves) else None
+                return None, f"{name!r} can be given by position alone, and others were given by name"
+    if wrong := _not_kept(batch):
+        return None, f"its inputs hold a {wrong}"
+    if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(batch)):
+        return None, "its inputs hold no tensor"
+    return batch, ""
+
+
+def _not_kept(value: Any) -> str:
+    """The type of the first value that a state of plain values cannot hold; empty if it can hold all."""
+    if type(value) in (tuple, list):
+        return next((wrong for each in value if (wrong := _not_kept(each))), "")
+    if type(value) is dict:
+        others = (type(key).__name__ for key in value if type(key) not in _KEPT)
+        return next(others, "") or _not_kept(list(value.values()))
+    if type(value) in (Tensor, nn.Parameter):
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)
+        return "tensor of vmap or grad" if wrapped else "nested tensor" if value.is_nested else ""
+    return "" if type(value) in _KEPT else type(value).__name__
+
+
+def _as_computed(module: nn.Module, batch: Any) -> Any:
+    """Under autocast: the inputs in the type of the network's parameters, in which it can be run without autocast."""
+    own = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if own is None or not torch.is_autocast_enabled(own.device.type):
+        return batch
+    return _mapped(lambda x: x.to(own.dtype) if x.is_floating_point() else x, batch)
+
+
+def _mapped(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
+    return pytree.tree_map_only(Tensor, change, batch)
+
+
+def _floats(batch: Any) -> list[Tensor]:
+    found = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.layout is torch.strided]
+    return [x for x in found if x.is_floating_point() or x.is_complex()]
+
+
+def _size(batch: Any) -> tuple[int, int]:
+    """The examples of a batch, at least 1, and its bytes."""
+    tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+    return max(1, batch_size(split_inputs(batch))), sum(x.numel() * x.element_size() for x in tensors)

@@ -296,7 +296,7 @@ class PenalisedNetwork:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: pruned rows, counters, strength; tensors and plain values only.
 
-        Within the 40 steps before rows go in one step it holds the training inputs that were recorded for that step.
+        Within about 40 steps before rows go in one step it holds the training inputs that were recorded for that step.
         """
         self.check()
         return {
@@ -325,14 +325,14 @@ class PenalisedNetwork:
         ties = checked_ties(self._layers, found, self.side, self._capturable)
         if self._control is not None and state.get("target") is not None:
             self._control.load_state_dict(state["target"])  # refuses before it changes anything
-        if self._one_step is not None:
-            self._one_step.load_state(state.get("inputs", ()))
         for i, name in enumerate(self._layers):
             self._step.pruned(i).copy_(state["dead"][name])
             if owed:
                 self._step.owed(i).copy_(owed[name])
         self.steps = int(state["steps"])
         self._hooks.load_count(int(state["count"]))
+        if self._one_step is not None:
+            self._one_step.load_state(state.get("inputs", ()), self._hooks.count)
         self.strength = float(state["strength"])
         self.floored = set(state["floored"])
         self._set_ties(ties)

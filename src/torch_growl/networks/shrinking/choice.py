@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
-from torch_growl.networks.execution import Inputs
+from torch_growl.networks.execution import Inputs, without_autocast
 from torch_growl.networks.layers import registered_kind, registered_layers, rows_of, write_rows_
 from torch_growl.networks.moments import (
     LayerToFit,
@@ -36,6 +36,7 @@ _SHARES_OF_ROWS = (*_SHARES[:-1], 0.85, 0.9, 0.95, 0.98)  # of the rows that rea
 _DAMPING = 1e-3
 
 
+@without_autocast()
 def chosen_rows(
     dense: nn.Module,
     inputs: Sequence[Any],

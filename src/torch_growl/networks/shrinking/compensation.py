@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from torch_growl.errors import GrowlWarning, InvalidValueError, LayerError, users_stacklevel
-from torch_growl.networks.execution import Inputs
+from torch_growl.networks.execution import Inputs, without_autocast
 from torch_growl.networks.layers import (
     check_network,
     clean_name,
@@ -56,6 +56,7 @@ class Compensation:
     left: dict[str, str] = field(default_factory=dict)
 
 
+@without_autocast()
 def compensate_(model: nn.Module, dense: nn.Module, inputs: Any) -> Compensation:
     """Fit the rows that are left to the dense network's outputs, layer by layer, by least squares.
 

@@ -36,7 +36,9 @@ class OneStep:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({name: value for name, value in state.items() if name != "records"})
-        if state["records"]:  # a copied or pickled recorder has no hook on a network
+        # A copied or pickled recorder has no hook on a network. A network that holds its own penalty is not whole yet,
+        # and gets one after the next step.
+        if state["records"] and "_forward_pre_hooks" in vars(self._model):
             self._recorded.start(self._model, self._trained)
 
     @property
@@ -83,12 +85,12 @@ class OneStep:
             step: optimizer steps so far.
             anew: whether it is a new training; otherwise one goes on whose state was loaded.
         """
-        if anew:
+        if anew or not self._control.waits:
             self._recorded.stop()
         self._follow(step)
 
     def _follow(self, step: int) -> None:
-        if self._control.target.batches is None and self._control.records(step):
+        if self._control.target.batches is None and self._control.records(step) and self._trained():
             self._recorded.start(self._model, self._trained)
 
     def decide(self, step: int, choose: Choose) -> Action:
@@ -106,9 +108,9 @@ class OneStep:
         if recorded and len(self._recorded.batches) < 2:
             self._go_slowly(
                 step,
-                self._recorded.error
-                or "fewer than two calls of the network were seen before it (one that is compiled, or whose parts are "
-                "called one by one, cannot be watched)",
+                self._recorded.refused
+                or "fewer than two calls of the network with finite inputs were seen before it (one that is compiled, "
+                "whose parts are called one by one, or whose forward is called, cannot be watched)",
             )
             recorded = False
         try:
@@ -123,19 +125,27 @@ class OneStep:
         self._control.go_slowly(step)
         self._recorded.stop()
         warnings.warn(
-            f"the rows of {self._control.target} do not go in one step, they shrink slowly: {why}. Give it "
-            "compensate=[…], batches of inputs, or compensate=False",
+            f"the rows of {self._control.target} do not go in one step, they shrink slowly"
+            f"{', and none are tied' if self._control.target.ties else ''}: {why}. Give it compensate=[…], batches of "
+            "inputs, or compensate=False",
             GrowlWarning,
             stacklevel=users_stacklevel(),
         )
 
     def state(self) -> list[Any]:
         """The inputs that were recorded, on the CPU, for a resumed run."""
-        return self._recorded.state()
+        return self._recorded.state() if self._control.waits else []
 
-    def load_state(self, batches: Sequence[Any]) -> None:
-        """Take the inputs of :meth:`state` for recorded ones."""
+    def load_state(self, batches: Sequence[Any], step: int) -> None:
+        """Take the inputs of :meth:`state` for recorded ones; the control's state is loaded.
+
+        Args:
+            batches: the inputs.
+            step: optimizer steps of the state.
+        """
         self._recorded.load(batches, next(self._model.parameters()).device)
+        if self._trained():
+            self.begin(step, anew=False)
 
     def fit_(self, before: nn.Module) -> None:
         """Let the rows that stay take over what those that went carried.

@@ -14,7 +14,7 @@ from torch import nn
 from torch_growl.arguments import check_choice, check_number, check_type
 from torch_growl.errors import GrowlWarning, InvalidValueError, users_stacklevel
 from torch_growl.networks.compaction import compact
-from torch_growl.networks.execution import unpack_heads_
+from torch_growl.networks.execution import unpack_heads_, without_autocast
 from torch_growl.networks.layers import check_network, plain_copy
 from torch_growl.networks.moments import split_batches
 from torch_growl.networks.shrinking.channels import alike_channels, heads_that_stay
@@ -86,6 +86,7 @@ def shrink_tying(model: nn.Module, inputs: Any, target: Target, layers: Collecti
     return existing_tying(_changed(model, inputs, target, layers, 0.0, True)[1], layers)
 
 
+@without_autocast()
 def _changed(
     model: nn.Module, inputs: Any, target: Target, layers: Collection[str] | None, least: float, ties: bool
 ) -> tuple[nn.Module, nn.Module]:

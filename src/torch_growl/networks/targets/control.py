@@ -146,17 +146,17 @@ class Control:
         return _FREE_BEFORE_ONE_STEP if self._at_once else _FREE
 
     @property
-    def _waits(self) -> bool:
+    def waits(self) -> bool:
         """Tell whether rows are still to go in one step."""
         return self._at_once and not self._slowly and self._stretch.untouched and not self._stretch.met
 
     def records(self, step: int) -> bool:
         """Tell whether the inputs of the step after this one may be needed for the step in which rows go."""
-        return self._waits and self._free_until - _RECORDED <= step <= self._free_until
+        return self.waits and self._free_until - _RECORDED <= step <= self._free_until
 
     def goes_at_once(self, step: int) -> bool:
         """Tell whether rows go after this step, in one."""
-        return self._waits and step > self._free_until
+        return self.waits and step > self._free_until
 
     def go_slowly(self, step: int) -> None:
         """Let rows shrink slowly after this step, which were to go in one."""

@@ -63,9 +63,10 @@ class Target:
             those that stay take over what they carried, by least squares on inputs without labels; all steps that are
             left are for recovery. A list of at least two batches on the network's device, as for
             :func:`torch_growl.compensate_`, a few hundred examples: on these; in a distributed training every process
-            must be given the same ones. True: on the last inputs that the network is called with before that step, at
-            least 640 examples, or those of 40 steps. False: rows shrink slowly. None: as True of weights, macs and
-            bytes, with one optimizer and one process, without sharded weights and a path; else as False.
+            must be given the same ones. True: on the last inputs that the network is called with, with gradients, in
+            about 40 steps before: 640 examples or 1 GiB, at least two batches; where that turns out to be impossible,
+            rows shrink slowly, with a warning. False: rows shrink slowly. None: as True of weights, macs and bytes,
+            with one optimizer and one process, without sharded weights and a path; else as False.
             Of weights, macs and bytes the rows are those that :func:`torch_growl.shrink` removes with ``ties=False``:
             the outputs suffer least from their absence. Of other measures, with a path, and where that choice cannot
             meet the target, they are those of smallest norm. Not with an accuracy drop.

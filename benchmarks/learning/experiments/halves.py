@@ -11,7 +11,8 @@ counted; tg.shrink fits them like all layers, so that they are trained and count
 
 The group norms of Torch-Pruning are made sparse by its own regularization (``reg`` 5e-4 and a largest norm of 1, as in
 its reproductions) during the first two of the six epochs, on the same schedule and with the weight decay of all, which
-its reproductions leave out there; then it prunes, and is trained on.
+its reproductions leave out there; then it prunes, and is trained on. ``tg.Target`` has no start either: its six epochs
+begin with the pretrained network, and rows go in one step after three tenths of them.
 
 An interrupted training resumes from its last checkpoint, of which one is written every 50 steps.
 """
@@ -50,6 +51,7 @@ __all__ = ["main"]
 
 BATCH, BATCHES, SHARE, EPOCHS, LEAST = 128, 5, 0.5, 6, 0.5
 SPARSE = "Torch-Pruning, sparse group norms"
+TARGET = "tg.Target"
 STEPS, SHARES = "tg.shrink, in steps", (0.8, 0.65, SHARE)  # of the multiply-adds, in the first, second, third epoch
 Start = Callable[[nn.Module, Sequence[Tensor], Sequence[Tensor], float], tuple[nn.Module, int]]
 FOLDERS = {"data": "../shared/data", "weights": "../shared/pretrained", "work": "runs/learning/halves"}
@@ -105,10 +107,13 @@ def _trained(method: str, seed: int, lr: float, splits: Splits, given: Any) -> d
         small, found = _sparse(path, how, seed, splits, given)
     elif method == STEPS:
         small, found = _in_steps(path, how, seed, splits, given)
+    elif method == TARGET:
+        small, found = _to_target(path, how, seed, splits, given)
     else:
         small, found = _start(method, splits, given)
-    small = small.to(memory_format=torch.channels_last)
-    fit_resumed(path, small, splits.train, how, seed, wrap=Bfloat16, steps_kept=50)
+    if method != TARGET:
+        small = small.to(memory_format=torch.channels_last)
+        fit_resumed(path, small, splits.train, how, seed, wrap=Bfloat16, steps_kept=50)
     return {
         "method": method,
         "seed": seed,
@@ -230,6 +235,17 @@ def _in_steps(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tu
     return model, found
 
 
+def _to_target(path: Path, how: Fit, seed: int, splits: Splits, given: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """Train the dense network to the target on all epochs, and make the compact one."""
+    model = _dense(given).requires_grad_(requires_grad=True).to(memory_format=torch.channels_last)
+    example = torch.zeros(2, 3, 32, 32)
+    whole = macs_without_selections(model, example[:1])
+    growl = tg.GrOWL(model, target=tg.Target(macs=SHARE * whole), example_inputs=example)
+    fit_resumed(path, model, splits.train, how, seed, wrap=Bfloat16, steps_kept=50, growl=growl, to_target=True)
+    small = tg.compact(model, example)
+    return small, {"macs": tg.measure(small, example[:1], latency=False).macs / whole, "accuracy": None}
+
+
 def _begin(path: Path, model: nn.Module, epoch: int) -> None:
     """Let a training begin with these weights after so many epochs, unless it has a checkpoint."""
     if not path.exists():
@@ -273,7 +289,7 @@ STARTS: dict[str, Start] = {
     "Torch-Pruning, magnitude": _pruned,
     "Torch-Pruning, Taylor": _by_taylor,
 }
-METHODS = (*STARTS, SPARSE, STEPS)
+METHODS = (*STARTS, SPARSE, STEPS, TARGET)
 
 
 if __name__ == "__main__":

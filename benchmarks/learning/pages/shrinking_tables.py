@@ -38,9 +38,9 @@ def trained() -> str:
         own = [one for one in data["trainings"] if one["method"] == method]
         for epochs, lr in sorted({(one["epochs"], one["lr"]) for one in own}):
             found = [one for one in own if (one["epochs"], one["lr"]) == (epochs, lr)]
-            before, after = (
-                spread([one[when]["test"] for one in found], factor=100) for when in ("before training", "accuracy")
-            )
+            after = spread([one["accuracy"]["test"] for one in found], factor=100)
+            starts = [one["before training"]["test"] for one in found if one["before training"]]
+            before = spread(starts, factor=100) if starts else "–"
             size = [f"{found[0]['macs']:.3f}", f"{found[0]['weights']:,}"]
             rows.append([method, *size, before, str(epochs), f"{lr:g}", str(len(found)), after])
     head = ["test %", "MACs", "weights", "before training", "epochs", "learning rate", "seeds", "after"]

@@ -49,9 +49,9 @@ RECIPES = {"group lasso + l2": "vgg16-cifar10-group-lasso-l2", "GrOWL + l2": "vg
 ROWS = ("none", *RECIPES, "tg.shrink")
 GOAL, BATCH, SEED = 14.5, 128, 0
 DENSE, AFTER = Fit(5, 0.05, 5e-4), Fit(4, 0.02, 5e-4)
-PRESSED = Fit(2, 0.02, 2e-3, schedule="step", step_epochs=2)
-TIED = Fit(2, 0.02, 2e-3)
-RISE = Rise(GOAL, "network", start=0.005, growth=1.08, every=10, look=50)
+PRESSED = Fit(1, 0.02, 2e-3, schedule="step", step_epochs=2)
+TIED = Fit(3, 0.02, 2e-3)
+RISE = Rise(GOAL, "network", start=0.3, growth=1.03, every=10, look=10)
 QUICK = Rise(2.0, "network", start=0.2, growth=1.3, every=2, look=10)
 EVERY = 5  # steps from one application of the penalty to the next
 
@@ -132,10 +132,10 @@ def _penalized(row: str, path: Path, model: nn.Module, splits: Splits, given: An
     model.load_state_dict(state["model"])
     found: dict[str, Any] = {"path": state["passed"], "cut": scores(model, splits)}
     tying = tg.find_tying(model, settings.layers, preference=tying_of.preference, max_ratio=tying_of.max_ratio)
-    tg.tie_(model, tying)
-    fit_resumed(path, model, splits.train, TIED, SEED + 200, wrap=Bfloat16, steps_kept=50)
+    small = compacted(tg.tie_(model, tying), example_of(splits)).to(memory_format=torch.channels_last)
+    fit_resumed(path, small, splits.train, TIED, SEED + 200, wrap=Bfloat16, steps_kept=50)
     found |= {"compression": tying.compression(chain=True), "sparsity": tying.sparsity}
-    return compacted(model, example_of(splits)), found
+    return small, found
 
 
 def _sequence(override: Any) -> LambdaSequence:

@@ -9,9 +9,9 @@ and have at most four epochs more:
 
 * ``none``: four epochs at 0.02, on a cosine;
 * ``group lasso + l2`` and ``GrOWL + l2``: the paper's layers, sequences, weight decay and tying. Its strengths belong
-  to its 150 epochs, so that all of them are multiplied by one factor, which rises (1.08 times every ten steps) until
-  the compact network is 14.5 times smaller, the paper's compression, within two epochs; then groups are found, and the
-  network is trained for two epochs at 0.02, on a cosine, with its ties held;
+  to its 150 epochs, so that all of them are multiplied by one factor, which rises from 0.3 (1.03 times every ten steps)
+  until the compact network is 14.5 times smaller, the paper's compression, within one epoch; then groups are found, and
+  the compact network is trained for three epochs at 0.02, on a cosine, with its ties;
 * ``tg.shrink``: the network is shrunk to 1/14.5 of its weights on eight batches, and trained for four epochs as
   ``none`` is.
 

@@ -34,7 +34,7 @@ def test_kept_trainings_of_every_budget_reached_the_target_and_more_steps_are_be
         assert (budgets[0], budgets[-1], len(budgets)) == (200, 20_000, 6)
         means = [np.mean([one["accuracy"] for one in own if one["steps"] == steps]) for steps in budgets]
         assert all(more > fewer - 0.01 for fewer, more in pairwise(means)), (network, start)  # noise of a seed
-        assert means[-1] > means[0] + 0.05
+        assert means[-1] > means[0] + 0.03
 
 
 def test_the_kept_examples_of_tasks_landed_in_less_than_two_minutes() -> None:

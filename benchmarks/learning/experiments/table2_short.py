@@ -9,7 +9,7 @@ and have at most four epochs more:
 
 * ``none``: four epochs at 0.02, on a cosine;
 * ``group lasso + l2`` and ``GrOWL + l2``: the paper's layers, sequences, weight decay and tying. Its strengths belong
-  to its 150 epochs, so that all of them are multiplied by one factor, which rises from 0.3 (1.03 times every ten steps)
+  to its 150 epochs, so that all of them are multiplied by one factor, which rises from 0.1 (1.02 times every ten steps)
   until the compact network is 14.5 times smaller, the paper's compression, within one epoch; then groups are found, and
   the compact network is trained for three epochs at 0.02, on a cosine, with its ties;
 * ``tg.shrink``: the network is shrunk to 1/14.5 of its weights on eight batches, and trained for four epochs as
@@ -51,9 +51,8 @@ GOAL, BATCH, SEED = 14.5, 128, 0
 DENSE, AFTER = Fit(5, 0.05, 5e-4), Fit(4, 0.02, 5e-4)
 PRESSED = Fit(1, 0.02, 2e-3, schedule="step", step_epochs=2)
 TIED = Fit(3, 0.02, 2e-3)
-RISE = Rise(GOAL, "network", start=0.3, growth=1.03, every=10, look=10)
-QUICK = Rise(2.0, "network", start=0.2, growth=1.3, every=2, look=10)
-EVERY = 5  # steps from one application of the penalty to the next
+RISE = Rise(GOAL, "network", start=0.1, growth=1.02, every=10, look=10, close=0.08)
+QUICK = Rise(2.0, "network", start=0.05, growth=1.3, every=2, look=10)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -126,7 +125,7 @@ def _penalized(row: str, path: Path, model: nn.Module, splits: Splits, given: An
         overrides = {name: {"sequence": _sequence(each)} for name, each in settings.overrides.items()}
         growl = tg.GrOWL(model, 1.0, layers=settings.layers, overrides=overrides, form="paper")
         how, rise = (replace(PRESSED, batch_size=16), QUICK) if given.quick else (PRESSED, RISE)
-        passed = press(model, growl, splits.train, how, rise, SEED + 100, Bfloat16(model), every=EVERY)
+        passed = press(model, growl, splits.train, how, rise, SEED + 100, Bfloat16(model))
         state = {"model": model.state_dict(), "passed": passed}
         keep_state(pressed, state)
     model.load_state_dict(state["model"])

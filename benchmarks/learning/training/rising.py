@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ class Rise:
         growth: what it is multiplied by.
         every: after so many steps.
         look: steps between two looks at how small the network has become; ten times as often close to the goal.
+        close: the share of the goal from which it is close.
     """
 
     goal: float
@@ -38,6 +38,7 @@ class Rise:
     growth: float = 1.03
     every: int = 25
     look: int = 100
+    close: float = 0.9
 
 
 def ratios(dense: nn.Module, model: nn.Module, example: Tensor) -> dict[str, float]:
@@ -60,7 +61,6 @@ def press(
     seed: int,
     wrapped: nn.Module,
     teacher: nn.Module | None = None,
-    every: int = 1,
 ) -> list[dict[str, float]]:
     """Train with rising strength until the goal is reached, or ``how`` ends.
 
@@ -73,7 +73,6 @@ def press(
         seed: of the data's order.
         wrapped: what is called to train the model; the model itself, or around it.
         teacher: for ``how.distill``.
-        every: steps from one application of the penalty to the next.
 
     Returns:
         What was passed on the way: steps, strength, ratios.
@@ -87,12 +86,12 @@ def press(
         strength = growl.strength
         if steps % rise.every == 0:
             growl.strength *= rise.growth
-        near = bool(passed) and passed[-1][rise.of] > 0.9 * rise.goal
+        near = bool(passed) and passed[-1][rise.of] > rise.close * rise.goal
         if steps % (max(1, rise.look // 10) if near else rise.look):
             return False
         passed.append({"steps": steps, "strength": strength, **ratios(dense, model, example)})
         print(passed[-1], flush=True)
         return passed[-1][rise.of] >= rise.goal
 
-    fit(wrapped, train, how, seed, attach=partial(growl.attach, every=every), after_step=after_step, teacher=teacher)
+    fit(wrapped, train, how, seed, attach=growl.attach, after_step=after_step, teacher=teacher)
     return passed

@@ -23,8 +23,8 @@ import torch_growl as tg
 from benchmarks.harness import timing
 from benchmarks.harness.command import keep, options
 from benchmarks.learning.experiments.table1 import preference_for
-from benchmarks.learning.experiments.training_free import BATCH, BATCHES, seeded, trained_perceptron
-from benchmarks.learning.training.fitting import Fit, accuracy, fit
+from benchmarks.learning.experiments.training_free import BATCH, BATCHES, trained_perceptron
+from benchmarks.learning.training.fitting import Fit, accuracy, fit, training_batches
 from benchmarks.learning.training.methods import LR
 from torch_growl.application.data.datasets import load_mnist
 from torch_growl.application.data.splits import Splits, TensorSplit
@@ -45,8 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     timing.one_thread()
     splits = load_mnist(given.data)
-    images = splits.train.batch(torch.randperm(len(splits.train), generator=seeded(0))[: BATCH * BATCHES])[0]
-    inputs, test = list(images.split(BATCH)), cast(TensorSplit, splits.test)
+    inputs, test = training_batches(splits, BATCH, BATCHES), cast(TensorSplit, splits.test)
     dense = trained_perceptron(splits, 1 if given.quick else 5)
     networks = {"no penalty": dense, "GrOWL": _pressed(dense, splits, 1 if given.quick else PRESS)}
     tied = {name: _ties(model, inputs, test, given.quick) for name, model in networks.items()}

@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,11 +33,10 @@ import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
 from benchmarks.learning.training.counting import compacted
-from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, example_of, file_name
+from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, example_of, file_name, training_batches
 from benchmarks.learning.training.resuming import fit_resumed
 from benchmarks.learning.training.tasks import TinyTransformer
 from torch_growl.application.data.datasets import Splits, load_cifar10, load_digits_splits
-from torch_growl.application.data.splits import TensorSplit
 from torch_growl.application.models.convolutional import vgg16
 
 __all__ = ["WAYS", "main"]
@@ -119,11 +118,11 @@ def _trained(name: str, way: str, seed: int, given: Any) -> dict[str, Any]:
         shared = given.work / f"{file_name(name)}-first-{seed}.pt"
         fit_resumed(shared, model, splits.train, how, seed, **phase)
     if way in ("compensated", "shrunk", "in one step"):
-        target = replace(target, compensate=_batches(splits, how.batch_size))
+        target = replace(target, compensate=training_batches(splits, how.batch_size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.GrowlWarning)  # the last row of the table says what is left
         if way == "shrunk":
-            model = tg.shrink(model.eval(), _batches(splits, how.batch_size), target, ties=False)
+            model = tg.shrink(model.eval(), training_batches(splits, how.batch_size), target, ties=False)
             model.requires_grad_(requires_grad=True)
         elif way != "control":
             phase |= {"growl": tg.GrOWL(model, target=target, example_inputs=example), "to_target": True}
@@ -141,12 +140,6 @@ def _trained(name: str, way: str, seed: int, given: Any) -> dict[str, Any]:
         "macs": sizes[1].macs / sizes[0].macs,
         "seconds": round(time.perf_counter() - started),
     }
-
-
-def _batches(splits: Splits, size: int) -> list[torch.Tensor]:
-    train = cast(TensorSplit, splits.train)
-    index = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: 8 * size]
-    return list(train.batch(index)[0].split(size))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,16 @@ from torch import nn
 import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
-from benchmarks.learning.training.fitting import Bfloat16, Fit, accuracy, example_of, fit, keep_state, state_of
+from benchmarks.learning.training.fitting import (
+    Bfloat16,
+    Fit,
+    accuracy,
+    example_of,
+    fit,
+    keep_state,
+    state_of,
+    training_batches,
+)
 from benchmarks.learning.training.on_device import DeviceSplit
 from benchmarks.learning.training.rising import Rise, press
 from benchmarks.learning.training.views import Views, answers_to
@@ -166,8 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def shrunk(dense: nn.Module, splits: Any, given: Any) -> nn.Module:
     """Make the compact network without training, from 640 images, as in the comparison of six epochs."""
-    index = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(0))[: 64 if given.quick else 640]
-    batches = list(splits.train.batch(index)[0].split(16 if given.quick else 128))
+    batches = training_batches(splits, *((16, 4) if given.quick else (128, 5)))
     small = tg.shrink(dense, batches, tg.Target(macs=1 / given.goal), least=0.5)
     return small.requires_grad_(requires_grad=True)
 

@@ -27,7 +27,7 @@ from torch import nn
 import torch_growl as tg
 from benchmarks.harness import results
 from benchmarks.harness.command import keep, options, workplace
-from benchmarks.learning.training.counting import compacted, ratio
+from benchmarks.learning.training.counting import compacted, matrices, ratio
 from benchmarks.learning.training.fitting import Bfloat16, Fit, file_name, keep_state, state_of
 from benchmarks.learning.training.on_device import DeviceSplit
 from benchmarks.learning.training.resuming import fit_resumed
@@ -212,13 +212,8 @@ def our_row(row: str, seed: int, bench: Bench) -> dict[str, Any]:
     small = compacted_on_cpu(model.eval(), None).to(bench.device).to(memory_format=torch.channels_last)
     teacher = bench.fast(dense.eval()).eval()
     bench.fitted(f"{slug}-compact", small, compact_fit, seed + 100, teacher=teacher, compiled=False)
-    found["paper"] = {"compression": _matrices(dense) / _matrices(small)}
+    found["paper"] = {"compression": matrices(dense) / matrices(small)}
     return found | _sizes(bench, small, copy.deepcopy(small).cpu(), seed)
-
-
-def _matrices(model: nn.Module) -> int:
-    """Count as the paper does: weights of convolutions and linear layers."""
-    return sum(p.numel() for p in model.parameters() if p.ndim > 1)
 
 
 def compacted_on_cpu(model: nn.Module, tying: tg.Tying | None) -> nn.Module:

@@ -28,13 +28,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, options, workplace
-from benchmarks.learning.training.counting import compacted, ratio
-from benchmarks.learning.training.fitting import Bfloat16, Fit, example_of, file_name, keep_state, scores, state_of
+from benchmarks.learning.training.counting import compacted, matrices, ratio
+from benchmarks.learning.training.fitting import (
+    Bfloat16,
+    Fit,
+    example_of,
+    file_name,
+    keep_state,
+    scores,
+    state_of,
+    training_batches,
+)
 from benchmarks.learning.training.resuming import fit_resumed
 from benchmarks.learning.training.rising import Rise, press
 from torch_growl.application.data.datasets import Splits, load_cifar10
@@ -91,11 +100,11 @@ def _row(row: str, splits: Splits, given: Any) -> dict[str, Any]:
             found |= more
         else:
             if row == "tg.shrink":
-                model = tg.shrink(model, _batches(splits), tg.Target(weights=1 / GOAL), ties=False)
+                model = tg.shrink(model, training_batches(splits, BATCH), tg.Target(weights=1 / GOAL), ties=False)
                 model.requires_grad_(requires_grad=True)
                 found["cut"] = scores(model, splits)
             fit_resumed(path, model, splits.train, AFTER, SEED + 100, wrap=Bfloat16, steps_kept=50)
-            found["compression"] = _matrices(dense) / _matrices(model)
+            found["compression"] = matrices(dense) / matrices(model)
     example = example_of(splits)
     before, after = (tg.measure(network.eval(), example, latency=False) for network in (dense, model))
     return {
@@ -142,17 +151,6 @@ def _sequence(override: Any) -> LambdaSequence:
     if override.sequence is not None:
         return sequence_from_dict(override.sequence.model_dump(exclude_none=True))
     return tg.pld(1.0, lambda1=override.strength, lambda2=0.0)
-
-
-def _matrices(model: nn.Module) -> int:
-    """Count as the paper does: weights of convolutions and linear layers."""
-    return sum(p.numel() for p in model.parameters() if p.ndim > 1)
-
-
-def _batches(splits: Splits) -> list[Tensor]:
-    train = cast(TensorSplit, splits.train)
-    index = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: 8 * BATCH]
-    return list(train.batch(index)[0].split(BATCH))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 import torch_growl as tg
 from benchmarks.harness import results, timing
 from benchmarks.harness.command import keep, missing, options, workplace
-from benchmarks.learning.training.fitting import accuracy
+from benchmarks.learning.training.fitting import accuracy, training_batches
 from torch_growl.application.data.datasets import load_cifar10, load_mnist
 from torch_growl.application.data.splits import Splits, TensorSplit
 from torch_growl.application.models.perceptrons import mlp
@@ -57,8 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     absent = missing({"Torch-Pruning": "torch_pruning"})
     for name in given.only or NETWORKS:
         model, splits = _network(name, given)
-        images = splits.train.batch(torch.randperm(len(splits.train), generator=seeded(0))[: BATCH * BATCHES])[0]
-        inputs = list(images.split(BATCH))
+        inputs = training_batches(splits, BATCH, BATCHES)
         test = TensorSplit(*splits.test.batch(torch.randperm(len(splits.test), generator=seeded(1))[: given.images]))
         part = done.setdefault(name, {"images": len(test), "dense": accuracy(model, test)})
         for share in (0.5,) if given.quick else SHARES:

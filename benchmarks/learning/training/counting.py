@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import torch_growl as tg
 from torch_growl.networks.storage.encoding import packed_bytes
 
-__all__ = ["clustered_ratio", "compacted", "ratio", "sizes"]
+__all__ = ["clustered_ratio", "compacted", "matrices", "ratio", "sizes"]
 
 
 def sizes(model: nn.Module, example: Tensor) -> tuple[int, int]:
@@ -34,6 +34,11 @@ def compacted(model: nn.Module, example: Tensor) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", tg.GrowlWarning)
         return tg.compact(model, example)
+
+
+def matrices(model: nn.Module) -> int:
+    """Count as the paper does: weights of convolutions and linear layers."""
+    return sum(p.numel() for p in model.parameters() if p.ndim > 1)
 
 
 def clustered_ratio(dense: nn.Module, example: Tensor, layers: dict[str, int]) -> dict[str, float]:

@@ -19,7 +19,18 @@ from torch_growl.application.data.datasets import Splits
 from torch_growl.application.training.scores import evaluate
 from torch_growl.files import write_whole
 
-__all__ = ["Bfloat16", "Fit", "accuracy", "example_of", "file_name", "fit", "keep_state", "scores", "state_of"]
+__all__ = [
+    "Bfloat16",
+    "Fit",
+    "accuracy",
+    "example_of",
+    "file_name",
+    "fit",
+    "keep_state",
+    "scores",
+    "state_of",
+    "training_batches",
+]
 
 CPU = torch.device("cpu")
 
@@ -165,6 +176,13 @@ def example_of(splits: Splits) -> Tensor:
     """Return a batch of two inputs."""
     x: Tensor = splits.validation.batch(torch.arange(2))[0]  # type: ignore[attr-defined]
     return x
+
+
+def training_batches(splits: Splits, size: int, count: int = 8) -> list[Tensor]:
+    """Return batches of inputs of the training split, drawn with seed 0."""
+    train: Any = splits.train
+    index = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: count * size]
+    return list(train.batch(index)[0].split(size))
 
 
 def file_name(text: str) -> str:

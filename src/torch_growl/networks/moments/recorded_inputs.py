@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
 from torch_growl.errors import first_line
-from torch_growl.networks.execution import batch_size, copied, split_inputs
+from torch_growl.networks.execution import Inputs, batch_size, copied, split_inputs, tensors, wide
 from torch_growl.networks.layers import training_hook
 
 __all__ = ["RecordedInputs"]
@@ -39,7 +39,6 @@ class RecordedInputs:
         self.refused = ""
         self._ended = False  # by an error
         self._batches: deque[Any] = deque()
-        self._sizes: deque[tuple[int, int]] = deque()  # examples and bytes
         self._model: nn.Module | None = None
         self._handle: RemovableHandle | None = None
         self._wanted: Callable[[], bool] = bool
@@ -68,8 +67,12 @@ class RecordedInputs:
 
     @property
     def batches(self) -> list[Any]:
-        """The batches, as for :func:`torch_growl.compensate_`; those with NaN or infinite values are left out."""
-        return [batch for batch in self._batches if all(bool(torch.isfinite(x).all()) for x in _floats(batch))]
+        """The batches, as for :func:`torch_growl.compensate_`."""
+        return list(self._batches)
+
+    def drop_infinite(self) -> None:
+        """Forget batches with NaN or infinite values."""
+        self._batches = deque(batch for batch in self._batches if _is_finite(batch))
 
     def state(self) -> list[Any]:
         """The batches on the CPU: tensors, plain values, tuples, lists and dicts of them."""
@@ -82,11 +85,7 @@ class RecordedInputs:
             batches: the batches.
             device: where they are wanted.
         """
-        self._keep([_mapped(lambda x: x.to(device, copy=True), batch) for batch in batches])
-
-    def _keep(self, batches: Sequence[Any]) -> None:
-        self._batches = deque(batches)
-        self._sizes = deque(map(_size, batches))
+        self._batches = deque(_mapped(lambda x: x.to(device, copy=True), batch) for batch in batches)
 
     def record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the inputs of one call."""
@@ -101,20 +100,18 @@ class RecordedInputs:
             batch, self.refused = _as_batch(module, args, kwargs)
             if not self.refused:
                 with torch.no_grad():
-                    args, kwargs = copied(split_inputs(batch))
-                    batch = _as_computed(module, kwargs or args)
-                self._batches.append(batch)
-                self._sizes.append(_size(batch))
+                    args, kwargs = _as_computed(module, copied(split_inputs(batch)))
+                self._batches.append(kwargs or args)
         except Exception as error:  # no memory is left for a copy: the training goes on without
             self.stop()
             self._ended, self.refused = True, first_line(error)
-        while len(self._sizes) > 2 and self._enough_without_the_first():
+        while len(self._batches) > 2 and self._enough_without_the_first():
             self._batches.popleft()
-            self._sizes.popleft()
 
     def _enough_without_the_first(self) -> bool:
-        examples = sum(count for count, _ in self._sizes) - self._sizes[0][0]
-        return examples >= _EXAMPLES or sum(size for _, size in self._sizes) >= _BYTES
+        examples = [max(1, batch_size(split_inputs(batch))) for batch in self._batches]
+        size = sum(x.numel() * x.element_size() for x in tensors(list(self._batches)))
+        return sum(examples[1:]) >= _EXAMPLES or size >= _BYTES
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RecordedInputs:
         return _with_batches(copy.deepcopy(list(self._batches), memo))
@@ -125,7 +122,7 @@ class RecordedInputs:
 
 def _with_batches(batches: list[Any]) -> RecordedInputs:
     found = RecordedInputs()
-    found._keep(batches)
+    found._batches.extend(batches)
     return found
 
 
@@ -172,7 +169,7 @@ def _as_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
                 return None, f"{name!r} can be given by position alone, and others were given by name"
     if wrong := _not_kept(batch):
         return None, f"its inputs hold a {wrong}"
-    if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(batch)):
+    if not tensors(batch):
         return None, "its inputs hold no tensor"
     return batch, ""
 
@@ -190,24 +187,16 @@ def _not_kept(value: Any) -> str:
     return "" if type(value) in _KEPT else type(value).__name__
 
 
-def _as_computed(module: nn.Module, batch: Any) -> Any:
+def _as_computed(module: nn.Module, inputs: Inputs) -> Inputs:
     """Under autocast: the inputs in the type of the network's parameters, in which it can be run without autocast."""
     own = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if own is None or not torch.is_autocast_enabled(own.device.type):
-        return batch
-    return _mapped(lambda x: x.to(own.dtype) if x.is_floating_point() else x, batch)
+    return wide(inputs, own.dtype) if own is not None and torch.is_autocast_enabled(own.device.type) else inputs
 
 
 def _mapped(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
     return pytree.tree_map_only(Tensor, change, batch)
 
 
-def _floats(batch: Any) -> list[Tensor]:
-    found = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.layout is torch.strided]
-    return [x for x in found if x.is_floating_point() or x.is_complex()]
-
-
-def _size(batch: Any) -> tuple[int, int]:
-    """The examples of a batch, at least 1, and its bytes."""
-    tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
-    return max(1, batch_size(split_inputs(batch))), sum(x.numel() * x.element_size() for x in tensors)
+def _is_finite(batch: Any) -> bool:
+    floats = (x for x in tensors(batch) if x.layout is torch.strided and (x.is_floating_point() or x.is_complex()))
+    return all(bool(torch.isfinite(x).all()) for x in floats)

@@ -105,6 +105,8 @@ class OneStep:
         """
         self._follow(step)
         recorded = self._control.target.batches is None and self._control.goes_at_once(step)
+        if recorded:
+            self._recorded.drop_infinite()
         if recorded and len(self._recorded.batches) < 2:
             self._go_slowly(
                 step,

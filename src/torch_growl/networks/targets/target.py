@@ -144,7 +144,7 @@ class Target:
                 "Target: compensate takes a list of at least two batches of inputs, one to fit and one held out, True "
                 "for those of the training, False or None"
             )
-        if judged and (inputs is not None and inputs is not False):
+        if judged and inputs is not None and inputs is not False:
             raise InvalidValueError("Target: an accuracy_drop takes no compensate, because its rows go in many trials")
         if type(self.ties) is not bool:
             raise InvalidTypeError(f"ties must be True or False, got {self.ties!r}")

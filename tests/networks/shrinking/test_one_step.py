@@ -238,6 +238,25 @@ def test_a_copy_of_the_optimizer_trains_a_copy_of_the_network_alike(copied: Any)
     assert same(model, second)
 
 
+def test_a_state_that_is_loaded_after_attaching_is_gone_on_from_at_once() -> None:
+    def attached() -> tuple[nn.Module, tg.GrOWL, torch.optim.SGD]:
+        model = network()
+        growl = tg.GrOWL(model, target=tg.Target(weights=0.5), example_inputs=batch(0), min_rows=2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        growl.attach(optimizer, steps=200)
+        assert not model._forward_pre_hooks
+        return model, growl, optimizer
+
+    model, growl, optimizer = attached()
+    train(model, optimizer, 0, 25)
+    state = growl.state_dict()
+    assert len(state["inputs"]) == 5
+    model, growl, optimizer = attached()
+    growl.load_state_dict(state)
+    train(model, optimizer, 25, 26)
+    assert len(growl.state_dict()["inputs"]) == 6  # that of the first step after it too
+
+
 @pytest.mark.parametrize("ways", ["slowly", "several optimizers"])
 def test_inputs_of_a_state_are_dropped_where_rows_will_shrink(ways: str) -> None:
     model, growl, optimizer = begun(tg.Target(weights=0.5))

@@ -62,6 +62,37 @@ def test_a_run_in_steps_ends_at_the_groups_asked_for(tmp_path: Path, form: str) 
     assert "dense 3, train 3, merge1 1, retrain 1" in page
 
 
+def without_bias(*, width: int = 40) -> nn.Module:
+    """A network whose second layer has no bias, and gets a constant from a filter of zeros before it."""
+    return nn.Sequential(nn.Linear(64, width), nn.Sigmoid(), nn.Linear(width, 10, bias=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drop", [None, 50.0], ids=["all steps", "the last good step"])
+def test_a_layer_without_bias_that_takes_constants_is_trained_compact_in_steps(
+    tmp_path: Path, drop: float | None
+) -> None:
+    changes = {
+        **STEPS,
+        "model": {"name": f"{__name__}:without_bias"},
+        "growl.layers": ["0"],
+        "growl.side": "output",
+        "tying": {"method": "ward", "groups": {"0": [0.8, 0.6]}, "drop": drop},
+        "growl.strength": 4.0,
+        "retrain": {**PHASE, "form": "compact"},
+    }
+    del changes["model.options"]
+    run = run_digits(tmp_path / "run", changes)
+    model, small = run.trained("retrain"), run.compacted().eval()
+    filters = model.get_submodule("0").weight
+    assert 0 < int((filters != 0).any(dim=1).sum()) < 40  # type: ignore[union-attr, operator, arg-type]
+    assert small.get_submodule("2").bias is not None  # the constants
+    x, _ = run.splits.test.batch(torch.arange(64))  # type: ignore[attr-defined]
+    torch.testing.assert_close(small(x), model(x))
+    dense = without_bias()
+    assert dense.load_state_dict(run.grouped().state_dict(), strict=False).missing_keys == []
+
+
 @pytest.mark.slow
 def test_steps_by_least_squares_end_at_the_groups_asked_for_with_less_lost_by_a_tie(tmp_path: Path) -> None:
     lost = []

@@ -14,7 +14,7 @@ from tests.support.compaction_checks import assert_same_outputs
 from tests.support.pruned_networks import set_rows_, settle_, zero_and_tie_
 from torch_growl.errors import InvalidValueError, LayerError
 from torch_growl.networks.compaction.compactor import compact
-from torch_growl.networks.compaction.expanding import expand, expand_
+from torch_growl.networks.compaction.expanding import expand, expand_, load_expanded_
 from torch_growl.networks.compaction.inputs import SumInputs
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.storage import load, save
@@ -140,3 +140,20 @@ def test_a_network_with_other_biases_is_refused(bias: bool, text: str) -> None:
     small = compact(model, torch.randn(3, 6))
     with pytest.raises(LayerError, match=text):
         expand(small, other)
+
+
+def test_a_state_with_a_bias_that_the_network_lacks_is_loaded_and_compacted_to_the_same_file(tmp_path: Path) -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 2, bias=False))
+
+    dense, x = make(), torch.randn(3, 6)
+    with torch.no_grad():
+        dense[0].weight[[1, 5]] = 0  # type: ignore[index]
+    small = compact(dense, x)
+    expanded = expand(small, make())
+    loaded = load_expanded_(make(), expanded.state_dict())
+    torch.testing.assert_close(loaded(x), dense(x))
+    save(compact(loaded, x), tmp_path / "model.safetensors")
+    torch.testing.assert_close(load(tmp_path / "model.safetensors", make())(x), dense(x))  # made without that bias
+    with pytest.raises(RuntimeError, match="other"):
+        load_expanded_(make(), {**expanded.state_dict(), "other": x})

@@ -30,7 +30,7 @@ from torch_growl.application.runs.run_folder import RunFolder
 from torch_growl.application.tasks import Batch, build_task
 from torch_growl.application.training import accelerator_for, evaluate, sharding_asked, standard_error
 from torch_growl.errors import InvalidValueError, RunFolderError
-from torch_growl.networks.compaction import compact, expand_
+from torch_growl.networks.compaction import compact, expand_, load_expanded_
 from torch_growl.networks.diagnosis import doctor
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.shrinking import compensate_
@@ -266,7 +266,7 @@ class Run:
         """The network that is tied before the last training, in eval mode on the run's device."""
         model = self.trained("train")
         if self.merges or self.recipe.tying.fits:
-            model.load_state_dict(self.folder.finished("grouped", self.recipe)["model"])
+            load_expanded_(model, self.folder.finished("grouped", self.recipe)["model"])
         return model
 
     @property

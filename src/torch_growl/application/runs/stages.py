@@ -27,7 +27,7 @@ from torch_growl.checksums import sealed_json
 from torch_growl.errors import GrowlWarning
 from torch_growl.files import write_text
 from torch_growl.mathematics.compiled import compilations
-from torch_growl.networks.compaction import compact
+from torch_growl.networks.compaction import compact, load_expanded_
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty import GrOWL
 from torch_growl.networks.sharding import whole_state
@@ -103,7 +103,7 @@ def _tie(run: Run) -> None:
         networks.append(copy.deepcopy(model.state_dict()))
     drop = run.recipe.tying_drop
     if drop is not None:
-        model.cpu().load_state_dict(_last_good(run, drop, networks))
+        model = load_expanded_(run.network(), _last_good(run, drop, networks)).eval()
     if drop is None:
         found = run.decided(partial(run.next_tying, model, -1))
         if run.recipe.tying.fits:
@@ -124,9 +124,9 @@ def _last_good(run: Run, drop: float, networks: list[dict[str, Tensor]]) -> dict
         drop: in the unit in which the metric is shown.
         networks: the network before tying and after every step, in the dense network's shapes.
     """
-    dense, model = run.validation_score(run.trained("dense")), run.network()
+    dense = run.validation_score(run.trained("dense"))
     for state in reversed(networks[1:]):
-        model.load_state_dict(state)
+        model = load_expanded_(run.network(), state)
         if run.task.metric.lost(dense, run.validation_score(model)) <= drop:
             return state
     warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -28,7 +29,7 @@ from torch_growl.networks.layers import (
     write_rows_,
 )
 
-__all__ = ["expand", "expand_"]
+__all__ = ["expand", "expand_", "load_expanded_"]
 
 
 def expand(small: nn.Module, model: nn.Module) -> nn.Module:
@@ -133,6 +134,26 @@ def expand_(model: nn.Module, small: nn.Module) -> nn.Module:
             else:
                 target.copy_(value)
     pack_heads_(model)
+    return model
+
+
+def load_expanded_(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """Load the state of a network that :func:`expand_` made; layers get the biases that it gave them.
+
+    Args:
+        model: a network of the original class and shapes; modified in place and returned.
+        state: the state; entries are named as the network's.
+
+    Raises:
+        RuntimeError: the state is that of another network, as by ``load_state_dict``.
+    """
+    for name, layer in model.named_modules():
+        bias = state.get(f"{name}.bias" if name else "bias")
+        weight = layer._parameters.get("weight")
+        if bias is not None and weight is not None and layer._parameters.get("bias", bias) is None:
+            layer.bias = nn.Parameter(weight.new_zeros(bias.shape), requires_grad=weight.requires_grad)
+            mark_added_bias_(layer)
+    model.load_state_dict(state)
     return model
 
 

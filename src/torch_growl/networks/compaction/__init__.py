@@ -1,7 +1,7 @@
 """The compact network with the same outputs: its structure, planning, construction, and the state of its training.
 
-``expand_`` writes the weights of a compact network back into a dense one of the original sizes; ``load_expanded_`` loads
-the state of such a network.
+``expand_`` writes the weights of a compact network back into a dense one of the original sizes;
+``load_expanded_`` loads the state of such a network.
 """
 
 from torch_growl.networks.compaction.compactor import compact

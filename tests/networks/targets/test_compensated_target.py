@@ -163,7 +163,8 @@ def test_where_the_choice_keeps_too_much_the_law_of_norms_removes_rows_in_the_sa
     for x in batches:
         x[:, [1, 3]] = x[:, [0, 2]]
     dense = copy.deepcopy(model)
-    growl = cut(model, tg.Target(weights=0.6, compensate=batches), batches[0], layers=["0"], min_rows=1)
+    with pytest.warns(GrowlWarning, match="the rows that go are those of smallest norm"):
+        growl = cut(model, tg.Target(weights=0.6, compensate=batches), batches[0], layers=["0"], min_rows=1)
     assert growl.progress.phase == "holding"
     assert growl.progress.reached
     assert growl.nonzero() == {"0": 2}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import torch_growl as tg
 from tests.support.channel_networks import network
-from torch_growl.errors import InvalidTypeError, InvalidValueError
+from torch_growl.errors import GrowlWarning, InvalidTypeError, InvalidValueError
 from torch_growl.networks.compaction import SumInputs
 from torch_growl.networks.layers import rows_of
 from torch_growl.networks.penalty import penalised_network
@@ -143,10 +143,26 @@ def test_where_the_choice_keeps_too_much_no_row_is_tied(monkeypatch: pytest.Monk
     two = {"0": np.array([0, 0, *range(2, 24)]), "2": np.arange(40)}
     monkeypatch.setattr(penalised_network, "chosen_rows", lambda *args, **kwargs: two)
     model, batches = alike()
-    growl = trained(model, batches, tg.Target(weights=0.5, compensate=batches, ties=True), 0.01)
+    with pytest.warns(GrowlWarning, match="the rows that go are those of smallest norm"):
+        growl = trained(model, batches, tg.Target(weights=0.5, compensate=batches, ties=True), 0.01)
     assert growl.progress.reached
     assert growl.state_dict()["tied"] == {}
     assert not torch.equal(model[0].weight[:, 0], model[0].weight[:, 1])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("layers", [["2", "4"], None], ids=["of a frozen layer", "of a penalised layer"])
+def test_rows_that_are_equal_already_count_as_one_only_where_they_stay_so(layers: list[str] | None, ties: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 16), nn.Tanh(), nn.Linear(16, 3))
+    model[0].weight.data[:, 1:4] = model[0].weight.data[:, :1]
+    batches = list(torch.randn(8, 32, 6))
+    target = tg.Target(weights=0.5, ties=ties)
+    growl = trained(model, batches, target, 0.01, "" if layers is None else "0", layers=layers, min_rows=2)
+    assert growl.progress.reached  # without a warning that rows went by their norms
+    assert 0.45 * growl.progress.dense < growl.progress.left
+    small = tg.compact(model, batches[0])
+    assert tg.measure(small, batches[0], latency=False).weights <= growl.progress.asked
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,8 @@ class PenalisedNetwork:
             kinds = with_rows_left(alike_channels(counter.wiring, list(sizes)), sizes, self.min_rows)
         dense = plain_copy(self._model).eval()
         of = target.of
-        labels = chosen_rows(dense, self._one_step.batches, counter, kinds, of, asked, ties=target.ties)
+        tied = self._layers if target.ties else ()  # training on makes rows that are equal elsewhere differ
+        labels = chosen_rows(dense, self._one_step.batches, counter, kinds, of, asked, ties=target.ties, tied=tied)
         first = torch.from_numpy(np.concatenate(list(labels.values()))).to(next(self._model.parameters()).device)
         as_first_(first)  # rounding may differ between processes
         parts = first.cpu().split([len(own) for own in labels.values()])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from torch_growl.mathematics.clustering import PRUNED, Partition
 from torch_growl.networks.execution import Inputs, without_autocast
@@ -46,6 +46,7 @@ def chosen_rows(
     asked: float,
     *,
     ties: bool = False,
+    tied: Collection[str] | None = None,
 ) -> dict[str, NDArray[np.int64]]:
     """Choose the rows to remove, and those to tie, so that at most what is asked for is left.
 
@@ -59,12 +60,13 @@ def chosen_rows(
         of: the measure, weights, macs or bytes.
         asked: the most that may be left.
         ties: whether rows may be tied.
+        tied: the layers whose equal rows stay equal in the training that follows; None: all.
 
     Returns:
         For every layer whose rows can be removed the label of each row: :data:`PRUNED`, or the row that it is tied to,
-        itself if to none. Rows that are equal already are tied.
+        itself if to none. Rows of the ``tied`` layers that are equal already are tied.
     """
-    return Choice(dense, *split_batches(inputs), counter, kinds, ties=ties).labels(of, asked)
+    return Choice(dense, *split_batches(inputs), counter, kinds, ties=ties, tied=tied).labels(of, asked)
 
 
 Steps = Sequence[tuple[int, int]]  # a channel of one kind that goes, and the one its row is tied to, or PRUNED
@@ -80,6 +82,7 @@ class Choice:
         counter: of the network; it has looked at these weights.
         kinds: the channels that may go.
         ties: whether rows may be tied.
+        tied: the layers whose equal rows count as one; None: all.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Choice:
         kinds: Sequence[Alike],
         *,
         ties: bool,
+        tied: Collection[str] | None = None,
     ) -> None:
         self._dense, self._held, self._counter = dense, held, counter
         modules = registered_layers(dense)
@@ -98,7 +102,7 @@ class Choice:
         moments = self._runs.own_moments()
         layers = counter.cuttable
         self._sizes = {name: registered_kind(modules[name]).n_rows(modules[name], "input") for name in layers}
-        self._equal = {name: np.array(Partition.from_rows(rows_of(modules[name])).labels) for name in layers}
+        self._equal = {name: _equal_rows(rows_of(modules[name]), tied=tied is None or name in tied) for name in layers}
         self._readers = {
             name: Reader.of(dense, name, moments[name][0], self._runs.norms) for name in layers if name in moments
         }
@@ -232,6 +236,12 @@ class Choice:
             theirs, mine = self._dense.get_submodule(name), self._scratch.get_submodule(name)
             for value, target in zip(theirs.state_dict().values(), mine.state_dict().values(), strict=True):
                 target.copy_(value)
+
+
+def _equal_rows(rows: Tensor, *, tied: bool) -> NDArray[np.int64]:
+    """A label for each row: PRUNED for those of zeros, and the same for equal ones if these are ``tied``."""
+    labels = np.array(Partition.from_rows(rows).labels)
+    return labels if tied else np.where(labels == PRUNED, PRUNED, np.arange(len(labels)))
 
 
 def _with_equal(labels: NDArray[np.int64], equal: NDArray[np.int64]) -> NDArray[np.int64]:

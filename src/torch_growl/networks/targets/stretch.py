@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from torch_growl.errors import GrowlWarning, users_stacklevel
 from torch_growl.networks.targets.counting import Counter
 from torch_growl.networks.targets.pressing import Press, Pressure
 from torch_growl.networks.wiring import Flags
@@ -68,12 +70,22 @@ class Stretch:
         Args:
             step: the step.
             choose: chooses them; None: the law does, as it does where the target is not met by what is chosen.
+
+        Warns:
+            GrowlWarning: the law meets the target, and what is chosen does not.
         """
         self.press.counter.look(self._model)
         asked = self.press.figure.asked
-        gone = [] if choose is None else list(choose(self.press.counter, asked))
-        if not gone or self.press.left_without(gone) > asked:
+        chosen = [] if choose is None else list(choose(self.press.counter, asked))
+        gone = chosen
+        if not chosen or self.press.left_without(chosen) > asked:
             gone = self._solution([layer.norms() for layer in self.press.layers], True).gone
+        if chosen and gone is not chosen and self.press.left_without(gone) <= asked:
+            warnings.warn(
+                "the rows that go are those of smallest norm: those that least squares chose would not meet the target",
+                GrowlWarning,
+                stacklevel=users_stacklevel(),
+            )
         self._solutions = max(1, self._solutions)
         self._solved_at = step
         self.met = self.press.left_without(gone) <= asked

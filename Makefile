@@ -31,7 +31,7 @@ fast: $(VENV)/.installed
 tests: $(VENV)/.installed
 	$(PYTEST)
 
-# All mutations of tests/house, of which `make test` tries every third one.
+# All mutations of tests/house, of which `make test` tries every fourth one.
 mutations: $(VENV)/.installed
 	GROWL_MUTATIONS=all $(PYTEST) tests/house/test_mutations.py
 

@@ -15,8 +15,8 @@ TARGETS = [
     Mutation(
         "norms choose the rows that go in one step",
         "networks/targets/stretch.py",
-        "if not gone or self.press",
-        "if gone or self.press",
+        "if not chosen or self.press",
+        "if chosen or self.press",
         "networks/targets/test_compensated_target.py::test_rows_are_those_that_shrink_removes_without_training[perceptron]",
     ),
     Mutation(

@@ -193,11 +193,12 @@ def test_resnet20_runs_and_goes_on_from_what_is_there(
     if not weights.is_dir():
         pytest.skip(f"no pretrained weights in {weights}")
     given = ["--quick", "--data", str(cifar10), "--weights", str(weights), "--work", str(tmp_path), "--epochs", "1"]
-    for way in ([], ["--inner", "--balance", "1"], ["--shrink", "--crops", "1", "--goal", "2"]):
-        resnet20.main([*given, "--goal", "1.0", *way])
+    rising = ["--goal", "1.0", "--inner", "--balance", "1"]
+    for way in (rising, ["--shrink", "--crops", "1", "--goal", "2"]):
+        resnet20.main([*given, *way])
         assert "nothing kept" in capsys.readouterr().out
     (tmp_path / "quick" / "teacher.pt").unlink()  # nothing is left to be taught
-    resnet20.main([*given, "--goal", "1.0"])
+    resnet20.main([*given, *rising])
     assert not (tmp_path / "quick" / "teacher.pt").exists()
 
 

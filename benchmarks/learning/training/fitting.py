@@ -36,7 +36,10 @@ CPU = torch.device("cpu")
 
 
 class Bfloat16(nn.Module):
-    """A network whose products are computed in bfloat16; the parameters, which are its own, stay float32."""
+    """A network whose products are computed in bfloat16; the parameters, which are its own, stay float32.
+
+    A processor that can only emulate bfloat16, which takes ten times as long, computes in float32.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -44,7 +47,8 @@ class Bfloat16(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network on x and return its output in float32."""
-        with torch.autocast(x.device.type, torch.bfloat16):
+        emulated = x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=not emulated):
             return cast(Tensor, self.network(x)).float()
 
 

@@ -138,6 +138,16 @@ def test_a_path_of_rising_strength_ends_at_its_goal() -> None:
     assert ratios(digits_mlp().eval(), model, example)["network"] == passed[-1]["network"]
 
 
+@pytest.mark.parametrize("supported", [True, False])
+def test_products_are_in_bfloat16_unless_it_is_emulated(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    seen = []
+    network = torch.nn.Linear(3, 2)
+    network.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    assert Bfloat16(network)(torch.randn(4, 3)).dtype == torch.float32
+    assert seen == [torch.bfloat16 if supported else torch.float32]
+
+
 @pytest.mark.slow
 def test_crops_are_fixed_and_lie_beside_the_answers_to_them(cifar10: Path) -> None:
     split = load_cifar10(cifar10, limit=32, normalize="channels", padding=4).train

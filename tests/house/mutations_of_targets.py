@@ -15,8 +15,8 @@ TARGETS = [
     Mutation(
         "norms choose the rows that go in one step",
         "networks/targets/stretch.py",
-        "if not chosen or self.press",
-        "if chosen or self.press",
+        "by_law = not chosen or self.press",
+        "by_law = bool(chosen) or self.press",
         "networks/targets/test_compensated_target.py::test_rows_are_those_that_shrink_removes_without_training[perceptron]",
     ),
     Mutation(

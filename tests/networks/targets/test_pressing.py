@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
 import torch_growl as tg
+from torch_growl.errors import GrowlWarning
 from torch_growl.networks.layers import row_norms
 from torch_growl.networks.targets.figure import Figure
 from torch_growl.networks.targets.pressing import Press, Pressure, RowsOf, _importance
@@ -99,19 +102,21 @@ def test_the_rows_that_stay_at_least_hold_as_few_channels_as_possible() -> None:
     assert (~found.gone[1]).sum() == 4
 
 
-def test_no_group_of_a_layer_is_emptied() -> None:
+@pytest.mark.parametrize("compensate", [None, False], ids=["in one step", "slowly"])
+def test_no_group_of_a_layer_is_emptied(compensate: bool | None) -> None:
     torch.manual_seed(0)
     grouped, last = torch.nn.Conv2d(24, 24, 3, groups=6), torch.nn.Conv2d(24, 4, 1)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 24, 1), torch.nn.ReLU(), grouped, torch.nn.ReLU(), last)
     x = torch.randn(2, 3, 6, 6)
     for share, width in ((0.63, 2), (0.45, 1)):
-        growl = tg.GrOWL(model, target=Target(macs=share, compensate=False), example_inputs=x, layers=["2"])
+        growl = tg.GrOWL(model, target=Target(macs=share, compensate=compensate), example_inputs=x, layers=["2"])
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         growl.attach(optimizer, steps=20)
-        for _ in range(20):
-            optimizer.zero_grad()
-            model(x).square().mean().backward()
-            optimizer.step()
+        with contextlib.nullcontext() if compensate is False else pytest.warns(GrowlWarning, match="of smallest norm"):
+            for _ in range(20):
+                optimizer.zero_grad()
+                model(x).square().mean().backward()
+                optimizer.step()
         left = (row_norms(grouped) != 0).reshape(6, 4).sum(dim=1)
         assert left.tolist() == [width] * 6  # as many in each group, so that nothing is constant
         assert growl.progress.left == tg.measure(tg.compact(model, x), x, latency=False).macs <= growl.progress.asked

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_growl.errors import LayerError
-from torch_growl.networks.compaction.shrinking import add_biases_, cut_channels
+from torch_growl.networks.compaction.shrinking import add_bias_, add_biases_, cut_channels
 from torch_growl.networks.compaction.structure import (
     LayerCut,
     ParameterCut,
@@ -149,9 +149,9 @@ def load_expanded_(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """
     for name, layer in model.named_modules():
         bias = state.get(f"{name}.bias" if name else "bias")
-        weight = layer._parameters.get("weight")
-        if bias is not None and weight is not None and layer._parameters.get("bias", bias) is None:
-            layer.bias = nn.Parameter(weight.new_zeros(bias.shape), requires_grad=weight.requires_grad)
+        own = layer._parameters
+        if bias is not None and own.get("weight") is not None and "bias" in own and own["bias"] is None:
+            add_bias_(layer, len(bias))
             mark_added_bias_(layer)
     model.load_state_dict(state)
     return model

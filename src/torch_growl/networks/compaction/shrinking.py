@@ -18,7 +18,7 @@ from torch_growl.networks.compaction.structure import LayerCut, ModuleCut, Param
 from torch_growl.networks.execution import FewerHeads, pack_heads_, unpack_heads_
 from torch_growl.networks.layers import kind_of, registered_kind, row_blocks, scale_rows_, write_rows_
 
-__all__ = ["FedLayer", "add_biases_", "cut_channels", "fed_groups", "shrink_"]
+__all__ = ["FedLayer", "add_bias_", "add_biases_", "cut_channels", "fed_groups", "shrink_"]
 
 
 class FedLayer(nn.Sequential):
@@ -155,10 +155,14 @@ def add_biases_(model: nn.Module, plan: Structure) -> None:
     """Give the layers that constant inputs were folded into a bias of zeros, where they have none."""
     for layer in plan.layers:
         if layer.bias_added:
-            module = model.get_submodule(layer.name)
-            weight = cast(Tensor, module.weight)
-            if module.bias is None:
-                module.bias = nn.Parameter(weight.new_zeros(layer.outputs), requires_grad=weight.requires_grad)
+            add_bias_(model.get_submodule(layer.name), layer.outputs)
+
+
+def add_bias_(module: nn.Module, outputs: int) -> None:
+    """Give a layer a bias of zeros, unless it has a bias."""
+    weight = cast(Tensor, module.weight)
+    if module.bias is None:
+        module.bias = nn.Parameter(weight.new_zeros(outputs), requires_grad=weight.requires_grad)
 
 
 def _leave_fast_path_(model: nn.Module) -> None:

@@ -77,10 +77,10 @@ class Stretch:
         self.press.counter.look(self._model)
         asked = self.press.figure.asked
         chosen = [] if choose is None else list(choose(self.press.counter, asked))
-        gone = chosen
-        if not chosen or self.press.left_without(chosen) > asked:
-            gone = self._solution([layer.norms() for layer in self.press.layers], True).gone
-        if chosen and gone is not chosen and self.press.left_without(gone) <= asked:
+        by_law = not chosen or self.press.left_without(chosen) > asked
+        gone = self._solution([layer.norms() for layer in self.press.layers], True).gone if by_law else chosen
+        met = self.press.left_without(gone) <= asked
+        if chosen and by_law and met:
             warnings.warn(
                 "the rows that go are those of smallest norm: those that least squares chose would not meet the target",
                 GrowlWarning,
@@ -88,7 +88,7 @@ class Stretch:
             )
         self._solutions = max(1, self._solutions)
         self._solved_at = step
-        self.met = self.press.left_without(gone) <= asked
+        self.met = met
         return Action(gone=gone, at_once=True)
 
     def decide(self, step: int, first: int, end: int) -> Action:
